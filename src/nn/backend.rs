@@ -1,0 +1,252 @@
+//! What a device must do.
+//!
+//! [`Backend`] lists our operations beyond dfdx's own. The provided methods are the composed forms, so a
+//! new device is one empty `impl`; the CPU overrides them with the fused forms.
+
+use dfdx::prelude::*;
+
+use super::ops;
+pub use intertwine_kernels::activation::Activation;
+pub use intertwine_kernels::optim::AdamW;
+
+/// Rows of `C` values: one row a token, a location or a picture.
+pub type Rows<C, D, T = NoneTape> = Tensor<(usize, C), f32, D, T>;
+/// A weight of `O` outputs and `I` inputs, in PyTorch's order.
+pub type Matrix<O, I, D> = Tensor<(O, I), f32, D>;
+/// A bias, a norm's gain, a token.
+pub type Vector<C, D> = Tensor<(C,), f32, D>;
+/// A loss.
+pub type Scalar<D, T = NoneTape> = Tensor<Rank0, f32, D, T>;
+
+/// How the rows of a matrix fall into sequences: groups of equally long sequences, one after another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Groups(pub Vec<intertwine_kernels::attention::Group>);
+
+impl Groups {
+    /// One group of `count` sequences of `len` rows.
+    pub fn uniform(count: usize, len: usize) -> Self {
+        Self(vec![intertwine_kernels::attention::Group { count, len }])
+    }
+    /// Rows in all.
+    pub fn rows(&self) -> usize {
+        self.0.iter().map(|g| g.count * g.len).sum()
+    }
+    /// Sequences in all.
+    pub fn sequences(&self) -> usize {
+        self.0.iter().map(|g| g.count).sum()
+    }
+    /// The first row of each sequence and its length, in order.
+    pub fn starts(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let mut row = 0;
+        self.0.iter().flat_map(|g| std::iter::repeat_n(g.len, g.count)).map(move |len| {
+            let start = row;
+            row += len;
+            (start, len)
+        })
+    }
+}
+
+/// Height and width of `batch` feature maps whose locations are the rows of a matrix (NHWC).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Maps {
+    /// Pictures.
+    pub batch: usize,
+    /// Rows of locations.
+    pub height: usize,
+    /// Columns of locations.
+    pub width: usize,
+}
+
+impl Maps {
+    /// Locations in all.
+    pub fn rows(&self) -> usize {
+        self.batch * self.height * self.width
+    }
+}
+
+/// A device that trains: dfdx's operations on f32, and ours.
+#[allow(missing_docs)] // each operation is documented where it is implemented, in `ops`
+pub trait Backend: Device<f32> + Device<f64> {
+    fn linear<I: Dim, O: Dim, T: Tape<f32, Self>>(
+        x: Rows<I, Self, T>,
+        w: &Matrix<O, I, Self>,
+        b: Option<&Vector<O, Self>>,
+    ) -> Rows<O, Self, T> {
+        ops::linear::composed(x, w, b)
+    }
+    fn layer_norm<C: Dim, T: Tape<f32, Self>>(
+        x: Rows<C, Self, T>,
+        gain: &Vector<C, Self>,
+        bias: &Vector<C, Self>,
+        eps: f32,
+    ) -> Rows<C, Self, T> {
+        ops::layer_norm::composed(x, gain, bias, eps)
+    }
+    fn activation<C: Dim, T: Tape<f32, Self>>(x: Rows<C, Self, T>, kind: Activation) -> Rows<C, Self, T> {
+        ops::activation::composed(x, kind)
+    }
+    fn attention<Q: Dim, C: Dim, T: Tape<f32, Self>>(
+        qkv: Rows<Q, Self, T>,
+        groups: &Groups,
+        heads: usize,
+        width: C,
+    ) -> Rows<C, Self, T> {
+        ops::attention::composed(qkv, groups, heads, width)
+    }
+    fn residual<C: Dim, T: Tape<f32, Self>>(
+        x: Rows<C, Self>,
+        branch: Rows<C, Self, T>,
+        gain: Option<&Vector<C, Self>>,
+        row_scale: Option<&[f32]>,
+    ) -> Rows<C, Self, T> {
+        ops::residual::composed(x, branch, gain, row_scale)
+    }
+    fn gather_rows<C: Dim, T: Tape<f32, Self>>(x: Rows<C, Self, T>, index: &[u32]) -> Rows<C, Self, T> {
+        ops::gather::rows_composed(x, index)
+    }
+    fn gather_taps<C: Dim, T: Tape<f32, Self>>(
+        table: Rows<C, Self, T>,
+        index: &[[u32; 4]],
+        weight: &[[f32; 4]],
+    ) -> Rows<C, Self, T> {
+        ops::gather::taps_composed(table, index, weight)
+    }
+    fn assemble<C: Dim, T: Tape<f32, Self>>(
+        content: Rows<C, Self, T>,
+        position: Rows<C, Self>,
+        tokens: ops::assemble::SpecialTokens<'_, C, Self>,
+        plan: &ops::assemble::Plan,
+    ) -> Rows<C, Self, T> {
+        ops::assemble::composed(content, position, tokens, plan)
+    }
+    fn l2_normalize<C: Dim, T: Tape<f32, Self>>(x: Rows<C, Self, T>, eps: f32) -> Rows<C, Self, T> {
+        ops::l2_normalize::composed(x, eps)
+    }
+    fn soft_cross_entropy<C: Dim, T: Tape<f32, Self>>(
+        logits: Rows<C, Self, T>,
+        target: &ops::cross_entropy::SoftTarget<C, Self>,
+        temperature: f32,
+    ) -> Scalar<Self, T> {
+        ops::cross_entropy::composed(logits, target, temperature)
+    }
+    fn conv3x3<I: Dim, O: Dim, T: Tape<f32, Self>>(
+        x: Rows<I, Self, T>,
+        w: &Matrix<O, usize, Self>,
+        b: Option<&Vector<O, Self>>,
+        maps: Maps,
+    ) -> Rows<O, Self, T> {
+        ops::conv::composed(x, w, b, maps)
+    }
+    fn adamw<S: Shape>(
+        p: &mut Tensor<S, f32, Self>,
+        grad: &mut Gradients<f32, Self>,
+        moments: &mut super::optim::Moments<Self>,
+        step: &AdamW,
+    ) {
+        super::optim::adamw_composed(p, grad, moments, step)
+    }
+    fn grad_sum_of_squares<S: Shape>(p: &Tensor<S, f32, Self>, grad: &mut Gradients<f32, Self>) -> f64 {
+        super::optim::sum_of_squares_composed(p, grad)
+    }
+    fn ema<S: Shape>(teacher: &mut Tensor<S, f32, Self>, student: &Tensor<S, f32, Self>, momentum: f32) {
+        teacher.axpy(f64::from(momentum), student, f64::from(1.0 - momentum));
+    }
+    /// The values of a tensor, on the host.
+    fn to_host<S: Shape>(t: &Tensor<S, f32, Self>) -> Vec<f32> {
+        let mut out = vec![0.0; t.shape().num_elements()];
+        t.copy_into(&mut out);
+        out
+    }
+}
+
+/// The fused forms.
+impl Backend for Cpu {
+    fn linear<I: Dim, O: Dim, T: Tape<f32, Self>>(
+        x: Rows<I, Self, T>,
+        w: &Matrix<O, I, Self>,
+        b: Option<&Vector<O, Self>>,
+    ) -> Rows<O, Self, T> {
+        ops::linear::fused(x, w, b)
+    }
+    fn layer_norm<C: Dim, T: Tape<f32, Self>>(
+        x: Rows<C, Self, T>,
+        gain: &Vector<C, Self>,
+        bias: &Vector<C, Self>,
+        eps: f32,
+    ) -> Rows<C, Self, T> {
+        ops::layer_norm::fused(x, gain, bias, eps)
+    }
+    fn activation<C: Dim, T: Tape<f32, Self>>(x: Rows<C, Self, T>, kind: Activation) -> Rows<C, Self, T> {
+        ops::activation::fused(x, kind)
+    }
+    fn attention<Q: Dim, C: Dim, T: Tape<f32, Self>>(
+        qkv: Rows<Q, Self, T>,
+        groups: &Groups,
+        heads: usize,
+        width: C,
+    ) -> Rows<C, Self, T> {
+        ops::attention::fused(qkv, groups, heads, width)
+    }
+    fn residual<C: Dim, T: Tape<f32, Self>>(
+        x: Rows<C, Self>,
+        branch: Rows<C, Self, T>,
+        gain: Option<&Vector<C, Self>>,
+        row_scale: Option<&[f32]>,
+    ) -> Rows<C, Self, T> {
+        ops::residual::fused(x, branch, gain, row_scale)
+    }
+    fn gather_rows<C: Dim, T: Tape<f32, Self>>(x: Rows<C, Self, T>, index: &[u32]) -> Rows<C, Self, T> {
+        ops::gather::rows_fused(x, index)
+    }
+    fn gather_taps<C: Dim, T: Tape<f32, Self>>(
+        table: Rows<C, Self, T>,
+        index: &[[u32; 4]],
+        weight: &[[f32; 4]],
+    ) -> Rows<C, Self, T> {
+        ops::gather::taps_fused(table, index, weight)
+    }
+    fn assemble<C: Dim, T: Tape<f32, Self>>(
+        content: Rows<C, Self, T>,
+        position: Rows<C, Self>,
+        tokens: ops::assemble::SpecialTokens<'_, C, Self>,
+        plan: &ops::assemble::Plan,
+    ) -> Rows<C, Self, T> {
+        ops::assemble::fused(content, position, tokens, plan)
+    }
+    fn l2_normalize<C: Dim, T: Tape<f32, Self>>(x: Rows<C, Self, T>, eps: f32) -> Rows<C, Self, T> {
+        ops::l2_normalize::fused(x, eps)
+    }
+    fn soft_cross_entropy<C: Dim, T: Tape<f32, Self>>(
+        logits: Rows<C, Self, T>,
+        target: &ops::cross_entropy::SoftTarget<C, Self>,
+        temperature: f32,
+    ) -> Scalar<Self, T> {
+        ops::cross_entropy::fused(logits, target, temperature)
+    }
+    fn conv3x3<I: Dim, O: Dim, T: Tape<f32, Self>>(
+        x: Rows<I, Self, T>,
+        w: &Matrix<O, usize, Self>,
+        b: Option<&Vector<O, Self>>,
+        maps: Maps,
+    ) -> Rows<O, Self, T> {
+        ops::conv::fused(x, w, b, maps)
+    }
+    fn adamw<S: Shape>(
+        p: &mut Tensor<S, f32, Self>,
+        grad: &mut Gradients<f32, Self>,
+        moments: &mut super::optim::Moments<Self>,
+        step: &AdamW,
+    ) {
+        super::optim::adamw_fused(p, grad, moments, step)
+    }
+    fn grad_sum_of_squares<S: Shape>(p: &Tensor<S, f32, Self>, grad: &mut Gradients<f32, Self>) -> f64 {
+        super::optim::sum_of_squares_fused(p, grad)
+    }
+    fn ema<S: Shape>(teacher: &mut Tensor<S, f32, Self>, student: &Tensor<S, f32, Self>, momentum: f32) {
+        let student = super::view::slice(student);
+        intertwine_kernels::optim::ema(super::view::slice_mut(teacher), student, momentum);
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Backend for Cuda {}

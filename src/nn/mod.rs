@@ -1,0 +1,29 @@
+//! The networks, on dfdx's tensors and tape.
+//!
+//! # Layout
+//! - [`backend`]: what a device must do. Every operation of ours has a composed form, written in stock
+//!   dfdx operations and therefore good for any device, and a fused form for the CPU on
+//!   `intertwine-kernels`. The composed form is the oracle of the fused one in the tests.
+//! - [`ops`]: those operations, one file each.
+//! - [`module`]: parameters and their names; names are timm's, so that checkpoints travel.
+//! - [`arch`]: the static widths of a network, and the list of those we compile.
+//! - [`vit`], [`head`]: the encoder and the projection head.
+//! - [`optim`]: AdamW with groups, clipping, the moving-average teacher.
+//! - [`weights`]: safetensors in and out.
+//!
+//! Tensors are rows: `(usize, Const<WIDTH>)`, one row a token. Pictures of several sizes lie one after
+//! another in the same matrix, so the linear layers see one long GEMM, and only attention knows where a
+//! sequence ends ([`Groups`]).
+
+pub mod arch;
+pub mod backend;
+pub mod head;
+pub mod module;
+pub mod ops;
+pub mod optim;
+mod view;
+pub mod vit;
+pub mod weights;
+
+pub use backend::{Backend, Groups, Matrix, Rows, Scalar, Vector};
+pub use module::{Kind, Module};

@@ -1,0 +1,197 @@
+//! AdamW with parameter groups, gradient clipping, and the state that a checkpoint keeps.
+
+use dfdx::prelude::*;
+use intertwine_kernels::optim as kernel;
+use intertwine_kernels::optim::AdamW;
+
+use super::view::slice_mut;
+use super::{Backend, Kind, Module};
+
+/// The two moving averages of one parameter's gradient, flat.
+#[derive(Clone, Debug)]
+pub struct Moments<D: Backend> {
+    /// Of the gradient.
+    pub first: Tensor<(usize,), f32, D>,
+    /// Of its square.
+    pub second: Tensor<(usize,), f32, D>,
+}
+
+/// How a parameter is treated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Group {
+    /// Multiplies the learning rate; 0 leaves the parameter as it is.
+    pub lr_scale: f32,
+    /// Whether weight decay applies.
+    pub decay: bool,
+}
+
+/// No decay on biases, norms and anything else of one dimension, nor on the position field.
+pub fn decays(name: &str, sizes: &[usize]) -> bool {
+    sizes.len() > 1 && !name.ends_with("pos_field.weight")
+}
+
+/// Layer-wise decay of the learning rate (Clark et al. 2020; ViTDet): the last block and what follows
+/// take the full rate, each block below `decay` times the next, the embedding the least.
+pub fn layer_scale(name: &str, depth: usize, decay: f32) -> f32 {
+    let layer = if let Some(rest) = name.split_once("blocks.").map(|(_, rest)| rest) {
+        rest.split('.').next().and_then(|i| i.parse::<usize>().ok()).map_or(depth, |i| i + 1)
+    } else if name.starts_with("norm.") || name.contains(".norm.") {
+        depth
+    } else {
+        0
+    };
+    decay.powi((depth - layer.min(depth)) as i32)
+}
+
+/// AdamW's state for a whole module, in the order of its walk.
+#[derive(Clone, Debug)]
+pub struct Optimizer<D: Backend> {
+    moments: Vec<Moments<D>>,
+    groups: Vec<Group>,
+    /// Steps taken.
+    pub steps: u64,
+    /// Decay rates of the two averages.
+    pub betas: (f32, f32),
+    /// Added to the root of the second moment.
+    pub eps: f32,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport {
+    /// Norm of the whole gradient before clipping.
+    pub grad_norm: f64,
+}
+
+impl<D: Backend> Optimizer<D> {
+    /// Zero state; `group(name, sizes)` says how each parameter is treated.
+    pub fn new(dev: &D, module: &impl Module<D>, mut group: impl FnMut(&str, &[usize]) -> Group) -> Self {
+        let (mut moments, mut groups) = (Vec::new(), Vec::new());
+        module.walk("", &mut |name, _, t| {
+            let sizes = t.sizes();
+            let len: usize = sizes.iter().product();
+            moments.push(Moments { first: dev.zeros_like(&(len,)), second: dev.zeros_like(&(len,)) });
+            groups.push(group(name, &sizes));
+        });
+        Self { moments, groups, steps: 0, betas: (0.9, 0.999), eps: 1e-8 }
+    }
+
+    /// One step with the gradients of a backward pass. The gradient's global norm is clipped to `clip`
+    /// (0: not at all). `freeze(name)` leaves a parameter untouched in this step.
+    ///
+    /// A gradient that is not finite changes nothing and is reported by its norm.
+    pub fn step(
+        &mut self,
+        module: &mut impl Module<D>,
+        grad: &mut Gradients<f32, D>,
+        lr: f32,
+        weight_decay: f32,
+        clip: f32,
+        freeze: impl Fn(&str) -> bool,
+    ) -> StepReport {
+        let mut squares = 0.0;
+        module.walk("", &mut |name, _, t| {
+            if !freeze(name) {
+                squares += t.grad_sum_of_squares(grad);
+            }
+        });
+        let grad_norm = squares.sqrt();
+        if !grad_norm.is_finite() {
+            return StepReport { grad_norm };
+        }
+        let limit = f64::from(clip);
+        let grad_scale = if clip > 0.0 && grad_norm > limit { (limit / grad_norm) as f32 } else { 1.0 };
+        self.steps += 1;
+        let steps = self.steps;
+        let (betas, eps) = (self.betas, self.eps);
+        let mut state = self.moments.iter_mut().zip(&self.groups);
+        module.walk_mut("", &mut |name, _, t| {
+            let Some((moments, group)) = state.next() else { return };
+            if group.lr_scale == 0.0 || freeze(name) {
+                return;
+            }
+            let step = AdamW {
+                lr: lr * group.lr_scale,
+                beta1: betas.0,
+                beta2: betas.1,
+                eps,
+                weight_decay: if group.decay { weight_decay } else { 0.0 },
+                step: steps,
+                grad_scale,
+            };
+            t.adamw(grad, moments, &step);
+        });
+        StepReport { grad_norm }
+    }
+}
+
+/// The state under the names of the parameters, so that a checkpoint can hold it.
+impl<D: Backend> Optimizer<D> {
+    /// Visits both moments of each of `module`'s parameters: `m.<name>` and `v.<name>`.
+    pub fn walk(&self, module: &impl Module<D>, mut visit: impl FnMut(&str, &Tensor<(usize,), f32, D>)) {
+        let mut state = self.moments.iter();
+        module.walk("", &mut |name: &str, _: Kind, _| {
+            if let Some(m) = state.next() {
+                visit(&format!("m.{name}"), &m.first);
+                visit(&format!("v.{name}"), &m.second);
+            }
+        });
+    }
+    /// As [`walk`](Self::walk), mutably.
+    pub fn walk_mut(&mut self, module: &impl Module<D>, mut visit: impl FnMut(&str, &mut Tensor<(usize,), f32, D>)) {
+        let mut state = self.moments.iter_mut();
+        module.walk("", &mut |name: &str, _: Kind, _| {
+            if let Some(m) = state.next() {
+                visit(&format!("m.{name}"), &mut m.first);
+                visit(&format!("v.{name}"), &mut m.second);
+            }
+        });
+    }
+}
+
+/// One AdamW step in stock operations (Loshchilov & Hutter 2019, bias correction as PyTorch).
+pub fn adamw_composed<S: Shape, D: Backend>(
+    p: &mut Tensor<S, f32, D>,
+    grad: &mut Gradients<f32, D>,
+    moments: &mut Moments<D>,
+    h: &AdamW,
+) {
+    if grad.get_or_alloc_mut(p).is_err() {
+        return;
+    }
+    let flat = (p.shape().num_elements(),);
+    let g = grad.get(p).reshape_like(&flat) * h.grad_scale;
+    moments.first.axpy(f64::from(h.beta1), &g, f64::from(1.0 - h.beta1));
+    moments.second.axpy(f64::from(h.beta2), &g.square(), f64::from(1.0 - h.beta2));
+    let correct = |beta: f32| 1.0 - f64::from(beta).powi(h.step as i32);
+    let denominator = moments.second.clone().sqrt() * (1.0 / correct(h.beta2).sqrt()) + f64::from(h.eps);
+    let update = moments.first.clone() * (f64::from(h.lr) / correct(h.beta1)) / denominator;
+    let update = update.reshape_like(p.shape());
+    p.axpy(1.0 - f64::from(h.lr) * f64::from(h.weight_decay), &update, -1.0);
+}
+
+/// One AdamW step on the CPU kernels: one pass over memory.
+pub fn adamw_fused<S: Shape>(
+    p: &mut Tensor<S, f32, Cpu>,
+    grad: &mut Gradients<f32, Cpu>,
+    moments: &mut Moments<Cpu>,
+    h: &AdamW,
+) {
+    // On the CPU an allocation cannot fail without aborting.
+    let Ok(g) = super::view::take_grad(grad, p) else { return };
+    kernel::adamw(slice_mut(p), &g, slice_mut(&mut moments.first), slice_mut(&mut moments.second), h);
+}
+
+/// Sum of squares of a parameter's gradient in stock operations.
+pub fn sum_of_squares_composed<S: Shape, D: Backend>(p: &Tensor<S, f32, D>, grad: &mut Gradients<f32, D>) -> f64 {
+    if grad.get_or_alloc_mut(p).is_err() {
+        return f64::NAN;
+    }
+    let squares = grad.get(p).reshape_like(&(p.shape().num_elements(),)).square();
+    f64::from(D::to_host(&squares.sum::<Rank0, _>())[0])
+}
+
+/// Sum of squares of a parameter's gradient on the CPU kernels.
+pub fn sum_of_squares_fused<S: Shape>(p: &Tensor<S, f32, Cpu>, grad: &mut Gradients<f32, Cpu>) -> f64 {
+    grad.get_or_alloc_mut(p).map_or(f64::NAN, |g| kernel::sum_of_squares(g))
+}

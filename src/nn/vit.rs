@@ -1,0 +1,340 @@
+//! The encoder: a pre-norm vision transformer whose position encoding is a vector field.
+//!
+//! Parameter names are timm's (`patch_embed.proj.weight`, `blocks.0.attn.qkv.weight`, ..). What timm has
+//! not: `pos_field`, `mask_token`, `pos_mask_token`.
+
+use dfdx::prelude::*;
+use intertwine_flow::random::{stream, Purpose};
+use rand::RngExt;
+
+use super::arch::Arch;
+use super::backend::{Activation, Groups};
+use super::module::{Init, Kind};
+use super::ops::assemble::{Plan, SpecialTokens};
+use super::{Backend, Matrix, Rows, Vector};
+use crate::field::Taps;
+use crate::module;
+
+/// timm's epsilon for a vision transformer's norms.
+pub const EPS: f32 = 1e-6;
+
+/// `y = x w^T + b`.
+#[derive(Clone, Debug)]
+pub struct Linear<I: Dim, O: Dim, D: Backend> {
+    /// `[out, in]`.
+    pub weight: Matrix<O, I, D>,
+    /// `[out]`.
+    pub bias: Vector<O, D>,
+}
+module!([I: Dim, O: Dim, D: Backend] Linear<I, O, D> { weight, bias });
+
+impl<I: Dim, O: Dim, D: Backend> Linear<I, O, D> {
+    /// Truncated normal weights of deviation 0.02, zero bias, as timm.
+    pub fn new(init: &mut Init<D>, inp: I, out: O) -> Self {
+        Self { weight: init.trunc_normal((out, inp), 0.02), bias: init.zeros((out,)) }
+    }
+    /// `[rows, in] -> [rows, out]`.
+    pub fn forward<T: Tape<f32, D>>(&self, x: Rows<I, D, T>) -> Rows<O, D, T> {
+        D::linear(x, &self.weight, Some(&self.bias))
+    }
+}
+
+/// Layer norm over a row.
+#[derive(Clone, Debug)]
+pub struct LayerNorm<C: Dim, D: Backend> {
+    /// Gain.
+    pub weight: Vector<C, D>,
+    /// Offset.
+    pub bias: Vector<C, D>,
+}
+module!([C: Dim, D: Backend] LayerNorm<C, D> { weight, bias });
+
+impl<C: Dim, D: Backend> LayerNorm<C, D> {
+    /// Gain 1, offset 0.
+    pub fn new(init: &mut Init<D>, width: C) -> Self {
+        Self { weight: init.constant((width,), 1.0), bias: init.zeros((width,)) }
+    }
+    /// `[rows, width] -> [rows, width]`.
+    pub fn forward<T: Tape<f32, D>>(&self, x: Rows<C, D, T>) -> Rows<C, D, T> {
+        D::layer_norm(x, &self.weight, &self.bias, EPS)
+    }
+}
+
+/// LayerScale: a gain per channel on a block's branch.
+#[derive(Clone, Debug)]
+pub struct LayerScale<C: Dim, D: Backend> {
+    /// The gain.
+    pub gamma: Vector<C, D>,
+}
+module!([C: Dim, D: Backend] LayerScale<C, D> { gamma });
+
+/// The two projections around attention.
+#[derive(Clone, Debug)]
+pub struct Attention<A: Arch, D: Backend> {
+    /// To query, key and value.
+    pub qkv: Linear<A::Width, A::Qkv, D>,
+    /// Back to the stream.
+    pub proj: Linear<A::Width, A::Width, D>,
+}
+module!([A: Arch, D: Backend] Attention<A, D> { qkv, proj });
+
+/// The two layers of a block's perceptron.
+#[derive(Clone, Debug)]
+pub struct Mlp<A: Arch, D: Backend> {
+    /// D to 4 D.
+    pub fc1: Linear<A::Width, A::Mlp, D>,
+    /// 4 D to D.
+    pub fc2: Linear<A::Mlp, A::Width, D>,
+}
+module!([A: Arch, D: Backend] Mlp<A, D> { fc1, fc2 });
+
+/// One block: attention, then a perceptron, each behind a norm and added to the stream.
+#[derive(Clone, Debug)]
+pub struct Block<A: Arch, D: Backend> {
+    /// Before attention.
+    pub norm1: LayerNorm<A::Width, D>,
+    /// Attention.
+    pub attn: Attention<A, D>,
+    /// LayerScale of attention.
+    pub ls1: Option<LayerScale<A::Width, D>>,
+    /// Before the perceptron.
+    pub norm2: LayerNorm<A::Width, D>,
+    /// The perceptron.
+    pub mlp: Mlp<A, D>,
+    /// LayerScale of the perceptron.
+    pub ls2: Option<LayerScale<A::Width, D>>,
+}
+module!([A: Arch, D: Backend] Block<A, D> { norm1, attn, ls1, norm2, mlp, ls2 });
+
+/// The linear map from a patch's values to a token.
+#[derive(Clone, Debug)]
+pub struct PatchEmbed<A: Arch, D: Backend> {
+    /// A convolution in timm, a linear layer on cut-out patches here: the same memory.
+    pub proj: PatchProjection<A, D>,
+}
+module!([A: Arch, D: Backend] PatchEmbed<A, D> { proj });
+
+/// See [`PatchEmbed`].
+#[derive(Clone, Debug)]
+pub struct PatchProjection<A: Arch, D: Backend> {
+    /// `[D, (channel, y, x)]`.
+    pub weight: Matrix<A::Width, A::PatchDim, D>,
+    /// `[D]`.
+    pub bias: Vector<A::Width, D>,
+}
+module!([A: Arch, D: Backend] PatchProjection<A, D> { weight as Kind::Patches { side: A::PATCH }, bias });
+
+/// What an encoder is made of besides its static widths.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VitConfig {
+    /// Name of the static widths: `tiny8`, `tiny16`, `small16`, `base16`.
+    pub arch: String,
+    /// Blocks.
+    pub depth: usize,
+    /// Initial LayerScale; 0 for none.
+    pub layer_scale: f32,
+    /// Stochastic depth of the last block; grows linearly from 0 at the first.
+    pub drop_path: f32,
+    /// Cells on a side of the learned position field; 0 for the fixed sine-cosine encoding.
+    pub field: usize,
+}
+
+/// Where the positions of the patches come from.
+#[derive(Clone, Debug)]
+pub enum Positions<'a> {
+    /// Four taps a patch into the learned field.
+    Field(&'a Taps),
+    /// Given vectors, `[patches, D]`: a fixed encoding.
+    Fixed(&'a [f32]),
+}
+
+/// A batch of views, patches in the order of the sequences.
+#[derive(Clone, Debug)]
+pub struct TokenInput<'a> {
+    /// `[patches, 3 * patch * patch]`, see [`crate::augment`].
+    pub patches: Vec<f32>,
+    /// Where each patch lies.
+    pub positions: Positions<'a>,
+    /// Sequences (CLS counted) and masks.
+    pub plan: &'a Plan,
+}
+
+/// Which samples skip which branches in this step.
+#[derive(Clone, Copy, Debug)]
+pub struct DropPath {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Step of the run.
+    pub step: u64,
+}
+
+/// The position encoding as a learned vector field (METHOD section 1).
+#[derive(Clone, Debug)]
+pub struct PositionField<A: Arch, D: Backend> {
+    /// `[side * side, D]`, row-major cells.
+    pub weight: Rows<A::Width, D>,
+}
+module!([A: Arch, D: Backend] PositionField<A, D> { weight });
+
+/// The encoder.
+#[derive(Clone, Debug)]
+pub struct Vit<A: Arch, D: Backend> {
+    /// Patch to token.
+    pub patch_embed: PatchEmbed<A, D>,
+    /// The class token; it has no position.
+    pub cls_token: Vector<A::Width, D>,
+    /// Stands for a masked content.
+    pub mask_token: Vector<A::Width, D>,
+    /// Stands for a masked position.
+    pub pos_mask_token: Vector<A::Width, D>,
+    /// The learned position field.
+    pub pos_field: Option<PositionField<A, D>>,
+    /// The blocks.
+    pub blocks: Vec<Block<A, D>>,
+    /// After the last block.
+    pub norm: LayerNorm<A::Width, D>,
+    /// Stochastic depth of the last block.
+    pub drop_path: f32,
+}
+module!([A: Arch, D: Backend] Vit<A, D> {
+    patch_embed, cls_token as Kind::Token, mask_token as Kind::Token, pos_mask_token as Kind::Token,
+    pos_field, blocks, norm
+});
+
+impl<A: Arch, D: Backend> Vit<A, D> {
+    /// A fresh encoder: truncated normal weights, the field starting from the sine-cosine encoding.
+    pub fn new(init: &mut Init<D>, config: &VitConfig) -> Self {
+        const { assert!(<A::Width as ConstDim>::SIZE.is_multiple_of(A::HEADS), "heads must divide the width") };
+        let width = A::Width::default();
+        let scale = |init: &mut Init<D>| {
+            (config.layer_scale > 0.0).then(|| LayerScale { gamma: init.constant((width,), config.layer_scale) })
+        };
+        let patch_dim = A::PatchDim::default();
+        // Xavier, as MAE and DINOv2 start the patch embedding.
+        let bound = (6.0 / (patch_dim.size() + width.size()) as f32).sqrt();
+        Self {
+            patch_embed: PatchEmbed {
+                proj: PatchProjection {
+                    weight: init.uniform((width, patch_dim), bound),
+                    bias: init.zeros((width,)),
+                },
+            },
+            cls_token: init.trunc_normal((width,), 0.02),
+            mask_token: init.trunc_normal((width,), 0.02),
+            pos_mask_token: init.trunc_normal((width,), 0.02),
+            pos_field: (config.field > 0).then(|| {
+                let values = crate::field::sincos_field(config.field, A::WIDTH);
+                PositionField { weight: init.values((config.field * config.field, width), values) }
+            }),
+            blocks: (0..config.depth)
+                .map(|_| Block {
+                    norm1: LayerNorm::new(init, width),
+                    attn: Attention {
+                        qkv: Linear::new(init, width, Default::default()),
+                        proj: Linear::new(init, width, width),
+                    },
+                    ls1: scale(init),
+                    norm2: LayerNorm::new(init, width),
+                    mlp: Mlp {
+                        fc1: Linear::new(init, width, Default::default()),
+                        fc2: Linear::new(init, Default::default(), width),
+                    },
+                    ls2: scale(init),
+                })
+                .collect(),
+            norm: LayerNorm::new(init, width),
+            drop_path: config.drop_path,
+        }
+    }
+
+    /// Cells on a side of the field, if it is learned.
+    pub fn field_side(&self) -> Option<usize> {
+        self.pos_field.as_ref().map(|f| f.weight.shape().0.isqrt())
+    }
+
+    /// Tokens after the last norm, `[rows, D]`, CLS first in each sequence.
+    pub fn forward<T: Tape<f32, D>>(
+        &self,
+        input: TokenInput<'_>,
+        drop_path: Option<DropPath>,
+        tape: T,
+    ) -> Rows<A::Width, D, T> {
+        let x = self.embed(input.patches, &input.positions, input.plan, tape);
+        let x = self.run_blocks(x, &input.plan.groups, drop_path, |_, _| {});
+        self.norm.forward(x)
+    }
+
+    /// Patches and positions to tokens, before the first block.
+    fn embed<T: Tape<f32, D>>(
+        &self,
+        patches: Vec<f32>,
+        positions: &Positions<'_>,
+        plan: &Plan,
+        tape: T,
+    ) -> Rows<A::Width, D, T> {
+        let dev = self.cls_token.device();
+        let width = A::Width::default();
+        let patch_dim = A::PatchDim::default();
+        let count = patches.len() / patch_dim.size();
+        let (position, tape) = match (positions, &self.pos_field) {
+            (Positions::Field(taps), Some(field)) => {
+                D::gather_taps(field.weight.clone().put_tape(tape), &taps.index, &taps.weight).split_tape()
+            }
+            (Positions::Fixed(values), _) => (dev.tensor_from_vec(values.to_vec(), (count, width)), tape),
+            (Positions::Field(_), None) => unreachable!("taps are made only for encoders with a field"),
+        };
+        let patches = dev.tensor_from_vec(patches, (count, patch_dim)).put_tape(tape);
+        let embed = &self.patch_embed.proj;
+        let content = D::linear(patches, &embed.weight, Some(&embed.bias));
+        let tokens = SpecialTokens {
+            cls: &self.cls_token,
+            mask: &self.mask_token,
+            position_mask: &self.pos_mask_token,
+        };
+        D::assemble(content, position, tokens, plan)
+    }
+
+    /// The blocks; `watch(i, qkv)` sees each block's query, key and value (for pictures of attention).
+    pub(crate) fn run_blocks<T: Tape<f32, D>>(
+        &self,
+        mut x: Rows<A::Width, D, T>,
+        groups: &Groups,
+        drop_path: Option<DropPath>,
+        mut watch: impl FnMut(usize, &Rows<A::Qkv, D>),
+    ) -> Rows<A::Width, D, T> {
+        for (i, block) in self.blocks.iter().enumerate() {
+            let rate = self.drop_path * i as f32 / (self.blocks.len().max(2) - 1) as f32;
+            let keep = |branch: u64| drop_path.and_then(|d| row_scales(groups, rate, d, 2 * i as u64 + branch));
+            let (stream, tape) = x.split_tape();
+            let qkv = block.attn.qkv.forward(block.norm1.forward(stream.clone().put_tape(tape)));
+            let (qkv, tape) = qkv.split_tape();
+            watch(i, &qkv);
+            let y = D::attention(qkv.put_tape(tape), groups, A::HEADS, A::Width::default());
+            let y = block.attn.proj.forward(y);
+            let gain = block.ls1.as_ref().map(|l| &l.gamma);
+            x = D::residual(stream, y, gain, keep(0).as_deref());
+
+            let (stream, tape) = x.split_tape();
+            let y = block.mlp.fc1.forward(block.norm2.forward(stream.clone().put_tape(tape)));
+            let y = block.mlp.fc2.forward(D::activation(y, Activation::Gelu));
+            let gain = block.ls2.as_ref().map(|l| &l.gamma);
+            x = D::residual(stream, y, gain, keep(1).as_deref());
+        }
+        x
+    }
+}
+
+/// 0 for the rows of a dropped sequence and 1 / (1 - rate) for the others; `None` when nothing can drop.
+fn row_scales(groups: &Groups, rate: f32, drop: DropPath, branch: u64) -> Option<Vec<f32>> {
+    if rate <= 0.0 {
+        return None;
+    }
+    let mut rng = stream(drop.seed, Purpose::DropPath, drop.step, branch);
+    let mut scales = Vec::with_capacity(groups.rows());
+    for (_, len) in groups.starts() {
+        let scale = if rng.random::<f32>() < rate { 0.0 } else { 1.0 / (1.0 - rate) };
+        scales.extend(std::iter::repeat_n(scale, len));
+    }
+    Some(scales)
+}

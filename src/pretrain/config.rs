@@ -1,0 +1,178 @@
+//! Everything a pretraining run can be told.
+
+use serde::{Deserialize, Serialize};
+
+use crate::augment::mask::MaskConfig;
+use crate::augment::MultiCropConfig;
+use crate::config::{require, ConfigError, Presets, Validate};
+use crate::nn::arch;
+use crate::nn::vit::VitConfig;
+
+/// The presets, the default first.
+pub const PRESETS: Presets = &[
+    ("pico", include_str!("presets/pico.toml")),
+    ("demo", include_str!("presets/demo.toml")),
+    ("tiny", include_str!("presets/tiny.toml")),
+];
+
+/// A pretraining run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainConfig {
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// The encoder.
+    pub model: VitConfig,
+    /// The projection heads.
+    pub head: HeadSection,
+    /// The views of a picture.
+    pub crops: MultiCropConfig,
+    /// What the student does not see.
+    pub mask: MaskConfig,
+    /// What it must predict.
+    pub loss: LossConfig,
+    /// How it learns.
+    pub optim: OptimConfig,
+    /// Bookkeeping.
+    pub run: RunConfig,
+}
+
+/// The projection heads (METHOD section 3).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadSection {
+    /// Hidden width.
+    pub hidden: usize,
+    /// Width before the prototypes.
+    pub bottleneck: usize,
+    /// K, of each head.
+    pub prototypes: usize,
+    /// A head of its own for the position loss, instead of the content loss's.
+    pub separate_position: bool,
+}
+
+/// How the teacher's outputs are kept from collapsing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Centring {
+    /// Subtract a moving average of the logits (DINO).
+    Ema,
+    /// Sinkhorn-Knopp over the batch (SwAV, DINOv2).
+    SinkhornKnopp,
+}
+
+/// The loss and its weights (METHOD section 3).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossConfig {
+    /// Weight of L_image.
+    pub image: f32,
+    /// Weight of L_content.
+    pub content: f32,
+    /// Weight of L_pos.
+    pub position: f32,
+    /// Weight of the KoLeo regulariser.
+    pub koleo: f32,
+    /// Of the student's softmax.
+    pub student_temperature: f32,
+    /// Of the teacher's softmax at the start and after its warm-up.
+    pub teacher_temperature: [f32; 2],
+    /// Share of the run in which the teacher's temperature rises.
+    pub teacher_warmup: f32,
+    /// How collapse is prevented.
+    pub centring: Centring,
+    /// Momentum of the centres.
+    pub centre_momentum: f32,
+    /// Rounds of Sinkhorn-Knopp.
+    pub sinkhorn_rounds: usize,
+}
+
+/// Optimisation (METHOD section 4).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimConfig {
+    /// Pictures a step.
+    pub batch: usize,
+    /// Passes over the data; may be a fraction.
+    pub epochs: f64,
+    /// Peak learning rate.
+    pub lr: f32,
+    /// Learning rate at the end.
+    pub lr_end: f32,
+    /// Share of the run in which the learning rate rises.
+    pub warmup: f32,
+    /// Weight decay at the start and at the end.
+    pub weight_decay: [f32; 2],
+    /// The teacher's momentum at the start and at the end.
+    pub momentum: [f32; 2],
+    /// Global norm to which the gradient is clipped; 0 for none.
+    pub clip: f32,
+    /// Share of the run in which the prototypes stay as they are.
+    pub freeze_prototypes: f32,
+}
+
+/// Bookkeeping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Steps between two lines of metrics.
+    pub log_every: u64,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl PretrainConfig {
+    /// Steps of the run on a data set of `records` pictures, at least one.
+    pub fn steps(&self, records: u64) -> u64 {
+        ((self.optim.epochs * records as f64 / self.optim.batch as f64).ceil() as u64).max(1)
+    }
+}
+
+impl Validate for VitConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        require(arch::NAMES.contains(&self.arch.as_str()), "model.arch", || {
+            format!("is `{}`, expected one of {}", self.arch, arch::NAMES.join(", "))
+        })?;
+        require((1..=64).contains(&self.depth), "model.depth", || format!("is {}, expected 1 to 64", self.depth))?;
+        require((0.0..1.0).contains(&self.drop_path), "model.drop_path", || {
+            format!("is {}, expected at least 0 and less than 1", self.drop_path)
+        })?;
+        require(self.layer_scale >= 0.0, "model.layer_scale", || "must not be negative".into())?;
+        require(self.field <= 1024, "model.field", || format!("is {}, expected at most 1024", self.field))
+    }
+}
+
+impl Validate for PretrainConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.model.validate()?;
+        let positive = |value: f64, key: &str| {
+            require(value > 0.0 && value.is_finite(), key, || format!("is {value}, expected more than 0"))
+        };
+        let share = |value: f32, key: &str| {
+            require((0.0..=1.0).contains(&value), key, || format!("is {value}, expected 0 to 1"))
+        };
+        for (value, key) in [
+            (self.head.hidden, "head.hidden"),
+            (self.head.bottleneck, "head.bottleneck"),
+            (self.optim.batch, "optim.batch"),
+            (self.run.log_every as usize, "run.log_every"),
+            (self.run.checkpoint_every as usize, "run.checkpoint_every"),
+        ] {
+            require(value > 0, key, || "must be at least 1".into())?;
+        }
+        require(self.head.prototypes > 1, "head.prototypes", || "must be at least 2".into())?;
+        require(self.optim.batch > 1 || self.loss.koleo == 0.0, "optim.batch", || {
+            "must be at least 2 for the KoLeo loss; set loss.koleo = 0 or a larger batch".into()
+        })?;
+        positive(self.optim.epochs, "optim.epochs")?;
+        positive(f64::from(self.loss.student_temperature), "loss.student_temperature")?;
+        positive(f64::from(self.loss.teacher_temperature[0]), "loss.teacher_temperature")?;
+        positive(f64::from(self.loss.teacher_temperature[1]), "loss.teacher_temperature")?;
+        share(self.loss.teacher_warmup, "loss.teacher_warmup")?;
+        share(self.loss.centre_momentum, "loss.centre_momentum")?;
+        share(self.optim.warmup, "optim.warmup")?;
+        share(self.optim.freeze_prototypes, "optim.freeze_prototypes")?;
+        share(self.optim.momentum[0], "optim.momentum")?;
+        share(self.optim.momentum[1], "optim.momentum")
+    }
+}

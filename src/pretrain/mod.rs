@@ -1,0 +1,23 @@
+//! Pretraining without labels: the paper's method.
+//!
+//! # Layout
+//! - [`config`]: every choice, with presets.
+//! - [`data`]: shards to batches of views with masks, as a typed graph.
+//! - [`batch`]: views of several pictures as the rows that the networks take.
+//! - [`network`]: encoder and heads, twice: student and teacher.
+//! - [`objective`]: the loss.
+//! - [`schedule`]: what changes from step to step.
+//! - [`checkpoint`]: stop and go on.
+//! - [`train`]: the loop.
+
+pub mod batch;
+pub mod checkpoint;
+pub mod config;
+pub mod data;
+pub mod network;
+pub mod objective;
+pub mod schedule;
+pub mod train;
+
+pub use config::PretrainConfig;
+pub use train::{pretrain, Job, Outcome, Progress};

@@ -1,0 +1,261 @@
+//! The loss of one step (METHOD section 3): `L_image + L_content + L_pos + lambda L_KoLeo`.
+
+use dfdx::prelude::*;
+use intertwine_kernels::{koleo, softmax_ce};
+
+use super::batch::Batch;
+use super::config::{Centring, LossConfig};
+use super::network::Network;
+use crate::nn::arch::Arch;
+use crate::nn::ops::cross_entropy::SoftTarget;
+use crate::nn::ops::host_loss::host_loss;
+use crate::nn::vit::DropPath;
+use crate::nn::{Backend, Rows, Scalar};
+
+/// Moving averages of the teacher's logits, one for CLS and one for patches, `[K]` each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Centres {
+    /// Of the image head.
+    pub image: Vec<f32>,
+    /// Of the patch heads.
+    pub patch: Vec<f32>,
+}
+
+impl Centres {
+    /// At zero.
+    pub fn new(prototypes: usize) -> Self {
+        Self { image: vec![0.0; prototypes], patch: vec![0.0; prototypes] }
+    }
+}
+
+/// The figures of one step. All follow from config and data alone.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct Losses {
+    /// The weighted sum.
+    pub loss: f64,
+    /// Cross-entropy of views against the teacher's CLS.
+    pub image: f64,
+    /// Cross-entropy of content-masked patches.
+    pub content: f64,
+    /// Cross-entropy of position-masked patches.
+    pub position: f64,
+    /// Nearest-neighbour spread of the student's CLS.
+    pub koleo: f64,
+    /// Mean entropy of the teacher's CLS outputs, in nats.
+    pub teacher_entropy: f64,
+    /// Entropy of their mean; near `ln K` when all prototypes are used, near the one above at collapse.
+    pub mean_entropy: f64,
+    /// Deviation of the teacher's normalised CLS feature over the batch, times sqrt(D); near 0 at collapse.
+    pub feature_std: f64,
+}
+
+/// What the teacher wants, and the logits the centres follow.
+struct Targets<D: Backend> {
+    /// For globals: the other globals' probabilities; for locals: all globals'. `[(globals + 1) * batch, K]`.
+    image: Rows<usize, D>,
+    /// For each masked patch, content first, then position. `[masked, K]`.
+    patch: Option<Rows<usize, D>>,
+}
+
+/// The teacher's side: logits, centring or Sinkhorn-Knopp, temperature; the centres are updated after use.
+fn teacher_targets<A: Arch, D: Backend>(
+    teacher: &Network<A, D>,
+    batch: &Batch,
+    config: &LossConfig,
+    temperature: f32,
+    centres: &mut Centres,
+    losses: &mut Losses,
+) -> Targets<D> {
+    let tokens = teacher.vit.forward(batch.teacher_input(), None, NoneTape);
+    let cls = D::gather_rows(tokens.clone(), &batch.cls[..batch.globals * batch.size]);
+    losses.feature_std = feature_std(&D::to_host(&D::l2_normalize(cls.clone(), 1e-6)), A::WIDTH);
+    let probabilities = |logits: Rows<usize, D>, centre: &mut Vec<f32>| -> Vec<f32> {
+        let k = logits.shape().1;
+        let z = D::to_host(&logits);
+        let mut p = vec![0.0; z.len()];
+        match config.centring {
+            Centring::Ema => {
+                softmax_ce::teacher_softmax(&z, Some(centre), temperature, k, &mut p);
+                follow(centre, &z, config.centre_momentum);
+            }
+            Centring::SinkhornKnopp => {
+                softmax_ce::sinkhorn(&z, temperature, config.sinkhorn_rounds, k, &mut p);
+            }
+        }
+        p
+    };
+    let dev = tokens.device().clone();
+    let k = centres.image.len();
+    let p = probabilities(teacher.image_head.forward(cls), &mut centres.image);
+    (losses.teacher_entropy, losses.mean_entropy) = entropies(&p, k);
+    let image = cross_view_targets(&p, batch.globals, batch.size * k);
+    let rows = image.len() / k;
+    let image = dev.tensor_from_vec(image, (rows, k));
+
+    let patch = (!batch.masked.is_empty()).then(|| {
+        let (content, position) = batch.masked.split_at(batch.content_masked);
+        let mut logits = Vec::new();
+        for (rows, head) in [(content, &teacher.patch_head), (position, teacher.head_of_position())] {
+            if !rows.is_empty() {
+                logits.extend(D::to_host(&head.forward(D::gather_rows(tokens.clone(), rows))));
+            }
+        }
+        let logits = dev.tensor_from_vec(logits, (batch.masked.len(), k));
+        dev.tensor_from_vec(probabilities(logits, &mut centres.patch), (batch.masked.len(), k))
+    });
+    Targets { image, patch }
+}
+
+/// From `p = [globals, batch * K]`: for global v, the sum over the other globals; then the sum over all.
+fn cross_view_targets(p: &[f32], globals: usize, stride: usize) -> Vec<f32> {
+    let mut out = vec![0.0; (globals + 1) * stride];
+    for v in 0..=globals {
+        let row = &mut out[v * stride..][..stride];
+        for q in (0..globals).filter(|q| *q != v) {
+            row.iter_mut().zip(&p[q * stride..][..stride]).for_each(|(o, p)| *o += p);
+        }
+    }
+    out
+}
+
+/// The loss on the tape, and its parts.
+#[allow(clippy::too_many_arguments)]
+pub fn objective<A: Arch, D: Backend>(
+    student: &Network<A, D>,
+    teacher: &Network<A, D>,
+    batch: &Batch,
+    config: &LossConfig,
+    teacher_temperature: f32,
+    centres: &mut Centres,
+    drop_path: DropPath,
+) -> (Scalar<D, OwnedTape<f32, D>>, Losses) {
+    let mut losses = Losses::default();
+    let targets = teacher_targets(teacher, batch, config, teacher_temperature, centres, &mut losses);
+    let (b, g) = (batch.size, batch.globals);
+
+    let tokens = student.vit.forward(batch.student_input(), Some(drop_path), OwnedTape::default());
+    let (tokens, tape) = tokens.split_tape();
+
+    // L_image: the mean over ordered pairs (global q, view v != q) and over pictures.
+    let (cls, tape) = D::gather_rows(tokens.clone().put_tape(tape), &batch.cls).split_tape();
+    let logits = student.image_head.forward(cls.clone().put_tape(tape));
+    let pairs = g * (g - 1) + g * batch.locals;
+    let target = SoftTarget {
+        probabilities: targets.image,
+        row: (0..g + batch.locals).flat_map(|v| (0..b).map(move |i| (v.min(g) * b + i) as u32)).collect(),
+        weight: vec![1.0 / (pairs.max(1) * b) as f32; cls.shape().0],
+    };
+    let image = D::soft_cross_entropy(logits, &target, config.student_temperature);
+    let (image, tape) = image.split_tape();
+    losses.image = f64::from(D::to_host(&image)[0]);
+    let mut total = image.put_tape(tape) * config.image;
+
+    // L_KoLeo on the global views' CLS, a group a view.
+    if config.koleo > 0.0 {
+        let (sum, tape) = total.split_tape();
+        let globals: Vec<u32> = (0..(g * b) as u32).collect();
+        let x = D::l2_normalize(D::gather_rows(cls.put_tape(tape), &globals), 1e-6);
+        let host = D::to_host(&x);
+        let mut gradient = vec![0.0; host.len()];
+        losses.koleo = koleo::loss(&host, b, A::WIDTH, Some(&mut gradient));
+        gradient.iter_mut().for_each(|v| *v *= config.koleo);
+        total = host_loss(x, config.koleo * losses.koleo as f32, gradient) + sum;
+    }
+
+    // L_content and L_pos: each masked patch against the teacher, which saw all of it.
+    if let Some(probabilities) = targets.patch {
+        let (content, position) = batch.masked.split_at(batch.content_masked);
+        let parts = [
+            (content, 0, &student.patch_head, config.content, &mut losses.content),
+            (position, content.len(), student.head_of_position(), config.position, &mut losses.position),
+        ];
+        for (rows, first, head, weight, part) in parts {
+            if rows.is_empty() {
+                continue;
+            }
+            let (sum, tape) = total.split_tape();
+            let logits = head.forward(D::gather_rows(tokens.clone().put_tape(tape), rows));
+            let target = SoftTarget {
+                probabilities: probabilities.clone(),
+                row: (first..first + rows.len()).map(|r| r as u32).collect(),
+                weight: batch.masked_weight[first..first + rows.len()].to_vec(),
+            };
+            let (loss, tape) = D::soft_cross_entropy(logits, &target, config.student_temperature).split_tape();
+            *part = f64::from(D::to_host(&loss)[0]);
+            total = (loss.put_tape(tape) * weight) + sum;
+        }
+    }
+    let (sum, tape) = total.split_tape();
+    losses.loss = f64::from(D::to_host(&sum)[0]);
+    (sum.put_tape(tape), losses)
+}
+
+/// `centre = momentum * centre + (1 - momentum) * mean of the rows`.
+fn follow(centre: &mut [f32], z: &[f32], momentum: f32) {
+    let k = centre.len();
+    let rows = (z.len() / k).max(1) as f32;
+    let mut mean = vec![0.0f32; k];
+    for row in z.chunks_exact(k) {
+        mean.iter_mut().zip(row).for_each(|(m, z)| *m += z);
+    }
+    for (c, m) in centre.iter_mut().zip(mean) {
+        *c = momentum * *c + (1.0 - momentum) * m / rows;
+    }
+}
+
+/// The mean entropy of the rows, and the entropy of their mean, in nats.
+fn entropies(p: &[f32], k: usize) -> (f64, f64) {
+    let entropy = |p: &mut dyn Iterator<Item = f64>| -> f64 { p.filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum() };
+    let rows = (p.len() / k).max(1) as f64;
+    let mut mean = vec![0.0f64; k];
+    let mut sum = 0.0;
+    for row in p.chunks_exact(k) {
+        sum += entropy(&mut row.iter().map(|p| f64::from(*p)));
+        mean.iter_mut().zip(row).for_each(|(m, p)| *m += f64::from(*p) / rows);
+    }
+    (sum / rows, entropy(&mut mean.into_iter()))
+}
+
+/// Mean over channels of the deviation over rows, times sqrt(D): 1 for features spread over the sphere.
+fn feature_std(x: &[f32], d: usize) -> f64 {
+    let rows = (x.len() / d).max(1) as f64;
+    let (mut sum, mut squares) = (vec![0.0f64; d], vec![0.0f64; d]);
+    for row in x.chunks_exact(d) {
+        for ((s, q), v) in sum.iter_mut().zip(&mut squares).zip(row) {
+            *s += f64::from(*v);
+            *q += f64::from(*v).powi(2);
+        }
+    }
+    let deviation = |(s, q): (&f64, &f64)| (q / rows - (s / rows).powi(2)).max(0.0).sqrt();
+    sum.iter().zip(&squares).map(deviation).sum::<f64>() / d as f64 * (d as f64).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_pair_each_view_with_the_others() {
+        // two globals, one picture, K = 2
+        let p = [0.9, 0.1, 0.4, 0.6];
+        let t = cross_view_targets(&p, 2, 2);
+        assert_eq!(t[..2], [0.4, 0.6]);
+        assert_eq!(t[2..4], [0.9, 0.1]);
+        assert!((t[4] - 1.3).abs() < 1e-6 && (t[5] - 0.7).abs() < 1e-6);
+    }
+
+    #[test]
+    fn entropies_tell_collapse_from_use() {
+        let (each, mean) = entropies(&[1.0, 0.0, 0.0, 1.0], 2);
+        assert!(each.abs() < 1e-12 && (mean - 2f64.ln()).abs() < 1e-9);
+        let (each, mean) = entropies(&[1.0, 0.0, 1.0, 0.0], 2);
+        assert!(each.abs() < 1e-12 && mean.abs() < 1e-12);
+    }
+
+    #[test]
+    fn centres_follow_the_mean() {
+        let mut c = vec![1.0, 0.0];
+        follow(&mut c, &[2.0, 4.0, 4.0, 0.0], 0.9);
+        assert!((c[0] - (0.9 + 0.1 * 3.0)).abs() < 1e-6 && (c[1] - 0.2).abs() < 1e-6);
+    }
+}
