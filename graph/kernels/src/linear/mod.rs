@@ -1,0 +1,81 @@
+//! Fully connected layer, `y = x w^T + b`.
+//!
+//! `x` is [rows, inp], `w` is [out, inp] (PyTorch's and timm's layout), `b` is [out], `y` is [rows, out].
+//! With `dy` the gradient of `y`: `dx = dy w`, `dw = dy^T x`, `db = sum over rows of dy`.
+
+#[cfg(test)]
+mod reference {}
+#[cfg(test)]
+mod tests {}
+
+use crate::gemm::{matmul, Layout};
+use crate::parallel::{rows_per_piece, sum_pieces, PIECE};
+use crate::{check_len, rows_of};
+
+/// `y = x w^T + b`.
+///
+/// # Panics
+/// If a slice's length does not fit the shape.
+pub fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, y: &mut [f32], inp: usize, out: usize) {
+    let rows = rows_of("linear", "x", x, inp);
+    check_len("linear", "w", w, out * inp);
+    check_len("linear", "y", y, rows * out);
+    if let Some(b) = b {
+        check_len("linear", "b", b, out);
+        for row in y.chunks_exact_mut(out.max(1)) {
+            row.copy_from_slice(b);
+        }
+    }
+    matmul(rows, inp, out, x, Layout::N, w, Layout::T, y, b.is_some());
+}
+
+/// `dx += dy w`.
+///
+/// # Panics
+/// If a slice's length does not fit the shape.
+pub fn backward_input(dy: &[f32], w: &[f32], dx: &mut [f32], inp: usize, out: usize) {
+    let rows = rows_of("linear", "dy", dy, out);
+    check_len("linear", "w", w, out * inp);
+    check_len("linear", "dx", dx, rows * inp);
+    matmul(rows, out, inp, dy, Layout::N, w, Layout::N, dx, true);
+}
+
+/// `dw += dy^T x` and `db += sum over rows of dy`.
+///
+/// # Panics
+/// If a slice's length does not fit the shape.
+pub fn backward_params(
+    dy: &[f32],
+    x: &[f32],
+    dw: &mut [f32],
+    db: Option<&mut [f32]>,
+    inp: usize,
+    out: usize,
+) {
+    let rows = rows_of("linear", "dy", dy, out);
+    check_len("linear", "x", x, rows * inp);
+    check_len("linear", "dw", dw, out * inp);
+    matmul(out, rows, inp, dy, Layout::T, x, Layout::N, dw, true);
+    if let Some(db) = db {
+        check_len("linear", "db", db, out);
+        add_column_sums(dy, out, db);
+    }
+}
+
+/// `sums[j] += sum over rows i of x[i, j]`.
+pub(crate) fn add_column_sums(x: &[f32], d: usize, sums: &mut [f32]) {
+    let piece = rows_per_piece(d, PIECE) * d;
+    sum_pieces(x.len().div_ceil(piece), d, sums, |i, partial| {
+        add_rows(&x[i * piece..x.len().min((i + 1) * piece)], partial);
+    });
+}
+
+multiversion! {
+    fn add_rows<A>(x: &[f32], sums: &mut [f32]) {
+        for row in x.chunks_exact(sums.len()) {
+            for (s, v) in sums.iter_mut().zip(row) {
+                *s += v;
+            }
+        }
+    }
+}

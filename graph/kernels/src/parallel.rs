@@ -1,0 +1,34 @@
+//! How work is cut into pieces: by shape alone, so that the number of threads never changes a result.
+
+use rayon::prelude::*;
+
+/// Elements of one piece of a memory-bound loop: 64 KiB of `f32`, a few microseconds of work, large against
+/// rayon's cost of handing a piece to another thread and small enough to balance.
+pub(crate) const PIECE: usize = 16 * 1024;
+
+/// Rows of width `d` in one piece of about `elements` elements, at least one.
+pub(crate) fn rows_per_piece(d: usize, elements: usize) -> usize {
+    (elements / d.max(1)).max(1)
+}
+
+/// Computes `pieces` partial sums of `width` columns, in parallel when there is more than one, and adds them to
+/// `out` in the order of the pieces. `fill(piece, partial)` adds its part to a zeroed partial sum.
+pub(crate) fn sum_pieces<F>(pieces: usize, width: usize, out: &mut [f32], fill: F)
+where
+    F: Fn(usize, &mut [f32]) + Sync,
+{
+    debug_assert_eq!(out.len(), width);
+    if pieces == 0 || width == 0 {
+        return;
+    }
+    let mut partials = vec![0.0f32; pieces * width];
+    partials
+        .par_chunks_mut(width)
+        .enumerate()
+        .for_each(|(piece, partial)| fill(piece, partial));
+    for partial in partials.chunks_exact(width) {
+        for (o, p) in out.iter_mut().zip(partial) {
+            *o += p;
+        }
+    }
+}
