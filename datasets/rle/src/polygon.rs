@@ -13,8 +13,8 @@ use crate::RleError;
 const SCALE: f64 = 5.0;
 /// Largest distance from the origin in pixels: the reference holds fine coordinates in 32-bit integers.
 pub(crate) const MAX_COORDINATE: f64 = 4e8;
-/// Crossings kept before those that cancel are removed: 64 MiB. What remains is bounded by half.
-const MAX_CROSSINGS: usize = 1 << 24;
+/// Crossings kept before those that cancel are removed: 16 MiB. What remains is bounded by half.
+const MAX_CROSSINGS: usize = 1 << 22;
 
 impl Rle {
     /// Rasterises polygons (each `[x0, y0, x1, y1, ..]` in pixels, closed by itself, clipped to the
@@ -50,7 +50,7 @@ struct Outline {
 
 impl Outline {
     fn new(index: usize, polygon: &[f64]) -> Result<Self, RleError> {
-        if polygon.len() < 6 || polygon.len() % 2 != 0 {
+        if polygon.len() < 6 || !polygon.len().is_multiple_of(2) {
             return Err(RleError::PolygonLength {
                 polygon: index,
                 length: polygon.len(),

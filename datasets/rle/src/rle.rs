@@ -183,7 +183,7 @@ impl Runs {
             self.counts.push(0);
         }
         // Runs at odd positions are inside, so an even number of them so far means the last one is.
-        let last_inside = self.counts.len() % 2 == 0;
+        let last_inside = self.counts.len().is_multiple_of(2);
         match self.counts.last_mut() {
             Some(last) if last_inside == inside => *last += length,
             _ => self.counts.push(length),
