@@ -3,7 +3,8 @@
 
 use super::assemble::{Plan, SpecialTokens};
 use super::cross_entropy::SoftTarget;
-use super::*;
+use super::slice;
+use super::{activation, assemble, attention, conv, cross_entropy, gather, host_loss, l2_normalize, layer_norm, linear, residual};
 use crate::nn::backend::{Activation, Groups, Maps};
 use crate::nn::{Backend, Rows, Scalar};
 use dfdx::prelude::*;
