@@ -1,0 +1,209 @@
+//! What the student does not see of a view: the content of some patches, or the position of some.
+//!
+//! The paper's two corruptions are exclusive: a view loses content or position, not both
+//! ([`ViewMask`]); the alternative is a key. How much each view of a batch loses is planned for the
+//! batch as a whole ([`MaskPlan`]), stratified as DINOv2 does, so that the batch always holds light and
+//! heavy masks. The mask itself is drawn view by view.
+//!
+//! Every shape covers exactly the number of patches nearest to the ratio.
+
+mod shapes;
+
+use super::config::{expect, probability, range};
+use super::ConfigError;
+use crate::field::Grid;
+use intertwine_flow::random::{stream, ChaCha8Rng, Purpose};
+use rand::seq::SliceRandom;
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+pub use shapes::MaskShape;
+
+/// How masks are drawn. Defaults: the paper's, DINOv2's where it is silent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskConfig {
+    /// Share of the views that are masked.
+    pub probability: f64,
+    /// Range of the share of a masked view's patches that are masked, stratified over the batch.
+    pub ratio: [f64; 2],
+    /// Share of the masked views that lose positions; the others lose content.
+    pub position_share: f64,
+    /// Whether each masked view loses the content of some patches and the position of others, instead
+    /// of one of the two. `position_share` is not used then, and `ratio` holds for each mask, so it
+    /// ends at 0.5 or below.
+    pub both: bool,
+    /// Shape of content masks.
+    pub content_shape: MaskShape,
+    /// Shape of position masks.
+    pub position_shape: MaskShape,
+}
+
+impl Default for MaskConfig {
+    fn default() -> Self {
+        MaskConfig {
+            probability: 0.5,
+            ratio: [0.1, 0.5],
+            position_share: 0.5,
+            both: false,
+            content_shape: MaskShape::Blocks,
+            position_shape: MaskShape::Cross,
+        }
+    }
+}
+
+impl MaskConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// Names the first key whose value cannot be.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        probability("probability", self.probability)?;
+        range("ratio", self.ratio, 0.0, if self.both { 0.5 } else { 1.0 })?;
+        expect(
+            (0.0..=1.0).contains(&self.position_share),
+            "position_share",
+            self.position_share,
+            "a share from 0 (content only) to 1 (position only)",
+        )
+    }
+}
+
+/// The patches of a view whose content or position the student does not see: indices in raster order,
+/// ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ViewMask {
+    /// It sees all.
+    #[default]
+    None,
+    /// The content of these patches is hidden, never of none.
+    Content(Vec<u32>),
+    /// The position of these patches is hidden, never of none.
+    Position(Vec<u32>),
+    /// Both, of different patches.
+    Both {
+        /// Patches without content.
+        content: Vec<u32>,
+        /// Patches without position.
+        position: Vec<u32>,
+    },
+}
+
+impl ViewMask {
+    /// The patches without content.
+    pub fn content(&self) -> &[u32] {
+        match self {
+            ViewMask::Content(patches) | ViewMask::Both { content: patches, .. } => patches,
+            ViewMask::None | ViewMask::Position(_) => &[],
+        }
+    }
+
+    /// The patches without position.
+    pub fn position(&self) -> &[u32] {
+        match self {
+            ViewMask::Position(patches) | ViewMask::Both { position: patches, .. } => patches,
+            ViewMask::None | ViewMask::Content(_) => &[],
+        }
+    }
+}
+
+/// What one view of a batch is to lose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Corruption {
+    /// Nothing.
+    None,
+    /// The content of this share of its patches.
+    Content(f64),
+    /// The position of this share of its patches.
+    Position(f64),
+    /// The content and the position of this share of its patches each.
+    Both(f64),
+}
+
+/// What each view of one batch is to lose.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaskPlan {
+    config: MaskConfig,
+    views: Vec<Corruption>,
+    seed: u64,
+    epoch: u64,
+    batch: u64,
+}
+
+impl MaskPlan {
+    /// Plans the `batch`-th batch of an epoch, of `views` views.
+    ///
+    /// Of the views `probability` are masked, the i-th of n masked ones by a ratio uniform in the i-th
+    /// of n equal parts of the range, and `position_share` of them lose positions; shares that are not
+    /// whole are rounded up or down at random so that they hold on average. Which view gets which is
+    /// a random permutation. The plan depends on nothing but the arguments.
+    pub fn new(config: &MaskConfig, views: usize, seed: u64, epoch: u64, batch: u64) -> Self {
+        let mut rng = stream(seed, Purpose::Mask, epoch, batch << VIEW_BITS);
+        let masked = round_at_random(views as f64 * config.probability, &mut rng).min(views);
+        let positions = round_at_random(masked as f64 * config.position_share, &mut rng).min(masked);
+        let mut loses_position: Vec<bool> = (0..masked).map(|i| i < positions).collect();
+        loses_position.shuffle(&mut rng);
+        let [low, high] = config.ratio;
+        let mut plan = vec![Corruption::None; views];
+        for (i, (slot, &position)) in plan.iter_mut().zip(&loses_position).enumerate() {
+            let ratio = low + (high - low) * (i as f64 + rng.random::<f64>()) / masked as f64;
+            *slot = match (config.both, position) {
+                (true, _) => Corruption::Both(ratio),
+                (false, true) => Corruption::Position(ratio),
+                (false, false) => Corruption::Content(ratio),
+            };
+        }
+        plan.shuffle(&mut rng);
+        MaskPlan { config: config.clone(), views: plan, seed, epoch, batch }
+    }
+
+    /// What each view is to lose.
+    pub fn views(&self) -> &[Corruption] {
+        &self.views
+    }
+
+    /// Draws the mask of the `view`-th view, whose patches form `grid`. It may be drawn on any thread,
+    /// in any order, any number of times. A view with too few patches for its ratio stays unmasked.
+    ///
+    /// # Panics
+    /// If the batch has no such view.
+    pub fn mask(&self, view: usize, grid: Grid) -> ViewMask {
+        let index = (self.batch << VIEW_BITS) + view as u64 + 1;
+        let mut rng = stream(self.seed, Purpose::Mask, self.epoch, index);
+        let count = |ratio: f64| (ratio * grid.len() as f64).round() as usize;
+        let mut hidden = vec![false; grid.len()];
+        let config = &self.config;
+        match self.views[view] {
+            Corruption::None => ViewMask::None,
+            Corruption::Content(ratio) => {
+                let patches = config.content_shape.draw(grid, count(ratio), &mut hidden, &mut rng);
+                if patches.is_empty() { ViewMask::None } else { ViewMask::Content(patches) }
+            }
+            Corruption::Position(ratio) => {
+                let patches = config.position_shape.draw(grid, count(ratio), &mut hidden, &mut rng);
+                if patches.is_empty() { ViewMask::None } else { ViewMask::Position(patches) }
+            }
+            Corruption::Both(ratio) => {
+                let position = config.position_shape.draw(grid, count(ratio), &mut hidden, &mut rng);
+                let content = config.content_shape.draw(grid, count(ratio), &mut hidden, &mut rng);
+                match (content.is_empty(), position.is_empty()) {
+                    (true, true) => ViewMask::None,
+                    (false, true) => ViewMask::Content(content),
+                    (true, false) => ViewMask::Position(position),
+                    (false, false) => ViewMask::Both { content, position },
+                }
+            }
+        }
+    }
+}
+
+/// Bits of a stream's index that number the views of a batch; 0 is the plan's own stream.
+const VIEW_BITS: u32 = 20;
+
+/// Rounds up with the probability of the fraction.
+fn round_at_random(x: f64, rng: &mut ChaCha8Rng) -> usize {
+    (x + rng.random::<f64>()).floor() as usize
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! Random views of pictures, for pretraining and for fine-tuning.
+//!
+//! Randomness and pixels are kept apart: a *plan* (what crop, which colours) is drawn from the
+//! picture's size and its random stream alone, then rendered. Colour, blur and solarisation are computed
+//! in f32 with the formulas of torchvision, without rounding between them, and never touch the field.
+//!
+//! # Layout
+//! - `config`: every number of the multi-crop recipe, with its limits
+//! - `random_crop`: the box of torchvision's `RandomResizedCrop`
+//! - `colour`: brightness, contrast, saturation, hue, grey, solarisation
+//! - `blur`: Gaussian blur
+//! - `multi_crop`: global and local views of an unlabelled picture
+//! - [`mask`]: what the student does not see of a view
+//! - [`detection`]: labelled pictures
+
+mod blur;
+mod colour;
+mod config;
+pub mod detection;
+#[cfg(test)]
+pub(crate) mod expected;
+pub mod mask;
+mod multi_crop;
+mod random_crop;
+
+pub use colour::{Adjustment, ColourPlan};
+pub use config::{
+    BlurConfig, ConfigError, CropConfig, JitterConfig, MultiCropConfig, SolariseConfig, WindowConfig,
+    WindowScale,
+};
+pub use multi_crop::{MultiCrop, Scratch, ViewPlan, Views};
+pub use random_crop::RandomCrop;
+
+/// Why a picture could not be augmented.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AugmentError {
+    /// The picture has no pixel, or more than the arithmetic of crops allows.
+    #[error("the picture has {width} x {height} pixels, expected 1 to 65,535 on each side")]
+    PictureSize {
+        /// Width found, in pixels.
+        width: u32,
+        /// Height found, in pixels.
+        height: u32,
+    },
+}
+
+/// The longest side a picture may have, in pixels.
+const MAX_SIDE: u32 = 65_535;
+
+/// Refuses pictures that no crop can be drawn from.
+fn check_size(picture: &image::RgbImage) -> Result<(u32, u32), AugmentError> {
+    let (width, height) = picture.dimensions();
+    if (1..=MAX_SIDE).contains(&width) && (1..=MAX_SIDE).contains(&height) {
+        Ok((width, height))
+    } else {
+        Err(AugmentError::PictureSize { width, height })
+    }
+}

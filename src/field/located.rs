@@ -1,0 +1,396 @@
+//! Pixels that know where they lie: a picture cannot be cropped without its field.
+//!
+//! [`Located<P>`] holds pixels and their [`Geometry`] in private fields. Its operations change both or
+//! neither, its only origin is a whole picture, and nothing puts pixels and a geometry together from
+//! outside. The chain is `Located<Region>` (a part of a picture, nothing computed yet), resized to
+//! `Located<Canvas>` (planes of f32), cut into `Located<Patches>`, which is a [`View`].
+//!
+//! Pixels are never set apart from their geometry:
+//! ```compile_fail
+//! # use intertwine::field::{Geometry, Located, Patches, Window};
+//! fn forge(pixels: Patches) -> Located<Patches> {
+//!     Located { pixels, geometry: Geometry::whole(Window::WHOLE) }
+//! }
+//! ```
+
+use super::geometry::{Geometry, Grid, Rect, Window};
+use super::taps::Taps;
+use fast_image_resize as fir;
+use fir::images::{TypedCroppedImage, TypedCroppedImageMut, TypedImage, TypedImageRef};
+use fir::pixels::U8x3;
+use image::RgbImage;
+
+/// Pixels and where they lie in the picture and in the field.
+#[derive(Clone, Debug)]
+pub struct Located<P> {
+    pixels: P,
+    geometry: Geometry,
+}
+
+/// What the network takes: the patches of a view, and where it lies.
+pub type View = Located<Patches>;
+
+/// A box in pixels. Only a letterboxed picture may be cropped by a box that reaches beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PixelBox {
+    /// Left edge.
+    pub x: i32,
+    /// Top edge.
+    pub y: i32,
+    /// Width, positive.
+    pub w: u32,
+    /// Height, positive.
+    pub h: u32,
+}
+
+/// Why a crop was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the crop {crop:?} is empty or leaves its region of {width} x {height} pixels")]
+pub struct CropError {
+    /// The box asked for.
+    pub crop: PixelBox,
+    /// Width of what was to be cropped, in pixels.
+    pub width: u32,
+    /// Height of what was to be cropped, in pixels.
+    pub height: u32,
+}
+
+/// A part of a picture, not yet resized.
+#[derive(Clone, Copy, Debug)]
+pub struct Region<'a> {
+    picture: &'a RgbImage,
+    /// In pixels of the picture.
+    area: PixelBox,
+    flip: bool,
+    /// The colour around the picture, where one may be seen.
+    padding: Option<[u8; 3]>,
+}
+
+/// Resampling filters, antialiased as in Pillow: the kernel widens with the reduction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Triangle, support 1.
+    Bilinear,
+    /// Cubic convolution with a = -1/2 (Catmull-Rom), support 2.
+    Bicubic,
+}
+
+impl Filter {
+    pub(crate) fn algorithm(self) -> fir::ResizeAlg {
+        fir::ResizeAlg::Convolution(match self {
+            Filter::Bilinear => fir::FilterType::Bilinear,
+            Filter::Bicubic => fir::FilterType::CatmullRom,
+        })
+    }
+}
+
+/// The buffers of [`Located::resize`], kept between pictures.
+#[derive(Debug, Default)]
+pub struct Resampler {
+    pub(crate) resizer: fir::Resizer,
+    /// Interleaved result of the resize.
+    resized: Vec<u8>,
+}
+
+/// A resized region: red, green and blue planes of f32 in `[0, 1]`.
+#[derive(Clone, Debug, Default)]
+pub struct Canvas {
+    width: usize,
+    height: usize,
+    planes: [Vec<f32>; 3],
+}
+
+/// Affine normalisation of the channels: `(v - mean) / std` of values in `[0, 1]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalisation {
+    /// Mean of red, green, blue.
+    pub mean: [f32; 3],
+    /// Standard deviation of red, green, blue, positive.
+    pub std: [f32; 3],
+}
+
+impl Normalisation {
+    /// The statistics of ImageNet's training pictures, as torchvision's and timm's models use them.
+    pub const IMAGENET: Normalisation =
+        Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+}
+
+/// The patches of a view, normalised, as the patch embedding takes them: a row per patch in raster
+/// order, `3 * patch * patch` columns in (channel, y, x) order, which is that of a `Conv2d` weight
+/// flattened.
+#[derive(Clone, Debug)]
+pub struct Patches {
+    values: Vec<f32>,
+    grid: Grid,
+    patch: usize,
+    normalisation: Normalisation,
+}
+
+impl Default for View {
+    /// A view of no patches, to be overwritten by [`Located::cut`].
+    fn default() -> Self {
+        let patches = Patches {
+            values: Vec::new(),
+            grid: Grid::new(0, 0),
+            patch: 1,
+            normalisation: Normalisation::IMAGENET,
+        };
+        Located { pixels: patches, geometry: Geometry::whole(Window::WHOLE) }
+    }
+}
+
+impl<P> Located<P> {
+    /// Where the pixels lie.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+}
+
+impl<'a> Located<Region<'a>> {
+    /// The whole of `picture`, lying in `window` of the field.
+    pub fn whole(picture: &'a RgbImage, window: Window) -> Self {
+        let area = PixelBox { x: 0, y: 0, w: picture.width(), h: picture.height() };
+        let pixels = Region { picture, area, flip: false, padding: None };
+        Located { pixels, geometry: Geometry::whole(window) }
+    }
+
+    /// `picture` in the top-left corner of the smallest square that holds it, the rest of which, and
+    /// whatever a crop shows beyond it, has the colour `padding`. The square is what lies in `window`.
+    pub fn letterboxed(picture: &'a RgbImage, window: Window, padding: [u8; 3]) -> Self {
+        let side = picture.width().max(picture.height());
+        let area = PixelBox { x: 0, y: 0, w: side, h: side };
+        let pixels = Region { picture, area, flip: false, padding: Some(padding) };
+        Located { pixels, geometry: Geometry::whole(window) }
+    }
+
+    /// Width and height in pixels of the picture.
+    pub fn size(&self) -> (u32, u32) {
+        (self.pixels.area.w, self.pixels.area.h)
+    }
+
+    /// The part of this region inside `crop`, in pixels from the region's top-left corner as seen,
+    /// that is after a flip.
+    ///
+    /// # Errors
+    /// If the box is empty, or leaves the region and the picture is not letterboxed.
+    pub fn crop(self, crop: PixelBox) -> Result<Self, CropError> {
+        let Region { area, flip, padding, .. } = self.pixels;
+        let (width, height) = (i64::from(area.w), i64::from(area.h));
+        let (x, y) = (i64::from(crop.x), i64::from(crop.y));
+        let (w, h) = (i64::from(crop.w), i64::from(crop.h));
+        let inside = x >= 0 && y >= 0 && x + w <= width && y + h <= height;
+        let error = CropError { crop, width: area.w, height: area.h };
+        if w == 0 || h == 0 || !(inside || padding.is_some()) {
+            return Err(error);
+        }
+        let x_in_area = if flip { width - x - w } else { x };
+        let place = |corner: i32, offset: i64| i32::try_from(i64::from(corner) + offset).map_err(|_| error);
+        let area = PixelBox { x: place(area.x, x_in_area)?, y: place(area.y, y)?, ..crop };
+        let rect = Rect {
+            x: x as f64 / width as f64,
+            y: y as f64 / height as f64,
+            w: w as f64 / width as f64,
+            h: h as f64 / height as f64,
+        };
+        Ok(Located { pixels: Region { area, ..self.pixels }, geometry: self.geometry.crop(rect) })
+    }
+
+    /// Mirrored left to right.
+    #[must_use]
+    pub fn flip(self) -> Self {
+        let pixels = Region { flip: !self.pixels.flip, ..self.pixels };
+        Located { pixels, geometry: self.geometry.flipped() }
+    }
+
+    /// Resized to `width` x `height` pixels. Nothing outside the region is seen, as when a crop is
+    /// cut out first and resized then. `canvas` is what an earlier picture left, to be overwritten.
+    pub fn resize(
+        self,
+        width: u32,
+        height: u32,
+        filter: Filter,
+        resampler: &mut Resampler,
+        mut canvas: Canvas,
+    ) -> Located<Canvas> {
+        let Resampler { resizer, resized } = resampler;
+        resized.resize(width as usize * height as usize * 3, 0);
+        self.pixels.resize(width, height, filter, resizer, resized);
+        canvas.fill_from(resized, width as usize, height as usize, self.pixels.flip);
+        Located { pixels: canvas, geometry: self.geometry }
+    }
+}
+
+impl Region<'_> {
+    /// Resizes the region, unflipped, into `out`: `width * height` interleaved pixels.
+    fn resize(&self, width: u32, height: u32, filter: Filter, resizer: &mut fir::Resizer, out: &mut [u8]) {
+        let (picture_w, picture_h) = self.picture.dimensions();
+        let (from_x, to_x) = overlap(self.area.x, self.area.w, picture_w, width);
+        let (from_y, to_y) = overlap(self.area.y, self.area.h, picture_h, height);
+        if let Some(colour) = self.padding {
+            if (to_x.1, to_y.1) != (width, height) {
+                out.as_chunks_mut().0.fill(colour);
+            }
+        }
+        if from_x.1 == 0 || from_y.1 == 0 || to_x.1 == 0 || to_y.1 == 0 {
+            return;
+        }
+        let options = fir::ResizeOptions::new().resize_alg(filter.algorithm()).use_alpha(false);
+        // None of these fails: `out` holds width * height pixels, the overlaps lie in their images, and
+        // the pixel types are equal. A panic here would be an error of this file.
+        let picture = TypedImageRef::<U8x3>::from_buffer(picture_w, picture_h, self.picture.as_raw())
+            .expect("an RgbImage holds its pixels");
+        let from = TypedCroppedImage::from_ref(&picture, from_x.0, from_y.0, from_x.1, from_y.1)
+            .expect("the overlap lies in the picture");
+        let out = TypedImage::<U8x3>::from_buffer(width, height, out).expect("out holds the pixels");
+        let mut to = TypedCroppedImageMut::new(out, to_x.0, to_y.0, to_x.1, to_y.1)
+            .expect("the overlap lies in the output");
+        resizer.resize_typed(&from, &mut to, &options).expect("sizes are not zero");
+    }
+}
+
+/// The part of an axis of the picture that a region shows, `(start, length)`, and where that comes
+/// to lie on the output's axis, to the nearest pixel.
+fn overlap(start: i32, length: u32, picture: u32, output: u32) -> ((u32, u32), (u32, u32)) {
+    let (start, length) = (i64::from(start), i64::from(length));
+    let from = start.clamp(0, i64::from(picture));
+    let to = (start + length).clamp(from, i64::from(picture));
+    let scaled = |at: i64| {
+        (((at - start) as f64 * f64::from(output) / length as f64).round() as u32).min(output)
+    };
+    let (first, last) = (scaled(from), scaled(to));
+    ((from as u32, (to - from) as u32), (first, last - first))
+}
+
+impl Canvas {
+    /// From interleaved bytes.
+    fn fill_from(&mut self, interleaved: &[u8], width: usize, height: usize, flip: bool) {
+        (self.width, self.height) = (width, height);
+        for plane in &mut self.planes {
+            plane.resize(width * height, 0.0);
+        }
+        let [red, green, blue] = self.planes.each_mut().map(Vec::as_mut_slice);
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let (pixels, _) = interleaved.as_chunks::<3>();
+                let channels = red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut());
+                for (&[r, g, b], ((red, green), blue)) in pixels.iter().zip(channels) {
+                    *red = f32::from(r) * (1.0 / 255.0);
+                    *green = f32::from(g) * (1.0 / 255.0);
+                    *blue = f32::from(b) * (1.0 / 255.0);
+                }
+            },
+        );
+        if flip {
+            for plane in [red, green, blue] {
+                plane.chunks_exact_mut(width).for_each(<[f32]>::reverse);
+            }
+        }
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
+    /// Red, green and blue, each `height * width` values in `[0, 1]`, row by row.
+    pub fn planes(&self) -> [&[f32]; 3] {
+        self.planes.each_ref().map(Vec::as_slice)
+    }
+}
+
+impl Located<Canvas> {
+    /// The planes, for operations that leave every pixel where it is: colour, blur, solarisation.
+    /// Only augmentation gets at them, so that nobody moves pixels under their geometry.
+    pub(crate) fn planes_mut(&mut self) -> [&mut Vec<f32>; 3] {
+        self.pixels.planes.each_mut()
+    }
+
+    /// The pixels.
+    pub fn canvas(&self) -> &Canvas {
+        &self.pixels
+    }
+
+    /// The pixels alone, as a canvas to draw the next region on.
+    pub fn into_canvas(self) -> Canvas {
+        self.pixels
+    }
+
+    /// Cuts the canvas into patches of `patch` x `patch` pixels, normalised, overwriting `view`.
+    ///
+    /// # Panics
+    /// If a side of the canvas is not a multiple of `patch`.
+    pub fn cut(&self, patch: usize, normalisation: Normalisation, view: &mut View) {
+        let Canvas { width, height, planes } = &self.pixels;
+        assert!(
+            patch > 0 && width.is_multiple_of(patch) && height.is_multiple_of(patch),
+            "{width} x {height} pixels do not divide into patches of {patch} x {patch}"
+        );
+        let grid = Grid::new(height / patch, width / patch);
+        view.geometry = self.geometry;
+        let out = &mut view.pixels;
+        (out.grid, out.patch, out.normalisation) = (grid, patch, normalisation);
+        out.values.resize(3 * width * height, 0.0);
+        let values = out.values.as_mut_slice();
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let area = patch * patch;
+                for (channel, plane) in planes.iter().enumerate() {
+                    let scale = 1.0 / normalisation.std[channel];
+                    let offset = -normalisation.mean[channel] * scale;
+                    for (y, row) in plane.chunks_exact(*width).enumerate() {
+                        let start = (y / patch * grid.width * 3 + channel) * area + y % patch * patch;
+                        let rows = values[start..].chunks_mut(3 * area);
+                        for (run, out) in row.chunks_exact(patch).zip(rows) {
+                            for (v, o) in run.iter().zip(&mut out[..patch]) {
+                                *o = v * scale + offset;
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
+
+impl View {
+    /// The patches: `grid().len()` rows of `3 * patch * patch` values.
+    pub fn patches(&self) -> &[f32] {
+        &self.pixels.values
+    }
+
+    /// The patches alone, to move them into a tensor.
+    pub fn into_patches(self) -> Vec<f32> {
+        self.pixels.values
+    }
+
+    /// Rows and columns of patches.
+    pub fn grid(&self) -> Grid {
+        self.pixels.grid
+    }
+
+    /// Side of a patch in pixels.
+    pub fn patch(&self) -> usize {
+        self.pixels.patch
+    }
+
+    /// Appends the taps of the patches in a learned field of `field` cells.
+    pub fn taps(&self, field: Grid, taps: &mut Taps) {
+        taps.extend(self.geometry.positions(self.pixels.grid), field);
+    }
+
+    /// The view as a picture, the normalisation undone, for people to look at.
+    pub fn to_rgb(&self) -> RgbImage {
+        let Patches { values, grid, patch, normalisation } = &self.pixels;
+        let (width, height) = (grid.width * patch, grid.height * patch);
+        RgbImage::from_fn(width as u32, height as u32, |x, y| {
+            let (x, y) = (x as usize, y as usize);
+            let row = y / patch * grid.width + x / patch;
+            image::Rgb([0, 1, 2].map(|channel| {
+                let value = values[((row * 3 + channel) * patch + y % patch) * patch + x % patch];
+                ((value * normalisation.std[channel] + normalisation.mean[channel]) * 255.0).round() as u8
+            }))
+        })
+    }
+}
