@@ -1,0 +1,201 @@
+//! From the bytes of a picture file to upright 8-bit RGB, strictly: a damaged file is an error, never a
+//! picture with a grey half.
+//!
+//! Grey, palette, CMYK and 16-bit pictures become 8-bit RGB. Transparent pixels are laid over black, since
+//! the colour behind full transparency is arbitrary. Of an animation the first frame is taken. Colour
+//! profiles are not applied.
+
+use std::io::Cursor;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+
+use crate::pixels::{MAX_PIXELS, MAX_SIDE};
+
+/// Why a file's bytes are not a picture we can use.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes begin like no picture format there is.
+    #[error("not a picture: it begins with {0}")]
+    NotAPicture(String),
+    /// A picture format that is not read.
+    #[error("{0} is not supported; convert it to JPEG, PNG, WebP, BMP or GIF")]
+    Unsupported(String),
+    /// Width and height, as the header claims, beyond [`MAX_SIDE`] or [`MAX_PIXELS`].
+    #[error("{0} x {1} pixels, the limit is {MAX_PIXELS} pixels and {MAX_SIDE} a side")]
+    TooLarge(u32, u32),
+    /// Damaged or cut off.
+    #[error("damaged: {0}")]
+    Damaged(String),
+}
+
+/// A picture read from a file.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The pixels as stored, not yet rotated.
+    pub image: RgbImage,
+    /// What EXIF says must be done to see it upright.
+    pub orientation: Orientation,
+    /// Whether the file is a JPEG.
+    pub is_jpeg: bool,
+}
+
+impl Decoded {
+    /// Turns the picture upright.
+    pub fn upright(self) -> RgbImage {
+        if self.orientation == Orientation::NoTransforms {
+            return self.image;
+        }
+        let mut image = DynamicImage::ImageRgb8(self.image);
+        image.apply_orientation(self.orientation);
+        image.into_rgb8()
+    }
+}
+
+/// Decodes a picture file; the format is told from the bytes, not from the file's name.
+pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let format = image::guess_format(bytes).map_err(|_| unknown_format(bytes))?;
+    if format == ImageFormat::Jpeg {
+        return decode_jpeg(bytes);
+    }
+    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format)
+        .into_decoder()
+        .map_err(error)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    let mut limits = image::Limits::default();
+    // The widest pixel is four channels of 16 bits; decoders may need as much again for themselves.
+    limits.max_alloc = Some(2 * 8 * u64::from(width) * u64::from(height) + (64 << 20));
+    decoder.set_limits(limits).map_err(error)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let image = DynamicImage::from_decoder(decoder).map_err(error)?;
+    Ok(Decoded {
+        image: to_rgb(image),
+        orientation,
+        is_jpeg: false,
+    })
+}
+
+/// Decodes a JPEG of known size into `rgb`, which holds exactly that many pixels.
+pub(crate) fn jpeg_into(bytes: &[u8], size: (u32, u32), rgb: &mut [u8]) -> Result<(), DecodeError> {
+    let mut decoder = jpeg_decoder(bytes);
+    let found = jpeg_header(&mut decoder)?;
+    if found != size {
+        return Err(DecodeError::Damaged(format!(
+            "the JPEG is {} x {}, the index says {} x {}",
+            found.0, found.1, size.0, size.1
+        )));
+    }
+    decoder
+        .decode_into(rgb)
+        .map_err(|e| DecodeError::Damaged(e.to_string()))
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let mut decoder = jpeg_decoder(bytes);
+    let (width, height) = jpeg_header(&mut decoder)?;
+    check_size(width, height)?;
+    if !jpeg_is_complete(bytes) {
+        return Err(DecodeError::Damaged(
+            "the JPEG is cut off: its end-of-image marker is missing".into(),
+        ));
+    }
+    let mut image = RgbImage::new(width, height);
+    decoder
+        .decode_into(&mut image)
+        .map_err(|e| DecodeError::Damaged(e.to_string()))?;
+    let orientation = decoder
+        .exif()
+        .and_then(|chunk| Orientation::from_exif_chunk(chunk));
+    Ok(Decoded {
+        image,
+        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+        is_jpeg: true,
+    })
+}
+
+/// `image`'s own JPEG decoder fills what is missing with grey and says nothing, hence the strict mode of
+/// the decoder below it.
+fn jpeg_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(MAX_SIDE as usize)
+        .set_max_height(MAX_SIDE as usize)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    JpegDecoder::new_with_options(ZCursor::new(bytes), options)
+}
+
+fn jpeg_header(decoder: &mut JpegDecoder<ZCursor<&[u8]>>) -> Result<(u32, u32), DecodeError> {
+    decoder
+        .decode_headers()
+        .map_err(|e| DecodeError::Damaged(e.to_string()))?;
+    let (width, height) = decoder
+        .dimensions()
+        .ok_or_else(|| DecodeError::Damaged("the JPEG states no size".into()))?;
+    // A JPEG states its sides in 16 bits.
+    Ok((width as u32, height as u32))
+}
+
+/// Whether an end-of-image marker follows the first scan. Within a scan 0xFF is always followed by zero or
+/// a restart marker, so the pair cannot be data; previews inside EXIF come before the scan.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
+        match marker {
+            0xda => {
+                return bytes[at..]
+                    .windows(2)
+                    .rev()
+                    .any(|pair| pair == [0xff, 0xd9])
+            }
+            0xff => at += 1,
+            _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
+        }
+    }
+    false
+}
+
+fn check_size(width: u32, height: u32) -> Result<(), DecodeError> {
+    if width > MAX_SIDE || height > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(DecodeError::TooLarge(width, height));
+    }
+    Ok(())
+}
+
+/// To RGB, transparent pixels over black.
+fn to_rgb(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
+    }
+    let rgba = image.into_rgba8();
+    let mut rgb = RgbImage::new(rgba.width(), rgba.height());
+    for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
+        let [r, g, b, alpha] = from.0.map(u16::from);
+        to.0 = [r, g, b].map(|value| ((value * alpha + 127) / 255) as u8);
+    }
+    rgb
+}
+
+fn unknown_format(bytes: &[u8]) -> DecodeError {
+    // ISO base media: the brand of HEIC and AVIF follows `ftyp`.
+    if let Some(b"ftyp") = bytes.get(4..8) {
+        let brand = String::from_utf8_lossy(bytes.get(8..12).unwrap_or_default()).into_owned();
+        return DecodeError::Unsupported(format!("a file of the brand `{brand}`"));
+    }
+    let begin = &bytes[..bytes.len().min(16)];
+    DecodeError::NotAPicture(match begin {
+        [] => "nothing, the file is empty".into(),
+        _ => format!("\"{}\"", begin.escape_ascii()),
+    })
+}
+
+fn error(error: ImageError) -> DecodeError {
+    match error {
+        ImageError::Unsupported(e) => DecodeError::Unsupported(e.format_hint().to_string()),
+        other => DecodeError::Damaged(other.to_string()),
+    }
+}

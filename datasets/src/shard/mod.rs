@@ -1,0 +1,12 @@
+//! One shard file: a header, records one after another, and an index of fixed-size entries.
+//! `FORMAT.md` states every byte of it.
+
+mod layout;
+mod meta;
+mod reader;
+mod writer;
+
+pub(crate) use layout::Entry;
+pub(crate) use meta::encode as encode_meta;
+pub(crate) use reader::Shard;
+pub use writer::{EncodedRecord, FinishedShard, ShardWriter};
