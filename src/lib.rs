@@ -1,4 +1,10 @@
-//! See ARCHITECTURE.md.
+//! Intertwine: from unlabelled pictures to an object detector on a small device.
 
 pub mod augment;
+pub mod config;
 pub mod field;
+pub mod files;
+pub mod nn;
+pub mod pretrain;
+pub mod records;
+pub mod run;

@@ -12,7 +12,7 @@ use super::backend::{Activation, Groups};
 use super::module::{Init, Kind};
 use super::ops::assemble::{Plan, SpecialTokens};
 use super::{Backend, Matrix, Rows, Vector};
-use crate::field::Taps;
+use crate::field::{Grid, Taps};
 use crate::module;
 
 /// timm's epsilon for a vision transformer's norms.
@@ -224,7 +224,8 @@ impl<A: Arch, D: Backend> Vit<A, D> {
             mask_token: init.trunc_normal((width,), 0.02),
             pos_mask_token: init.trunc_normal((width,), 0.02),
             pos_field: (config.field > 0).then(|| {
-                let values = crate::field::sincos_field(config.field, A::WIDTH);
+                let (grid, cells) = (Grid::new(config.field, config.field), config.field as f32);
+                let values = crate::field::sincos::field(grid, (cells, cells), A::WIDTH);
                 PositionField { weight: init.values((config.field * config.field, width), values) }
             }),
             blocks: (0..config.depth)

@@ -128,6 +128,15 @@ impl PretrainConfig {
     }
 }
 
+/// The patch side of a network.
+struct PatchSide;
+impl arch::WithArch for PatchSide {
+    type Output = usize;
+    fn run<A: arch::Arch>(self) -> usize {
+        A::PATCH
+    }
+}
+
 impl Validate for VitConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         require(arch::NAMES.contains(&self.arch.as_str()), "model.arch", || {
@@ -145,6 +154,16 @@ impl Validate for VitConfig {
 impl Validate for PretrainConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         self.model.validate()?;
+        let nested = |section: &str, e: crate::augment::ConfigError| ConfigError::Invalid {
+            key: format!("{section}.{}", e.key),
+            problem: format!("is {}, expected {}", e.found, e.expected),
+        };
+        self.crops.validate().map_err(|e| nested("crops", e))?;
+        self.mask.validate().map_err(|e| nested("mask", e))?;
+        let patch = arch::dispatch(&self.model.arch, PatchSide).unwrap_or_default();
+        require(self.crops.patch as usize == patch, "crops.patch", || {
+            format!("is {}, but the patches of `{}` are {patch} pixels wide", self.crops.patch, self.model.arch)
+        })?;
         let positive = |value: f64, key: &str| {
             require(value > 0.0 && value.is_finite(), key, || format!("is {value}, expected more than 0"))
         };

@@ -1,0 +1,164 @@
+//! The views of several pictures as the rows that the networks take.
+//!
+//! Rows are ordered view by view: the first global view of every picture, the second of every picture,
+//! then each local view of every picture. Views of one size are one group of sequences.
+
+use std::ops::Deref;
+
+use crate::augment::mask::{MaskConfig, MaskPlan};
+use crate::augment::Views;
+use crate::field::{Geometry, Grid, Taps, View, Window};
+use crate::nn::ops::assemble::Plan;
+use crate::nn::vit::{Positions, TokenInput};
+use crate::nn::Groups;
+use intertwine_kernels::attention::Group;
+
+/// A batch, ready for a step.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Pictures.
+    pub size: usize,
+    /// Global views of each.
+    pub globals: usize,
+    /// Local views of each.
+    pub locals: usize,
+    /// Row of each view's CLS, globals first.
+    pub cls: Vec<u32>,
+    /// Rows of masked patches: those without content, then those without position.
+    pub masked: Vec<u32>,
+    /// How many of `masked` lack content.
+    pub content_masked: usize,
+    /// 1 / (patches masked in the view * global views in the batch), for each of `masked`.
+    pub masked_weight: Vec<f32>,
+    patches: Vec<f32>,
+    positions: BatchPositions,
+    student: Plan,
+    teacher: Plan,
+    /// Values of `patches` that belong to global views.
+    global_values: usize,
+    /// Patches of the global views.
+    global_patches: usize,
+}
+
+/// Where the patches' positions come from.
+#[derive(Clone, Debug)]
+enum BatchPositions {
+    /// Taps into a learned field.
+    Field { all: Taps, globals: Taps },
+    /// Fixed vectors and the values of one patch.
+    Fixed { values: Vec<f32>, width: usize },
+}
+
+/// How positions are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Sampled from a learned field of so many cells on a side.
+    Field(usize),
+    /// Sine-cosine of the patch's place in its own crop, for tokens of this width.
+    Sincos(usize),
+}
+
+impl Batch {
+    /// Arranges the views of a batch; masks are those of step `step`.
+    pub fn new<V: Deref<Target = Views>>(views: &[V], encoding: Encoding, mask: &MaskConfig, seed: u64, step: u64) -> Self {
+        let size = views.len();
+        let (globals, locals) = views.first().map_or((0, 0), |v| (v.globals.len(), v.locals.len()));
+        let global_views = (0..globals).flat_map(|i| views.iter().map(move |v| &v.globals[i]));
+        let local_views = (0..locals).flat_map(|i| views.iter().map(move |v| &v.locals[i]));
+
+        let mut groups = Vec::new();
+        let mut patches = Vec::new();
+        for (views, count) in [(Vec::from_iter(global_views.clone()), globals), (Vec::from_iter(local_views.clone()), locals)] {
+            if let Some(view) = views.first() {
+                groups.push(Group { count: count * size, len: view.grid().len() + 1 });
+                views.iter().for_each(|v| patches.extend_from_slice(v.patches()));
+            }
+        }
+        let global_groups = Groups(groups[..usize::from(globals > 0).min(groups.len())].to_vec());
+        let groups = Groups(groups);
+        let global_values = global_views.clone().map(|v| v.patches().len()).sum();
+        let global_patches = global_groups.rows() - global_groups.sequences();
+
+        let positions = match encoding {
+            Encoding::Field(side) => {
+                let sample = |views: &mut dyn Iterator<Item = &View>| {
+                    let mut taps = Taps::default();
+                    views.for_each(|v| v.taps(Grid::new(side, side), &mut taps));
+                    taps
+                };
+                BatchPositions::Field {
+                    all: sample(&mut global_views.clone().chain(local_views)),
+                    globals: sample(&mut global_views.clone()),
+                }
+            }
+            Encoding::Sincos(width) => {
+                let base = global_views.clone().next().map_or(Grid::new(1, 1), View::grid);
+                let cells = (base.height as f32, base.width as f32);
+                let mut values = Vec::new();
+                for v in global_views.clone().chain(local_views) {
+                    let own = Geometry::whole(Window::WHOLE).positions(v.grid());
+                    let start = values.len();
+                    values.resize(start + v.grid().len() * width, 0.0);
+                    crate::field::sincos::encode(own, cells, width, &mut values[start..]);
+                }
+                BatchPositions::Fixed { values, width }
+            }
+        };
+
+        let teacher = Plan::unmasked(global_groups);
+        let mut student = Plan::unmasked(groups);
+        let cls: Vec<u32> = student.groups.starts().map(|(start, _)| start as u32).collect();
+        let plan = MaskPlan::new(mask, globals * size, seed, 0, step);
+        let (mut content, mut position) = (Vec::new(), Vec::new());
+        for (v, (view, (start, len))) in global_views.zip(student.groups.starts()).enumerate() {
+            let first_patch = start - v;
+            let drawn = plan.mask(v, view.grid());
+            debug_assert_eq!(len, view.grid().len() + 1);
+            for (masked, flags, rows) in [
+                (drawn.content(), &mut student.content_masked, &mut content),
+                (drawn.position(), &mut student.position_masked, &mut position),
+            ] {
+                let weight = 1.0 / (masked.len() * globals * size) as f32;
+                for &patch in masked {
+                    flags[first_patch + patch as usize] = true;
+                    rows.push((start as u32 + 1 + patch, weight));
+                }
+            }
+        }
+        let content_masked = content.len();
+        let (masked, masked_weight) = content.into_iter().chain(position).unzip();
+        Self {
+            size,
+            globals,
+            locals,
+            cls,
+            masked,
+            content_masked,
+            masked_weight,
+            patches,
+            positions,
+            student,
+            teacher,
+            global_values,
+            global_patches,
+        }
+    }
+
+    /// All views, masked.
+    pub fn student_input(&self) -> TokenInput<'_> {
+        let positions = match &self.positions {
+            BatchPositions::Field { all, .. } => Positions::Field(all),
+            BatchPositions::Fixed { values, .. } => Positions::Fixed(values),
+        };
+        TokenInput { patches: self.patches.clone(), positions, plan: &self.student }
+    }
+
+    /// The global views, whole. Their rows are the first rows of the student's.
+    pub fn teacher_input(&self) -> TokenInput<'_> {
+        let positions = match &self.positions {
+            BatchPositions::Field { globals, .. } => Positions::Field(globals),
+            BatchPositions::Fixed { values, width } => Positions::Fixed(&values[..self.global_patches * width]),
+        };
+        TokenInput { patches: self.patches[..self.global_values].to_vec(), positions, plan: &self.teacher }
+    }
+}

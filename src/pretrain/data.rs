@@ -1,0 +1,65 @@
+//! From shards to batches: `Shards > Shuffle > Crop > Batch > Mask > Step`.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use intertwine_datasets::PackedSet;
+use intertwine_flow::random::{stream, Purpose};
+use intertwine_flow::{stage, stage_with, Counters, FlowError, Pool, Pooled, Source};
+
+use super::batch::{Batch, Encoding};
+use super::config::PretrainConfig;
+use crate::augment::{AugmentError, MultiCrop, Scratch, Views};
+use crate::config::ConfigError;
+use crate::records::{shuffle, Picture, Records};
+
+/// The batches of a run, from some step on.
+pub struct Batches {
+    next: Box<dyn FnMut() -> Option<Result<Batch, FlowError>>>,
+    counters: Counters,
+    description: intertwine_flow::describe::Description,
+}
+
+impl Batches {
+    /// The batches of steps `from..`, without end.
+    ///
+    /// # Errors
+    /// If the crops' config makes no sense.
+    pub fn new(set: &Arc<PackedSet>, config: &PretrainConfig, encoding: Encoding, from: u64) -> Result<Self, ConfigError> {
+        let crops = MultiCrop::new(config.crops.clone())?;
+        let (seed, mask, batch) = (config.seed, config.mask.clone(), config.optim.batch as u64);
+        let views: Pool<Views> = Pool::new(Views::default);
+        let crop = move |picture: Picture, scratch: &mut Scratch| -> Result<Pooled<Views>, AugmentError> {
+            let mut rng = stream(seed, Purpose::Augment, picture.epoch, picture.record as u64);
+            let mut views = views.take();
+            crops.apply_into(&picture.image, &mut rng, scratch, &mut views)?;
+            Ok(views)
+        };
+        let arrange = move |items: intertwine_flow::Batch<Pooled<Views>>| {
+            let step = items.positions().start / batch;
+            Batch::new(&items, encoding, &mask, seed, step)
+        };
+        let size = NonZeroUsize::new(config.optim.batch).unwrap_or(NonZeroUsize::MIN);
+        let graph = Records::new(set.clone())
+            .graph()
+            .reorder("Shuffle", shuffle(set.len() as u64, seed))
+            .then(stage_with("Crop", Scratch::default, crop))
+            .batch_exact(size)
+            .then(stage("Mask", arrange))
+            .sink("Step");
+        let description = graph.describe();
+        let mut run = graph.run(from * batch..);
+        let counters = run.counters();
+        Ok(Self { next: Box::new(move || run.next()), counters, description })
+    }
+
+    /// The next batch.
+    pub fn next_batch(&mut self) -> Option<Result<Batch, FlowError>> {
+        (self.next)()
+    }
+
+    /// The graph with its counters so far.
+    pub fn describe(&self) -> intertwine_flow::describe::Description {
+        self.description.clone().with(&self.counters.snapshot())
+    }
+}

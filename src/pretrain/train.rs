@@ -1,0 +1,279 @@
+//! The training loop.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dfdx::prelude::*;
+use intertwine_datasets::{DatasetError, PackedSet};
+use intertwine_flow::FlowError;
+
+use super::batch::Encoding;
+use super::checkpoint::{CheckpointError, State};
+use super::config::PretrainConfig;
+use super::data::Batches;
+use super::network::Network;
+use super::objective::{objective, Centres, Losses};
+use super::schedule::{cosine, learning_rate, linear_warmup};
+use crate::config::ConfigError;
+use crate::nn::arch::{self, Arch, WithArch};
+use crate::nn::optim::{decays, Group, Optimizer};
+use crate::nn::vit::DropPath;
+use crate::nn::weights::{StateDict, WeightsError};
+use crate::nn::Backend;
+use crate::run::{Interrupt, RunError, RunFolder};
+
+/// A pretraining to be done.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// Every choice.
+    pub config: &'a PretrainConfig,
+    /// The pictures.
+    pub data: &'a Arc<PackedSet>,
+    /// The run folder.
+    pub out: &'a Path,
+    /// Go on with the run in that folder, if there is one.
+    pub resume: bool,
+    /// Stops the run after the step at which it is requested.
+    pub interrupt: &'a Interrupt,
+}
+
+/// What happens, for a progress bar.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Pictures a step.
+    pub batch: usize,
+    /// The figures of the last step.
+    pub losses: Losses,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// All steps are done and the model is written.
+    Finished {
+        /// Pictures a second over the steps of this call.
+        images_per_second: f64,
+        /// The data graph with its counters, as Mermaid.
+        graph: String,
+    },
+    /// It was asked to stop; the checkpoint is written.
+    Interrupted {
+        /// Steps done.
+        step: u64,
+        /// Steps in all.
+        steps: u64,
+    },
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PretrainError {
+    /// A config that makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The run folder.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Writing weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DatasetError),
+    /// A picture that could not be read or augmented.
+    #[error(transparent)]
+    Flow(#[from] FlowError),
+    /// Too few pictures.
+    #[error("the data set has {records} pictures, fewer than one batch of {batch}; lower optim.batch or add pictures")]
+    TooFew {
+        /// Pictures.
+        records: usize,
+        /// `optim.batch`.
+        batch: usize,
+    },
+    /// The loss is no number any more.
+    #[error("step {step}: {what} is not finite; the last checkpoint is kept. A lower optim.lr or a longer optim.warmup usually mends this")]
+    NotFinite {
+        /// The step.
+        step: u64,
+        /// The part of the loss, or the gradient.
+        what: &'static str,
+    },
+}
+
+/// Pretrains on the CPU. Everything written follows from config and data alone (but `times.jsonl`),
+/// whatever the number of threads and however often the run is stopped and resumed.
+///
+/// # Errors
+/// As [`PretrainError`]; what was written before stays usable.
+pub fn pretrain(job: Job<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Outcome, PretrainError> {
+    pretrain_on(&Cpu::default(), job, progress)
+}
+
+/// Pretrains on a device.
+///
+/// # Errors
+/// As [`pretrain`].
+pub fn pretrain_on<D: Backend>(
+    dev: &D,
+    job: Job<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Outcome, PretrainError> {
+    struct Run<'a, D: Backend>(&'a D, Job<'a>, &'a mut dyn FnMut(Progress));
+    impl<D: Backend> WithArch for Run<'_, D> {
+        type Output = Result<Outcome, PretrainError>;
+        fn run<A: Arch>(self) -> Self::Output {
+            train::<A, D>(self.0, self.1, self.2)
+        }
+    }
+    let name = &job.config.model.arch;
+    arch::dispatch(name, Run(dev, job, progress)).unwrap_or_else(|| {
+        Err(ConfigError::Invalid {
+            key: "model.arch".into(),
+            problem: format!("is `{name}`, expected one of {}", arch::NAMES.join(", ")),
+        }
+        .into())
+    })
+}
+
+fn train<A: Arch, D: Backend>(
+    dev: &D,
+    job: Job<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Outcome, PretrainError> {
+    let Job { config, data, out, resume, interrupt } = job;
+    let records = data.len();
+    if records < config.optim.batch {
+        return Err(PretrainError::TooFew { records, batch: config.optim.batch });
+    }
+    let steps = config.steps(records as u64);
+    let data_id = data.manifest().fingerprint();
+    let text = toml::to_string(config).expect("a config is plain data");
+    let folder = RunFolder::open(out, &text, resume)?;
+
+    let student = Network::<A, D>::new(dev, config);
+    let optimizer = Optimizer::new(dev, &student, |name, sizes| Group { lr_scale: 1.0, decay: decays(name, sizes) });
+    let centres = Centres::new(config.head.prototypes);
+    let mut state = State { teacher: student.clone(), student, optimizer, centres, step: 0 };
+    if folder.checkpoint().exists() {
+        state.load(&folder.checkpoint(), &data_id)?;
+    }
+    let mut log = folder.log(state.step)?;
+    let encoding = match config.model.field {
+        0 => Encoding::Sincos(A::WIDTH),
+        side => Encoding::Field(side),
+    };
+    let mut batches = Batches::new(data, config, encoding, state.step)?;
+    let (first, start) = (state.step, Instant::now());
+    while state.step < steps {
+        let Some(batch) = batches.next_batch().transpose()? else { break };
+        let losses = step(&mut state, &batch, config, steps)?;
+        let last = state.step == steps;
+        if (state.step - 1).is_multiple_of(config.run.log_every) || last {
+            let seconds = start.elapsed().as_secs_f64();
+            let images = (state.step - first) as f64 * config.optim.batch as f64;
+            log.write(
+                &Line { step: state.step - 1, losses: losses.0, rates: losses.1 },
+                &serde_json::json!({"step": state.step - 1, "seconds": seconds, "images_per_s": images / seconds}),
+            )?;
+        }
+        progress(Progress { step: state.step, steps, batch: config.optim.batch, losses: losses.0 });
+        let stop = interrupt.requested();
+        if state.step.is_multiple_of(config.run.checkpoint_every) || stop || last {
+            log.sync()?;
+            state.save(&folder.checkpoint(), &data_id)?;
+        }
+        if stop && !last {
+            return Ok(Outcome::Interrupted { step: state.step, steps });
+        }
+    }
+    export_encoder(&state, config)?.write(&folder.model())?;
+    let seconds = start.elapsed().as_secs_f64();
+    let images_per_second = (state.step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
+    Ok(Outcome::Finished { images_per_second, graph: batches.describe().mermaid() })
+}
+
+/// The scheduled values of a step.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+struct Rates {
+    lr: f32,
+    weight_decay: f32,
+    momentum: f32,
+    teacher_temperature: f32,
+    grad_norm: f64,
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(serde::Serialize)]
+struct Line {
+    step: u64,
+    #[serde(flatten)]
+    losses: Losses,
+    #[serde(flatten)]
+    rates: Rates,
+}
+
+fn step<A: Arch, D: Backend>(
+    state: &mut State<A, D>,
+    batch: &super::batch::Batch,
+    config: &PretrainConfig,
+    steps: u64,
+) -> Result<(Losses, Rates), PretrainError> {
+    let (at, optim, loss) = (state.step, &config.optim, &config.loss);
+    let [t0, t1] = loss.teacher_temperature;
+    let mut rates = Rates {
+        lr: learning_rate(optim.lr, optim.lr_end, optim.warmup, at, steps),
+        weight_decay: cosine(optim.weight_decay[0], optim.weight_decay[1], at, steps),
+        momentum: cosine(optim.momentum[0], optim.momentum[1], at, steps),
+        teacher_temperature: linear_warmup(t0, t1, loss.teacher_warmup, at, steps),
+        grad_norm: 0.0,
+    };
+    let drop_path = DropPath { seed: config.seed, step: at };
+    let State { student, teacher, centres, .. } = state;
+    let (total, losses) =
+        objective(student, teacher, batch, loss, rates.teacher_temperature, centres, drop_path);
+    let parts = [
+        (losses.image, "the image loss"),
+        (losses.content, "the content loss"),
+        (losses.position, "the position loss"),
+        (losses.koleo, "the KoLeo loss"),
+    ];
+    if let Some((_, what)) = parts.into_iter().find(|(v, _)| !v.is_finite()) {
+        return Err(PretrainError::NotFinite { step: at, what });
+    }
+    let mut gradients = total.backward();
+    let frozen = at < (f64::from(optim.freeze_prototypes) * steps as f64) as u64;
+    let report = state.optimizer.step(
+        &mut state.student,
+        &mut gradients,
+        rates.lr,
+        rates.weight_decay,
+        optim.clip,
+        |name| frozen && name.ends_with("prototypes"),
+    );
+    rates.grad_norm = report.grad_norm;
+    if !report.grad_norm.is_finite() {
+        return Err(PretrainError::NotFinite { step: at, what: "the gradient" });
+    }
+    crate::nn::Module::<D>::ema(&mut state.teacher, &state.student, rates.momentum);
+    state.step += 1;
+    Ok((losses, rates))
+}
+
+/// The teacher's encoder, under timm's names, with what a later stage must know.
+fn export_encoder<A: Arch, D: Backend>(state: &State<A, D>, config: &PretrainConfig) -> Result<StateDict, PretrainError> {
+    let mut dict = StateDict::default();
+    dict.insert_module("", &state.teacher.vit);
+    let model = toml::to_string(&config.model).expect("a config is plain data");
+    dict.metadata.insert("format".into(), "intertwine-encoder-1".into());
+    dict.metadata.insert("model".into(), model);
+    Ok(dict)
+}
