@@ -56,6 +56,14 @@ pub trait Sourced: Chain<u64> {
     fn label(&self, position: u64) -> Option<String>;
 }
 
+/// A chain that many threads can run: for naming a graph that a function returns,
+/// `Graph<u64, impl Parallel<Out = Sample>>`.
+#[cfg(feature = "std")]
+pub trait Parallel: Sourced<Out: Send, Scratch: Send> + Send + Sync + 'static {}
+
+#[cfg(feature = "std")]
+impl<C: Sourced<Out: Send, Scratch: Send> + Send + Sync + 'static> Parallel for C {}
+
 /// The start of a chain whose items are given from outside.
 #[derive(Clone, Debug)]
 pub struct Input {
