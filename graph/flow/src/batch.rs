@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    chain::{Chain, Input, Sourced, Then},
+    chain::{Chain, Input, Parallel, Sourced, Then},
     counters::Counters,
     describe::{Description, Kind},
     graph::Ends,
@@ -154,9 +154,7 @@ pub struct BatchRun<C: Sourced, D: Chain<Batch<C::Out>>> {
 
 impl<C, D> BatchGraph<C, D>
 where
-    C: Sourced + Send + Sync + 'static,
-    C::Out: Send,
-    C::Scratch: Send,
+    C: Parallel,
     D: Chain<Batch<C::Out>>,
 {
     /// Runs the graph over a range of positions, which count items; see [`Graph::run`].
@@ -197,9 +195,7 @@ impl<C: Sourced, D: Chain<Batch<C::Out>>> BatchRun<C, D> {
 
 impl<C, D> Iterator for BatchRun<C, D>
 where
-    C: Sourced + Send + Sync + 'static,
-    C::Out: Send,
-    C::Scratch: Send,
+    C: Parallel,
     D: Chain<Batch<C::Out>>,
 {
     type Item = Result<D::Out, FlowError>;

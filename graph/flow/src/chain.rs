@@ -45,16 +45,20 @@ pub trait Chain<In>: Sealed {
 }
 
 /// A chain that starts at a [`Source`], so that it can run by itself.
-#[diagnostic::on_unimplemented(
-    message = "this graph has no source, so it cannot run by itself",
-    note = "start it from a `Source` instead of `input`, or push items through it with `inline`"
-)]
 pub trait Sourced: Chain<u64> {
     /// How many positions the source has; `None` when there is no end.
     fn len(&self) -> Option<u64>;
     /// What the source calls the item at `position` of the run.
     fn label(&self, position: u64) -> Option<String>;
 }
+
+/// A chain that many threads can run: for naming a graph that a function returns,
+/// `Graph<u64, impl Parallel<Out = Sample>>`.
+#[cfg(feature = "std")]
+pub trait Parallel: Sourced<Out: Send, Scratch: Send> + Send + Sync + 'static {}
+
+#[cfg(feature = "std")]
+impl<C: Sourced<Out: Send, Scratch: Send> + Send + Sync + 'static> Parallel for C {}
 
 /// The start of a chain whose items are given from outside.
 #[derive(Clone, Debug)]

@@ -206,8 +206,13 @@ fn percent(part: f64, whole: f64) -> String {
     format!("{:.0} %", 100.0 * ratio(part, whole))
 }
 
-/// A type's name with every path cut down to its last segment.
+/// A type's name with every path cut down to its last segment, without lifetimes (which compilers differ
+/// in showing).
 fn short_type(full: &str) -> String {
+    let full = full
+        .replace("<'_>", "")
+        .replace("'_, ", "")
+        .replace("'_ ", "");
     let mut out = String::new();
     let mut segment = 0;
     let mut rest = full.chars().peekable();
@@ -275,6 +280,8 @@ mod tests {
             ("u64", "u64"),
             ("alloc::vec::Vec<image::buffer_::ImageBuffer<image::color::Rgb<u8>, alloc::vec::Vec<u8>>>", "Vec<ImageBuffer<Rgb<u8>, Vec<u8>>>"),
             ("&a::b::C", "&C"),
+            ("a::Frame<'_>", "Frame"),
+            ("a::View<'_, b::Pixel>", "View<Pixel>"),
             ("(a::B, [c::D; 4])", "(B, [D; 4])"),
             ("dyn core::fmt::Debug + core::marker::Send", "dyn Debug + Send"),
             ("fn(a::B) -> c::D", "fn(B) -> D"),

@@ -23,7 +23,7 @@ use std::{
 };
 
 use crate::{
-    chain::Sourced,
+    chain::{Parallel, Sourced},
     counters::{Counters, OwnTime},
     inline::stage_name,
     probe::Probe,
@@ -84,12 +84,7 @@ struct Claim<S> {
     scratch: Option<S>,
 }
 
-impl<C> Prefetch<C>
-where
-    C: Sourced + Send + Sync + 'static,
-    C::Out: Send,
-    C::Scratch: Send,
-{
+impl<C: Parallel> Prefetch<C> {
     /// Starts to work on the positions in `range`.
     pub fn new(chain: C, range: Range<u64>, window: NonZeroUsize, counters: Counters) -> Self {
         let state = State {

@@ -3,7 +3,7 @@
 use std::{fmt, num::NonZeroUsize, ops::RangeBounds};
 
 use crate::{
-    chain::Sourced,
+    chain::{Parallel, Sourced},
     counters::Counters,
     graph::Ends,
     inline::nodes,
@@ -20,12 +20,7 @@ pub struct Run<C: Sourced> {
     prefetch: Prefetch<C>,
 }
 
-impl<C> Graph<u64, C>
-where
-    C: Sourced + Send + Sync + 'static,
-    C::Out: Send,
-    C::Scratch: Send,
-{
+impl<C: Parallel> Graph<u64, C> {
     /// Runs the graph over a range of positions (`0..`, or `position..` to resume), cut to what the source
     /// has.
     ///
@@ -65,12 +60,7 @@ impl<C: Sourced> Run<C> {
     }
 }
 
-impl<C> Iterator for Run<C>
-where
-    C: Sourced + Send + Sync + 'static,
-    C::Out: Send,
-    C::Scratch: Send,
-{
+impl<C: Parallel> Iterator for Run<C> {
     type Item = Result<C::Out, FlowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
