@@ -13,6 +13,13 @@ pub(crate) fn values(n: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
+/// Row counts and widths around the register and piece sizes of the kernels.
+pub(crate) fn odd_shapes() -> impl Iterator<Item = (usize, usize)> {
+    [1, 3, 17, 65, 197]
+        .into_iter()
+        .flat_map(|rows| [1, 5, 31, 64, 192].map(|d| (rows, d)))
+}
+
 /// The same values in double precision, for the references.
 pub(crate) fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|v| f64::from(*v)).collect()
@@ -27,6 +34,28 @@ pub(crate) fn assert_close(what: &str, found: &[f32], expected: &[f64], toleranc
         assert!(
             error <= tolerance * e.abs().max(1.0),
             "{what}[{i}]: found {f}, expected {e}, error {error:e}"
+        );
+    }
+}
+
+/// Panics unless `analytic` agrees with central differences of `f` at `x`.
+#[track_caller]
+pub(crate) fn assert_gradient(what: &str, x: &[f64], analytic: &[f64], f: impl Fn(&[f64]) -> f64) {
+    assert_eq!(x.len(), analytic.len(), "{what}: length");
+    let mut x = x.to_vec();
+    for i in 0..x.len() {
+        const H: f64 = 1e-5;
+        let kept = x[i];
+        x[i] = kept + H;
+        let above = f(&x);
+        x[i] = kept - H;
+        let below = f(&x);
+        x[i] = kept;
+        let numeric = (above - below) / (2.0 * H);
+        assert!(
+            (numeric - analytic[i]).abs() <= 1e-6 * numeric.abs().max(1.0),
+            "d{what}[{i}]: numeric {numeric}, analytic {}",
+            analytic[i]
         );
     }
 }
@@ -48,23 +77,6 @@ pub(crate) fn same_on_any_pool(f: impl Fn() -> Vec<f32> + Sync) {
     assert!(!one.is_empty(), "a comparison of nothing");
     assert!(one == run(2), "two threads change the result");
     assert!(one == run(3), "three threads change the result");
-}
-
-/// The gradient of `f` at `x` by central differences in double precision.
-pub(crate) fn numeric_gradient(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
-    const H: f64 = 1e-5;
-    let mut x = x.to_vec();
-    (0..x.len())
-        .map(|i| {
-            let kept = x[i];
-            x[i] = kept + H;
-            let above = f(&x);
-            x[i] = kept - H;
-            let below = f(&x);
-            x[i] = kept;
-            (above - below) / (2.0 * H)
-        })
-        .collect()
 }
 
 /// `sum_i a_i b_i`: turns an output into a scalar with a known gradient.

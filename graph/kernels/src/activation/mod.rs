@@ -7,9 +7,9 @@
 //! is `e^(-x^2 / 2)`, which is also what the density needs: one exponential serves both.
 
 #[cfg(test)]
-mod reference {}
+mod reference;
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use crate::check_len;
 use crate::simd::{exp, Arithmetic};

@@ -9,9 +9,9 @@
 //! log-sum-exp of each row instead of keeping it (Dao et al., 2022).
 
 #[cfg(test)]
-mod reference {}
+mod reference;
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use crate::check_len;
 

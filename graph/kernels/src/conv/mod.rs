@@ -6,10 +6,10 @@
 
 mod im2col;
 #[cfg(test)]
-mod reference {}
+mod reference;
 mod shuffle;
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 pub use shuffle::{pixel_shuffle, pixel_unshuffle_add};
 

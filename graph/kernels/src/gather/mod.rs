@@ -5,9 +5,9 @@
 //! in the order of `i`.
 
 #[cfg(test)]
-mod reference {}
+mod reference;
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use crate::parallel::{rows_per_piece, PIECE};
 use crate::{check_len, rows_of};

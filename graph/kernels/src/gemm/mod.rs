@@ -4,7 +4,7 @@
 //! into tiles by shape; threads only share the tiles out, so their number never changes a result.
 
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use crate::check_len;
 use gemm_common::Parallelism;

@@ -8,9 +8,9 @@
 //! gradient. A group of one row has no neighbour and adds nothing.
 
 #[cfg(test)]
-mod reference {}
+mod reference;
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use crate::gemm::{matmul, Layout};
 use crate::{check_len, rows_of};

@@ -3,9 +3,9 @@
 //! `dx = (dy - y (y . dy)) / ||x||`, and `dy / eps` where the norm was below `eps`.
 
 #[cfg(test)]
-mod reference {}
+mod reference;
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use crate::parallel::{rows_per_piece, PIECE};
 use crate::simd::dot;

@@ -5,9 +5,9 @@
 //! `dx = rstd * (g - mean(g) - xhat * mean(g * xhat))`, `dgamma = sum dy * xhat`, `dbeta = sum dy`.
 
 #[cfg(test)]
-mod reference {}
+mod reference;
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use crate::parallel::{rows_per_piece, PIECE};
 use crate::simd::{dot, sum};

@@ -4,9 +4,9 @@
 //! With `dy` the gradient of `y`: `dx = dy w`, `dw = dy^T x`, `db = sum over rows of dy`.
 
 #[cfg(test)]
-mod reference {}
+mod reference;
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use crate::gemm::{matmul, Layout};
 use crate::parallel::{rows_per_piece, sum_pieces, PIECE};

@@ -1,7 +1,7 @@
 //! 2 x 2 max pooling with stride 2 on NHWC rows; an odd last row or column is left out, as in PyTorch.
 
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use crate::check_len;
 use crate::parallel::PIECE;

@@ -6,9 +6,9 @@
 //! of `x` is `dy` itself and the caller's to add.
 
 #[cfg(test)]
-mod reference {}
+mod reference;
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use crate::parallel::{rows_per_piece, sum_pieces, PIECE};
 use crate::{check_len, rows_of};

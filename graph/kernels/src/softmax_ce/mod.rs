@@ -5,9 +5,9 @@
 //! `dz_r = weight_r / temperature * (softmax(z_r / temperature) * sum_k t_rk - t_r)`.
 
 #[cfg(test)]
-mod reference {}
+mod reference;
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use crate::parallel::{rows_per_piece, sum_pieces, PIECE};
 use crate::simd::{dot, exp, max, sum, LANES};
