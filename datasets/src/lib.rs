@@ -1,27 +1,45 @@
 //! Data sets: from picture folders and label files to shards that training reads at full speed.
 //!
+//! [`pack`] turns a [`Source`] (a folder of pictures, a COCO label file) into a *packed set*: a folder of
+//! shards with a manifest and a list of what could not be used. [`PackedSet`] reads it.
+//!
 //! # Layout
 //! - [`sample`]: what a record is
-//! - [`shard`], [`pixels`]: the file format, stated byte by byte in `FORMAT.md`
-//! - [`PackedSet`], [`manifest`]: reading
-//! - [`Permutation`]: the shuffle
+//! - [`pixels`], [`shard`], [`manifest`]: the file format, stated byte by byte in `FORMAT.md`
+//! - [`packed_set`](PackedSet), [`permutation`](Permutation): reading, in order or shuffled
+//! - `import`: folder and COCO; a file for each kind of source
+//! - [`decode()`]: picture files to upright RGB; `labels`: labels to the stored picture
+//! - [`pack()`], `output`, [`quarantine`]: packing
+//!
+//! # Invariants
+//! - A packed set under its final name is complete; nothing that was there before is lost on the way.
+//! - The same source and options give the same bytes, for any number of threads.
+//! - Whatever a file says is checked before it is believed; nothing that a file says makes us panic.
 
 mod decode;
 mod error;
+mod import;
+mod labels;
 pub mod manifest;
 mod options;
+mod output;
+mod pack;
 mod packed_set;
 mod permutation;
 pub mod pixels;
+pub mod quarantine;
 pub mod sample;
 pub mod scenes;
 pub mod shard;
 
 pub use decode::{decode, DecodeError, Decoded};
 pub use error::{DatasetError, Result};
+pub use import::{Format, Source};
 pub use manifest::Manifest;
 pub use options::{PackOptions, Resize};
+pub use pack::{check, pack, PackReport, Progress};
 pub use packed_set::{PackedSet, Verified};
 pub use permutation::{shuffled, Permutation};
 pub use pixels::{Encoding, Scratch};
+pub use quarantine::{Quarantined, Reason};
 pub use sample::{Category, Instance, RecordInfo, Sample};

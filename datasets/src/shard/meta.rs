@@ -129,7 +129,7 @@ fn mask(cursor: &mut Cursor, width: u32, height: u32) -> Result<Rle, String> {
     let counts = (0..runs)
         .map(|_| cursor.varint())
         .collect::<Result<_, _>>()?;
-    Rle::from_counts(height, width, counts).map_err(|e| format!("mask: {}", e.0))
+    Rle::from_counts(height, width, counts).map_err(|e| format!("mask: {e}"))
 }
 
 /// What is left to be read.

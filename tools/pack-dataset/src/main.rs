@@ -1,2 +1,263 @@
-//! See ARCHITECTURE.md.
-fn main() {}
+//! `pack-dataset`: packs a folder of pictures or a labelled data set into shards.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use intertwine_datasets::quarantine::{count_reasons, QUARANTINE};
+use intertwine_datasets::{
+    check, pack, Encoding, Format, PackOptions, PackReport, Progress, Resize, Source,
+};
+
+/// Exit status of `--strict` when something was put into quarantine.
+const QUARANTINED: u8 = 3;
+
+/// Packs a folder of pictures or a labelled data set into shards for training.
+///
+/// Pictures become upright 8-bit RGB: EXIF rotation is applied, grey, palette, CMYK and 16-bit pictures are
+/// converted, transparency is laid over black. Bad files and labels do not stop the packing: each is listed
+/// with its reason in OUT/quarantine.jsonl and counted in the summary.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// A folder of pictures (with any folders within), or a COCO label file (.json)
+    source: PathBuf,
+
+    /// The folder to make; it appears when all is packed. May be left out with --check
+    #[arg(required_unless_present = "check")]
+    out: Option<PathBuf>,
+
+    /// What SOURCE is
+    #[arg(long, value_enum, default_value = "auto")]
+    format: FormatName,
+
+    /// Where the pictures of a label file are; if not given, the folders around the label file are searched
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+
+    /// Make pictures smaller so that the shorter side has N pixels; smaller pictures stay as they are
+    #[arg(long, value_name = "N", conflicts_with = "max_side", value_parser = clap::value_parser!(u32).range(1..=65535))]
+    min_side: Option<u32>,
+
+    /// Make pictures smaller so that the longer side has N pixels; smaller pictures stay as they are
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65535))]
+    max_side: Option<u32>,
+
+    /// How pixels are stored: zpix is lossless and fast to read; jpeg keeps a JPEG's own bytes where the
+    /// picture is not changed and is the smallest and slowest to read; raw is the largest
+    #[arg(long, value_enum, default_value = "zpix")]
+    encoding: EncodingName,
+
+    /// Quality (1 to 100) where --encoding jpeg has to compress anew
+    #[arg(long, value_name = "Q", default_value_t = 90, value_parser = clap::value_parser!(u8).range(1..=100))]
+    jpeg_quality: u8,
+
+    /// Put pictures into quarantine that have a side below N pixels
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65535))]
+    smallest_side: u32,
+
+    /// Take the first folder below SOURCE as the class of the pictures in it
+    #[arg(long)]
+    classes_from_folders: bool,
+
+    /// Read and check everything, print every finding, write nothing
+    #[arg(long)]
+    check: bool,
+
+    /// Replace the packed set that OUT holds, once the new one is complete
+    #[arg(long)]
+    overwrite: bool,
+
+    /// End with status 3 if anything was put into quarantine (without: 0, with a warning)
+    #[arg(long)]
+    strict: bool,
+
+    /// Close a shard when it has N MiB
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    shard_mib: u64,
+
+    /// Threads to work on; all processors if not given. The result does not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pack-dataset photos packed/photos --min-side 256
+  pack-dataset coco/annotations/instances_train2017.json packed/train --images coco/train2017 --max-side 640
+  pack-dataset labels.json --check
+
+Exit status: 0 packed (what was put into quarantine is listed and warned of), 1 failed,
+2 wrong arguments, 3 with --strict if anything was put into quarantine.";
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FormatName {
+    Auto,
+    Folder,
+    Coco,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum EncodingName {
+    Zpix,
+    Jpeg,
+    Raw,
+}
+
+impl Arguments {
+    fn source(&self) -> Source {
+        let format = match self.format {
+            FormatName::Auto => Format::Auto,
+            FormatName::Folder => Format::Folder,
+            FormatName::Coco => Format::Coco,
+        };
+        let classes_from_folders = self.classes_from_folders;
+        Source {
+            path: self.source.clone(),
+            format,
+            images: self.images.clone(),
+            classes_from_folders,
+        }
+    }
+
+    fn options(&self) -> PackOptions {
+        PackOptions {
+            resize: match (self.min_side, self.max_side) {
+                (Some(side), _) => Resize::MinSide(side),
+                (_, Some(side)) => Resize::MaxSide(side),
+                _ => Resize::Keep,
+            },
+            encoding: match self.encoding {
+                EncodingName::Zpix => Encoding::Zpix,
+                EncodingName::Jpeg => Encoding::Jpeg,
+                EncodingName::Raw => Encoding::Raw,
+            },
+            jpeg_quality: self.jpeg_quality,
+            smallest_side: self.smallest_side,
+            shard_bytes: self.shard_mib << 20,
+            overwrite: self.overwrite,
+        }
+    }
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let threads = arguments.threads.map_or(0, usize::from);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .context("cannot start the threads")?;
+    let (source, options) = (arguments.source(), arguments.options());
+    let bar = progress_bar();
+    let progress = |progress: Progress| {
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+        if progress.quarantined > 0 {
+            bar.set_message(format!(
+                "{} in quarantine",
+                HumanCount(progress.quarantined as u64)
+            ));
+        }
+    };
+    let result = match &arguments.out {
+        Some(out) if !arguments.check => pool.install(|| pack(&source, &options, out, &progress)),
+        _ => pool.install(|| check(&source, &options, &progress)),
+    };
+    bar.finish_and_clear();
+    let report = result?;
+    summarise(&report);
+    let quarantined = arguments.strict && !report.quarantined.is_empty();
+    Ok(ExitCode::from(if quarantined { QUARANTINED } else { 0 }))
+}
+
+/// A bar on the terminal; nothing when the output goes elsewhere.
+fn progress_bar() -> ProgressBar {
+    let style = "{bar:32} {human_pos}/{human_len} pictures, {per_sec}, {eta} left {msg}";
+    let style = ProgressStyle::with_template(style)
+        .expect("the template is constant and tested by running");
+    ProgressBar::new(0).with_style(style)
+}
+
+fn summarise(report: &PackReport) {
+    let done = if report.out.is_some() {
+        "Packed"
+    } else {
+        "Checked"
+    };
+    println!(
+        "{done} {} pictures{}",
+        HumanCount(report.pictures as u64),
+        labelled(report)
+    );
+    if let Some(out) = &report.out {
+        println!("Size {} in {}", HumanBytes(report.bytes), out.display());
+    }
+    if !report.ignored.is_empty() {
+        let ignored: Vec<_> = report
+            .ignored
+            .iter()
+            .map(|(name, count)| format!("{name}: {count}"))
+            .collect();
+        println!(
+            "Passed over files that are no pictures by their name ({})",
+            ignored.join(", ")
+        );
+    }
+    if !report.quarantined.is_empty() {
+        warn_of_quarantine(report);
+    }
+    if let Some(note) = &report.note {
+        println!("Note: {note}");
+    }
+    if let Some(out) = &report.out {
+        println!("Next: {}", next_command(report, out));
+    }
+}
+
+fn labelled(report: &PackReport) -> String {
+    match (report.categories, report.labels) {
+        (0, 0) => String::new(),
+        (0, classes) => format!(" of {classes} classes"),
+        (categories, _) => format!(
+            ", {} objects of {categories} categories",
+            HumanCount(report.instances as u64)
+        ),
+    }
+}
+
+fn warn_of_quarantine(report: &PackReport) {
+    let kept = report.quarantined.iter().filter(|entry| entry.kept).count();
+    let total = report.quarantined.len();
+    eprintln!(
+        "Warning: {} findings, {} left out and {kept} taken in changed",
+        HumanCount(total as u64),
+        total - kept
+    );
+    for (reason, count) in count_reasons(&report.quarantined) {
+        let first = report
+            .quarantined
+            .iter()
+            .find(|entry| entry.reason == reason);
+        let first = first
+            .map(|entry| format!(", first {entry}"))
+            .unwrap_or_default();
+        eprintln!("  {count} x {reason}{first}");
+    }
+    match &report.out {
+        Some(out) => eprintln!("All of them: {}", out.join(QUARANTINE).display()),
+        None => report
+            .quarantined
+            .iter()
+            .for_each(|entry| println!("{entry}")),
+    }
+}
+
+fn next_command(report: &PackReport, out: &Path) -> String {
+    let out = out.display();
+    if report.instances > 0 {
+        return format!("intertwine finetune --data {out} --val VAL --out runs/detector  (VAL: the packed validation set)");
+    }
+    format!("intertwine pretrain --data {out} --out runs/first")
+}

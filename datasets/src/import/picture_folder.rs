@@ -1,0 +1,107 @@
+//! Finds the folder that the file names of a label file are relative to.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+/// File names tried in each folder that comes into question.
+const PROBES: usize = 64;
+
+/// The folders that come into question for a label file, the likeliest first: beside the label file, in
+/// the folder above, in the folders within these two; `instances_train2017.json` prefers `train2017`, then
+/// `train`, wherever they are.
+fn candidates(label_file: &Path) -> Vec<PathBuf> {
+    let here = match label_file.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let above = here
+        .join("..")
+        .canonicalize()
+        .unwrap_or_else(|_| here.clone());
+    let mut folders = Vec::new();
+    for base in [&here, &above] {
+        folders.push(base.clone());
+        for inner in subfolders(base) {
+            folders.extend(subfolders(&inner));
+            folders.push(inner);
+        }
+    }
+    let stem = label_file
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    let words: Vec<&str> = stem.split(['_', '-', '.']).collect();
+    let rank = |folder: &PathBuf| {
+        let name = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
+        let without_year = |word: &str| {
+            word.trim_end_matches(|c: char| c.is_ascii_digit())
+                .to_owned()
+        };
+        match () {
+            _ if words.contains(&name.as_str()) => 0,
+            _ if words
+                .iter()
+                .any(|word| without_year(word) == without_year(&name) && !name.is_empty()) =>
+            {
+                1
+            }
+            _ if name == "images" => 2,
+            _ => 3,
+        }
+    };
+    folders
+        .sort_by_cached_key(|folder| (rank(folder), folder.components().count(), folder.clone()));
+    folders.dedup();
+    folders
+}
+
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+/// The folder where most of the names are found, the likeliest of equals; `Err` lists where was looked.
+pub(super) fn find(label_file: &Path, names: &[&str]) -> Result<PathBuf, Vec<PathBuf>> {
+    let step = names.len().div_ceil(PROBES).max(1);
+    let hits = |folder: &Path| {
+        names
+            .iter()
+            .step_by(step)
+            .filter(|name| resolve(folder, name).is_some())
+            .count()
+    };
+    let folders = candidates(label_file);
+    let mut best = (0, None);
+    for folder in &folders {
+        let hits = hits(folder);
+        if hits > best.0 {
+            best = (hits, Some(folder.clone()));
+        }
+        if hits == names.len().div_ceil(step) {
+            break;
+        }
+    }
+    best.1.ok_or(folders)
+}
+
+/// The file of this name in `folder`. A name that leads out of the folder (absolute, or with `..`: label
+/// files carry the paths of the machine they were made on) is looked for by its last part only.
+pub(super) fn resolve(folder: &Path, name: &str) -> Option<PathBuf> {
+    let name = name.replace('\\', "/");
+    let relative = Path::new(&name);
+    let stays_inside = relative
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let direct = stays_inside
+        .then(|| folder.join(relative))
+        .filter(|path| path.is_file());
+    direct.or_else(|| Some(folder.join(relative.file_name()?)).filter(|path| path.is_file()))
+}
