@@ -1,5 +1,7 @@
 //! From a picture to the network's input: resize, pad, normalise.
 
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
@@ -90,9 +92,13 @@ impl Preprocessor {
         }
         let options =
             ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        // The typed form: the dynamic one compiles its kernels for fifteen pixel types.
+        let source = TypedImageRef::<U8x3>::from_buffer(picture.width(), picture.height(), picture.as_raw());
+        let target = TypedImage::<U8x3>::from_buffer(width, height, &mut self.content);
+        let (source, mut target) = source.and_then(|s| Ok((s, target?))).expect("the buffers have these sizes");
         self.resizer
-            .resize(picture, &mut self.content, &options)
-            .expect("two RGB8 pictures without a crop: no error applies");
+            .resize_typed(&source, &mut target, &options)
+            .expect("without a crop, no error applies");
     }
 }
 
