@@ -1,2 +1,5 @@
-//! See ARCHITECTURE.md.
-fn main() {}
+//! The `intertwine` program; see [`intertwine::cli`].
+
+fn main() -> std::process::ExitCode {
+    intertwine::cli::main()
+}

@@ -18,6 +18,16 @@ pub struct ConfigError {
     pub expected: String,
 }
 
+impl ConfigError {
+    /// The same, seen from the config that holds this one as its section `section`.
+    pub(crate) fn within(self, section: &str) -> crate::config::ConfigError {
+        crate::config::ConfigError::Invalid {
+            key: format!("{section}.{}", self.key),
+            problem: format!("is {}, expected {}", self.found, self.expected),
+        }
+    }
+}
+
 /// `Ok` if `valid`, else the error that names the key.
 pub(crate) fn expect(
     valid: bool,

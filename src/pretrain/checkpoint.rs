@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use dfdx::shapes::HasShape;
+
 use super::network::Network;
 use super::objective::Centres;
 use crate::nn::arch::Arch;

@@ -154,12 +154,8 @@ impl Validate for VitConfig {
 impl Validate for PretrainConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         self.model.validate()?;
-        let nested = |section: &str, e: crate::augment::ConfigError| ConfigError::Invalid {
-            key: format!("{section}.{}", e.key),
-            problem: format!("is {}, expected {}", e.found, e.expected),
-        };
-        self.crops.validate().map_err(|e| nested("crops", e))?;
-        self.mask.validate().map_err(|e| nested("mask", e))?;
+        self.crops.validate().map_err(|e| e.within("crops"))?;
+        self.mask.validate().map_err(|e| e.within("mask"))?;
         let patch = arch::dispatch(&self.model.arch, PatchSide).unwrap_or_default();
         require(self.crops.patch as usize == patch, "crops.patch", || {
             format!("is {}, but the patches of `{}` are {patch} pixels wide", self.crops.patch, self.model.arch)

@@ -26,7 +26,7 @@ impl Batches {
     /// # Errors
     /// If the crops' config makes no sense.
     pub fn new(set: &Arc<PackedSet>, config: &PretrainConfig, encoding: Encoding, from: u64) -> Result<Self, ConfigError> {
-        let crops = MultiCrop::new(config.crops.clone())?;
+        let crops = MultiCrop::new(config.crops.clone()).map_err(|e| e.within("crops"))?;
         let (seed, mask, batch) = (config.seed, config.mask.clone(), config.optim.batch as u64);
         let views: Pool<Views> = Pool::new(Views::default);
         let crop = move |picture: Picture, scratch: &mut Scratch| -> Result<Pooled<Views>, AugmentError> {

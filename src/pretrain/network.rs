@@ -1,7 +1,5 @@
 //! The network that is pretrained, as student and as teacher.
 
-use dfdx::prelude::*;
-
 use super::config::{HeadSection, PretrainConfig};
 use crate::module;
 use crate::nn::arch::Arch;

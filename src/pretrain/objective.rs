@@ -155,11 +155,12 @@ pub fn objective<A: Arch, D: Backend>(
         let (sum, tape) = total.split_tape();
         let globals: Vec<u32> = (0..(g * b) as u32).collect();
         let x = D::l2_normalize(D::gather_rows(cls.put_tape(tape), &globals), 1e-6);
+        let (x, tape) = x.split_tape();
         let host = D::to_host(&x);
         let mut gradient = vec![0.0; host.len()];
         losses.koleo = koleo::loss(&host, b, A::WIDTH, Some(&mut gradient));
         gradient.iter_mut().for_each(|v| *v *= config.koleo);
-        total = host_loss(x, config.koleo * losses.koleo as f32, gradient) + sum;
+        total = host_loss(x.put_tape(tape), config.koleo * losses.koleo as f32, gradient) + sum;
     }
 
     // L_content and L_pos: each masked patch against the teacher, which saw all of it.

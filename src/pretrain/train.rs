@@ -155,7 +155,7 @@ fn train<A: Arch, D: Backend>(
         return Err(PretrainError::TooFew { records, batch: config.optim.batch });
     }
     let steps = config.steps(records as u64);
-    let data_id = data.manifest().fingerprint();
+    let data_id = fingerprint(data);
     let text = toml::to_string(config).expect("a config is plain data");
     let folder = RunFolder::open(out, &text, resume)?;
 
@@ -199,6 +199,12 @@ fn train<A: Arch, D: Backend>(
     let seconds = start.elapsed().as_secs_f64();
     let images_per_second = (state.step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
     Ok(Outcome::Finished { images_per_second, graph: batches.describe().mermaid() })
+}
+
+/// Tells one packed set from another: the hashes of its shards, in order.
+fn fingerprint(data: &PackedSet) -> String {
+    let hashes: Vec<&str> = data.manifest().shards.iter().map(|s| &s.blake3[..16.min(s.blake3.len())]).collect();
+    format!("{} records {}", data.len(), hashes.join(" "))
 }
 
 /// The scheduled values of a step.

@@ -1,0 +1,51 @@
+//! The command line: what the program is told, and what it tells the user.
+
+mod bar;
+mod pretrain;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// From unlabelled pictures to an object detector on a small device.
+#[derive(Parser)]
+#[command(version, about, after_help = "Start here:\n  intertwine demo          the whole way on drawn pictures, in a quarter of an hour\n  pack-dataset --help      pack your own pictures")]
+struct Cli {
+    /// Threads to compute with; all cores by default. Results do not depend on it.
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Pretrain(pretrain::Args),
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut pool = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("worker {i}"));
+    if let Some(threads) = cli.threads {
+        pool = pool.num_threads(threads);
+    }
+    let pool = match pool.build() {
+        Ok(pool) => pool,
+        Err(e) => {
+            eprintln!("error: cannot start threads: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Inside the pool: kernels and data stages share its threads.
+    let result = pool.install(|| match cli.command {
+        Command::Pretrain(args) => pretrain::run(args),
+    });
+    match result {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

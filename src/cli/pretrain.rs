@@ -1,0 +1,70 @@
+//! `intertwine pretrain`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use intertwine_datasets::PackedSet;
+
+use super::bar::bar;
+use crate::config::resolve;
+use crate::pretrain::config::PRESETS;
+use crate::pretrain::{pretrain, Job, Outcome, PretrainConfig};
+use crate::run::Interrupt;
+
+/// Pretrain an encoder on unlabelled pictures.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  pack-dataset my-pictures packed/pictures --min-side 256\n  intertwine pretrain --data packed/pictures --out runs/first\n  intertwine pretrain --data packed/pictures --out runs/first --resume    # after Ctrl-C")]
+pub struct Args {
+    /// A packed set; make one with pack-dataset.
+    #[arg(long)]
+    data: PathBuf,
+    /// The run folder to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// Settings to start from.
+    #[arg(long, default_value = PRESETS[0].0)]
+    preset: String,
+    /// A TOML file that changes some of them.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Changes one setting, as in --set optim.lr=0.001; may be given often.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Go on with the run in --out.
+    #[arg(long)]
+    resume: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config: PretrainConfig = resolve(PRESETS, &args.preset, args.config.as_deref(), &args.set)?;
+    let data = Arc::new(PackedSet::open(&args.data)?);
+    let interrupt = Interrupt::listen();
+    let job = Job { config: &config, data: &data, out: &args.out, resume: args.resume, interrupt: &interrupt };
+    let bar = bar("pretrain", config.steps(data.len() as u64));
+    let outcome = pretrain(job, &mut |p| {
+        if bar.position() == 0 && p.step > 1 {
+            bar.set_position(p.step - 1);
+            bar.reset_eta();
+        }
+        bar.set_position(p.step);
+        let l = p.losses;
+        bar.set_message(format!(
+            "loss {:.3} (image {:.3} content {:.3} position {:.3})",
+            l.loss, l.image, l.content, l.position
+        ));
+    })?;
+    bar.abandon();
+    let out = args.out.display();
+    match outcome {
+        Outcome::Finished { images_per_second, .. } => {
+            eprintln!("pretrained at {images_per_second:.0} images/s; wrote {out}/model.safetensors");
+            eprintln!("next: intertwine finetune --data TRAIN --val VAL --init {out} --out runs/detector");
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Interrupted { step, steps } => {
+            eprintln!("stopped after step {step} of {steps}; go on with the same command and --resume");
+            Ok(ExitCode::from(130))
+        }
+    }
+}
