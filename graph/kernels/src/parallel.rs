@@ -1,6 +1,7 @@
 //! How work is cut into pieces: by shape alone, so that the number of threads never changes a result.
 
 use rayon::prelude::*;
+use std::marker::PhantomData;
 
 /// Elements of one piece of a memory-bound loop: 64 KiB of `f32`, a few microseconds of work, large against
 /// rayon's cost of handing a piece to another thread and small enough to balance.
@@ -30,5 +31,33 @@ where
         for (o, p) in out.iter_mut().zip(partial) {
             *o += p;
         }
+    }
+}
+
+/// A slice of which several threads write different elements, where they are not neighbours and the slice cannot be
+/// split (the heads of one row).
+pub(crate) struct Scattered<'a> {
+    start: *mut f32,
+    len: usize,
+    slice: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: only a pointer is shared; whoever writes through it answers for the absence of races.
+unsafe impl Sync for Scattered<'_> {}
+
+impl<'a> Scattered<'a> {
+    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+        Self {
+            start: slice.as_mut_ptr(),
+            len: slice.len(),
+            slice: PhantomData,
+        }
+    }
+
+    /// The address of element `i`.
+    pub(crate) fn at(&self, i: usize) -> *mut f32 {
+        assert!(i < self.len, "element {i} of {}", self.len);
+        // SAFETY: i is within the slice.
+        unsafe { self.start.add(i) }
     }
 }

@@ -14,6 +14,20 @@ mod reference;
 mod tests;
 
 use crate::check_len;
+use crate::gemm::{strided, Operand};
+use crate::parallel::Scattered;
+use crate::simd::{add_lanes, dot, exp, max, LANES};
+use gemm_common::Parallelism;
+use rayon::prelude::*;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Queries whose scores are in memory at once: with the 577 tokens of a 384-pixel picture they fill a quarter of the
+/// second-level cache, and a lone sequence still occupies several threads.
+const QUERY_BLOCK: usize = 128;
+
+/// Multiplications below which a task is not worth another thread: about ten microseconds.
+const WORK_PER_PIECE: usize = 1 << 19;
 
 /// `count` sequences of `len` rows each, one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,32 +53,53 @@ pub fn forward(
     let rows = check_shape(qkv, groups, heads, d);
     check_len("attention", "y", y, rows * d);
     check_len("attention", "lse", lse, rows * heads);
-    let hd = d / heads;
-    let scale = 1.0 / (hd as f32).sqrt();
-    for (first, len) in sequences(groups) {
-        let mut p = vec![0.0; len];
-        for h in 0..heads {
-            for i in first..first + len {
-                let q = &qkv[i * 3 * d + h * hd..][..hd];
-                for j in 0..len {
-                    let k = &qkv[(first + j) * 3 * d + d + h * hd..][..hd];
-                    p[j] = scale * q.iter().zip(k).map(|(a, b)| a * b).sum::<f32>();
+    let head = Head {
+        qkv,
+        d,
+        width: d / heads,
+    };
+    let (y, lse) = (Scattered::new(y), Scattered::new(lse));
+    let blocks = sequences(groups).flat_map(|(first, len)| {
+        query_blocks(first, len).map(move |queries| (queries.start, queries.end, first, len))
+    });
+    let tasks: Vec<_> = blocks
+        .flat_map(|block| (0..heads).map(move |h| (block, h)))
+        .collect();
+    tasks
+        .par_iter()
+        .with_min_len(tasks_per_piece(groups, tasks.len(), d))
+        .for_each(|&((start, end, first, len), h)| {
+            let queries = start..end;
+            with_scratch(|scratch| {
+                let scores = head.scores(h, &queries, first, len, &mut scratch.scores);
+                let log_sums = resized(&mut scratch.rows, queries.len());
+                softmax_rows(scores, padded(len), head.scale(), log_sums);
+                for (row, log_sum) in queries.clone().zip(log_sums) {
+                    // SAFETY: this task alone has this row and head.
+                    unsafe { *lse.at(row * heads + h) = *log_sum };
                 }
-                let max = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let l = max + p.iter().map(|s| (s - max).exp()).sum::<f32>().ln();
-                lse[i * heads + h] = l;
-                let y = &mut y[i * d + h * hd..][..hd];
-                y.fill(0.0);
-                for j in 0..len {
-                    let v = &qkv[(first + j) * 3 * d + 2 * d + h * hd..][..hd];
-                    let w = (p[j] - l).exp();
-                    for (y, v) in y.iter_mut().zip(v) {
-                        *y += w * v;
-                    }
+                let p = Operand {
+                    data: scores,
+                    row: padded(len),
+                    col: 1,
+                };
+                // SAFETY: this task alone has these rows of y's columns of head h.
+                unsafe {
+                    let y = y.at(queries.start * d + h * head.width);
+                    strided(
+                        queries.len(),
+                        len,
+                        head.width,
+                        p,
+                        head.part(2, h, first),
+                        y,
+                        d,
+                        false,
+                        Parallelism::None,
+                    );
                 }
-            }
-        }
-    }
+            });
+        });
 }
 
 /// Adds the gradient of `qkv` to `dqkv` [rows, 3 d].
@@ -87,29 +122,87 @@ pub fn backward(
     check_len("attention", "lse", lse, rows * heads);
     check_len("attention", "dy", dy, rows * d);
     check_len("attention", "dqkv", dqkv, rows * 3 * d);
-    let hd = d / heads;
-    let scale = 1.0 / (hd as f32).sqrt();
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    for (first, len) in sequences(groups) {
-        for h in 0..heads {
-            for i in first..first + len {
-                let at = i * 3 * d + h * hd;
-                let dyi = &dy[i * d + h * hd..][..hd];
-                let delta = dot(dyi, &y[i * d + h * hd..][..hd]);
-                for j in first..first + len {
-                    let (k, v) = (j * 3 * d + d + h * hd, j * 3 * d + 2 * d + h * hd);
-                    let p = (scale * dot(&qkv[at..at + hd], &qkv[k..k + hd]) - lse[i * heads + h])
-                        .exp();
-                    let ds = scale * p * (dot(dyi, &qkv[v..v + hd]) - delta);
-                    for c in 0..hd {
-                        dqkv[v + c] += p * dyi[c];
-                        dqkv[at + c] += ds * qkv[k + c];
-                        dqkv[k + c] += ds * qkv[at + c];
+    let head = Head {
+        qkv,
+        d,
+        width: d / heads,
+    };
+    let dqkv = Scattered::new(dqkv);
+    let tasks: Vec<_> = sequences(groups)
+        .flat_map(|sequence| (0..heads).map(move |h| (sequence, h)))
+        .collect();
+    tasks
+        .par_iter()
+        .with_min_len(tasks_per_piece(groups, tasks.len(), d))
+        .for_each(|&((first, len), h)| {
+            let width = head.width;
+            let column = h * width;
+            let (k, v) = (head.part(1, h, first), head.part(2, h, first));
+            // The blocks of a sequence add to the same rows of dk and dv: they stay in this task and in order.
+            with_scratch(|scratch| {
+                for queries in query_blocks(first, len) {
+                    let n = queries.len();
+                    let q = head.part(0, h, queries.start);
+                    let dy_rows = Operand {
+                        data: &dy[queries.start * d + column..],
+                        row: d,
+                        col: 1,
+                    };
+                    let p = head.scores(h, &queries, first, len, &mut scratch.scores);
+                    let dp = resized(&mut scratch.gradients, n * padded(len));
+                    // SAFETY: dp has n rows of padded(len) >= len elements.
+                    unsafe {
+                        let dp = dp.as_mut_ptr();
+                        strided(
+                            n,
+                            width,
+                            len,
+                            dy_rows,
+                            v.transposed(),
+                            dp,
+                            padded(len),
+                            false,
+                            Parallelism::None,
+                        );
+                    }
+                    let row_terms = queries.clone().map(|row| {
+                        let at = row * d + column;
+                        (
+                            lse[row * heads + h],
+                            dot_rows(&dy[at..at + width], &y[at..at + width]),
+                        )
+                    });
+                    for ((p, dp), (lse, delta)) in p
+                        .chunks_exact_mut(padded(len))
+                        .zip(dp.chunks_exact_mut(padded(len)))
+                        .zip(row_terms)
+                    {
+                        softmax_row_backward(p, dp, head.scale(), lse, delta);
+                    }
+                    let p = Operand {
+                        data: p,
+                        row: padded(len),
+                        col: 1,
+                    };
+                    let ds = Operand {
+                        data: dp,
+                        row: padded(len),
+                        col: 1,
+                    };
+                    // SAFETY: this task alone has these rows of dqkv's columns of head h, of which the three products
+                    // write those of v, q and k in turn.
+                    unsafe {
+                        let add = |m, k, a, b, row, part| {
+                            let c = dqkv.at(row * 3 * d + part * d + column);
+                            strided(m, k, width, a, b, c, 3 * d, true, Parallelism::None);
+                        };
+                        add(len, n, p.transposed(), dy_rows, first, 2);
+                        add(n, len, ds, k, queries.start, 0);
+                        add(len, n, ds.transposed(), q, first, 1);
                     }
                 }
-            }
-        }
-    }
+            });
+        });
 }
 
 /// The attention that row 0 (the CLS token) of every sequence pays to all its rows, for pictures: per sequence
@@ -120,27 +213,124 @@ pub fn backward(
 pub fn cls_attention(qkv: &[f32], groups: &[Group], heads: usize, d: usize, out: &mut [f32]) {
     let rows = check_shape(qkv, groups, heads, d);
     check_len("attention", "out", out, rows * heads);
-    let hd = d / heads;
-    let scale = 1.0 / (hd as f32).sqrt();
+    let head = Head {
+        qkv,
+        d,
+        width: d / heads,
+    };
     for (first, len) in sequences(groups) {
         for h in 0..heads {
-            let q = &qkv[first * 3 * d + h * hd..][..hd];
-            let p = &mut out[first * heads + h * len..][..len];
-            for (j, p) in p.iter_mut().enumerate() {
-                let k = &qkv[(first + j) * 3 * d + d + h * hd..][..hd];
-                *p = scale * q.iter().zip(k).map(|(a, b)| a * b).sum::<f32>();
-            }
-            let max = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let mut sum = 0.0;
-            for p in p.iter_mut() {
-                *p = (*p - max).exp();
-                sum += *p;
-            }
-            for p in p.iter_mut() {
-                *p /= sum;
-            }
+            with_scratch(|scratch| {
+                if len > 0 {
+                    let scores =
+                        head.scores(h, &(first..first + 1), first, len, &mut scratch.scores);
+                    softmax_rows(scores, padded(len), head.scale(), &mut [0.0]);
+                    out[first * heads + h * len..][..len].copy_from_slice(&scores[..len]);
+                }
+            });
         }
     }
+}
+
+/// The columns of one head in `qkv`.
+struct Head<'a> {
+    qkv: &'a [f32],
+    d: usize,
+    width: usize,
+}
+
+impl<'a> Head<'a> {
+    fn scale(&self) -> f32 {
+        1.0 / (self.width as f32).sqrt()
+    }
+
+    /// q, k or v (`part` 0, 1 or 2) of head `h` from row `first` on.
+    fn part(&self, part: usize, h: usize, first: usize) -> Operand<'a> {
+        let at = first * 3 * self.d + part * self.d + h * self.width;
+        Operand {
+            data: &self.qkv[at..],
+            row: 3 * self.d,
+            col: 1,
+        }
+    }
+
+    /// `q k^T` of some queries against the sequence from `first` on: rows of [`padded`] width, padded with negative
+    /// infinity so that the row loops have no remainder and the padding gets probability 0.
+    fn scores<'s>(
+        &self,
+        h: usize,
+        queries: &Range<usize>,
+        first: usize,
+        len: usize,
+        scores: &'s mut Vec<f32>,
+    ) -> &'s mut [f32] {
+        let stride = padded(len);
+        let scores = resized(scores, queries.len() * stride);
+        for row in scores.chunks_exact_mut(stride) {
+            row[len..].fill(f32::NEG_INFINITY);
+        }
+        let (q, k) = (
+            self.part(0, h, queries.start),
+            self.part(1, h, first).transposed(),
+        );
+        // SAFETY: scores has queries.len() rows of stride >= len elements.
+        unsafe {
+            let scores = scores.as_mut_ptr();
+            strided(
+                queries.len(),
+                self.width,
+                len,
+                q,
+                k,
+                scores,
+                stride,
+                false,
+                Parallelism::None,
+            );
+        }
+        scores
+    }
+}
+
+/// Buffers of one thread, kept between calls.
+#[derive(Default)]
+struct Scratch {
+    scores: Vec<f32>,
+    gradients: Vec<f32>,
+    rows: Vec<f32>,
+}
+
+/// Lends this thread's buffers; `f` must not start parallel work, which could run another task on this thread.
+fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
+    thread_local! {
+        static SCRATCH: RefCell<Scratch> = RefCell::default();
+    }
+    SCRATCH.with_borrow_mut(f)
+}
+
+/// The first `n` elements of a buffer that grows when it must; what they hold is unspecified.
+fn resized(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
+    if buffer.len() < n {
+        buffer.resize(n, 0.0);
+    }
+    &mut buffer[..n]
+}
+
+/// Elements of a row of scores in memory: whole registers.
+fn padded(len: usize) -> usize {
+    len.next_multiple_of(LANES)
+}
+
+/// The rows of a sequence in blocks of nearly equal size, at most [`QUERY_BLOCK`].
+fn query_blocks(first: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
+    let blocks = len.div_ceil(QUERY_BLOCK);
+    (0..blocks).map(move |b| first + b * len / blocks..first + (b + 1) * len / blocks)
+}
+
+/// Tasks that are handed out together, so that small problems stay on one thread.
+fn tasks_per_piece(groups: &[Group], tasks: usize, d: usize) -> usize {
+    let work: usize = groups.iter().map(|g| g.count * g.len * g.len * 2 * d).sum();
+    WORK_PER_PIECE.div_ceil((work / tasks.max(1)).max(1))
 }
 
 /// The number of rows; panics unless `qkv`, the groups and the heads agree.
@@ -166,4 +356,39 @@ fn sequences(groups: &[Group]) -> impl Iterator<Item = (usize, usize)> + '_ {
             next += len;
             (first, len)
         })
+}
+
+multiversion! {
+    /// Rows of raw scores to probabilities, and the logarithm of each row's sum of `exp(scale * score)`.
+    fn softmax_rows<A>(scores: &mut [f32], stride: usize, scale: f32, log_sums: &mut [f32]) {
+        for (row, log_sum) in scores.chunks_exact_mut(stride).zip(log_sums) {
+            let largest = max(row);
+            let mut sums = [0.0f32; LANES];
+            for chunk in row.as_chunks_mut::<LANES>().0 {
+                for i in 0..LANES {
+                    chunk[i] = exp::<A>((chunk[i] - largest) * scale);
+                    sums[i] += chunk[i];
+                }
+            }
+            let sum = add_lanes(sums);
+            *log_sum = largest * scale + sum.ln();
+            let inverse = 1.0 / sum;
+            for p in row.iter_mut() {
+                *p *= inverse;
+            }
+        }
+    }
+
+    /// One row of raw scores to probabilities, and of the gradient of the probabilities to that of the raw scores.
+    fn softmax_row_backward<A>(p: &mut [f32], dp: &mut [f32], scale: f32, lse: f32, delta: f32) {
+        for (p, dp) in p.iter_mut().zip(dp) {
+            // Not fused: the one token of a sequence of one then gets exactly 1.
+            *p = exp::<A>(*p * scale - lse);
+            *dp = scale * *p * (*dp - delta);
+        }
+    }
+
+    fn dot_rows<A>(x: &[f32], y: &[f32]) -> f32 {
+        dot::<A>(x, y)
+    }
 }

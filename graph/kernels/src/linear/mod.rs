@@ -11,6 +11,7 @@ mod tests;
 use crate::gemm::{matmul, Layout};
 use crate::parallel::{rows_per_piece, sum_pieces, PIECE};
 use crate::{check_len, rows_of};
+use rayon::prelude::*;
 
 /// `y = x w^T + b`.
 ///
@@ -22,9 +23,13 @@ pub fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, y: &mut [f32], inp: usiz
     check_len("linear", "y", y, rows * out);
     if let Some(b) = b {
         check_len("linear", "b", b, out);
-        for row in y.chunks_exact_mut(out.max(1)) {
-            row.copy_from_slice(b);
-        }
+        // Written first and accumulated on, which costs what adding it afterwards would.
+        y.par_chunks_mut(rows_per_piece(out, PIECE) * out.max(1))
+            .for_each(|y| {
+                for row in y.chunks_exact_mut(out) {
+                    row.copy_from_slice(b);
+                }
+            });
     }
     matmul(rows, inp, out, x, Layout::N, w, Layout::T, y, b.is_some());
 }

@@ -1,0 +1,267 @@
+//! Speed of every kernel at the sizes of ViT-Tiny: the fastest of several runs, in milliseconds and GFLOP/s
+//! (GB/s for kernels without arithmetic worth counting).
+//!
+//! usage: cargo run -p intertwine-kernels --example bench [-- THREADS [FILTER]]
+
+use intertwine_kernels::activation::Activation;
+use intertwine_kernels::attention::Group;
+use intertwine_kernels::optim::AdamW;
+use intertwine_kernels::{
+    activation, attention, conv, gather, koleo, layer_norm, linear, optim, residual, softmax_ce,
+};
+use std::time::{Duration, Instant};
+
+const D: usize = 192;
+const HEADS: usize = 3;
+
+struct Bench {
+    filter: String,
+}
+
+impl Bench {
+    /// Times `f`, which does `work` floating-point operations or moves `work` bytes (`unit` "GFLOP" or "GB").
+    fn time(&self, name: &str, unit: &str, work: f64, mut f: impl FnMut()) {
+        if !name.contains(&self.filter) {
+            return;
+        }
+        let start = Instant::now();
+        f();
+        let mut best = start.elapsed();
+        let enough = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < enough {
+            let start = Instant::now();
+            f();
+            best = best.min(start.elapsed());
+        }
+        let seconds = best.as_secs_f64();
+        println!(
+            "{name:<44} {:9.3} ms  {:8.1} {unit}/s",
+            seconds * 1e3,
+            work / seconds * 1e-9
+        );
+    }
+
+    fn flops(&self, name: &str, work: usize, f: impl FnMut()) {
+        self.time(name, "GFLOP", work as f64, f);
+    }
+
+    fn bytes(&self, name: &str, floats_moved: usize, f: impl FnMut()) {
+        self.time(name, "GB", 4.0 * floats_moved as f64, f);
+    }
+}
+
+/// Repeatable values in [-1, 1).
+fn values(n: usize) -> Vec<f32> {
+    (0..n as u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0)
+        .collect()
+}
+
+fn zeros(n: usize) -> Vec<f32> {
+    vec![0.0; n]
+}
+
+fn bench_linear(b: &Bench, rows: usize) {
+    for (inp, out) in [(D, 3 * D), (D, D), (D, 4 * D), (4 * D, D)] {
+        let (x, w, bias, dy) = (
+            values(rows * inp),
+            values(out * inp),
+            values(out),
+            values(rows * out),
+        );
+        let (mut y, mut dx, mut dw, mut db) = (
+            zeros(rows * out),
+            zeros(rows * inp),
+            zeros(out * inp),
+            zeros(out),
+        );
+        let work = 2 * rows * inp * out;
+        let name = |what: &str| format!("linear {rows} x {inp} > {out} {what}");
+        b.flops(&name("forward"), work, || {
+            linear::forward(&x, &w, Some(&bias), &mut y, inp, out)
+        });
+        b.flops(&name("input"), work, || {
+            linear::backward_input(&dy, &w, &mut dx, inp, out)
+        });
+        b.flops(&name("params"), work, || {
+            linear::backward_params(&dy, &x, &mut dw, Some(&mut db), inp, out);
+        });
+    }
+}
+
+fn bench_attention(b: &Bench, name: &str, groups: &[Group]) {
+    let rows: usize = groups.iter().map(|g| g.count * g.len).sum();
+    let pairs: usize = groups.iter().map(|g| g.count * g.len * g.len).sum();
+    let (qkv, dy) = (values(rows * 3 * D), values(rows * D));
+    let (mut y, mut lse, mut dqkv) = (zeros(rows * D), zeros(rows * HEADS), zeros(rows * 3 * D));
+    attention::forward(&qkv, groups, HEADS, D, &mut y, &mut lse);
+    let kept = (y.clone(), lse.clone());
+    b.flops(&format!("attention {name} forward"), 4 * pairs * D, || {
+        attention::forward(&qkv, groups, HEADS, D, &mut y, &mut lse);
+    });
+    b.flops(
+        &format!("attention {name} backward"),
+        10 * pairs * D,
+        || {
+            attention::backward(&qkv, &kept.0, &kept.1, &dy, groups, HEADS, D, &mut dqkv);
+        },
+    );
+}
+
+fn bench_rows(b: &Bench, rows: usize) {
+    let (x, f, dy, gamma) = (
+        values(rows * D),
+        values(rows * D),
+        values(rows * D),
+        values(D),
+    );
+    let (mut y, mut dx, mut mean, mut rstd) =
+        (zeros(rows * D), zeros(rows * D), zeros(rows), zeros(rows));
+    let (mut dgamma, mut dbeta) = (zeros(D), zeros(D));
+    b.bytes("layer norm forward", 2 * rows * D, || {
+        layer_norm::forward(&x, &gamma, &gamma, 1e-6, &mut y, &mut mean, &mut rstd);
+    });
+    b.bytes("layer norm backward", 4 * rows * D, || {
+        layer_norm::backward(
+            &x,
+            &gamma,
+            &mean,
+            &rstd,
+            &dy,
+            &mut dx,
+            &mut dgamma,
+            &mut dbeta,
+        );
+    });
+    b.bytes("residual forward", 3 * rows * D, || {
+        residual::forward(&x, &f, Some(&gamma), None, D, &mut y)
+    });
+    b.bytes("residual backward", 4 * rows * D, || {
+        residual::backward(&f, Some(&gamma), None, &dy, D, &mut dx, Some(&mut dgamma));
+    });
+    let wide = 4 * rows * D;
+    let (x, dy, mut y, mut dx) = (values(wide), values(wide), zeros(wide), zeros(wide));
+    for kind in [Activation::Gelu, Activation::Silu] {
+        b.bytes(&format!("{kind:?} forward"), 2 * wide, || {
+            activation::forward(kind, &x, &mut y)
+        });
+        b.bytes(&format!("{kind:?} backward"), 4 * wide, || {
+            activation::backward(kind, &x, &dy, &mut dx)
+        });
+    }
+}
+
+fn bench_loss(b: &Bench) {
+    let (rows, k) = (512, 8192);
+    let (z, centre) = (values(rows * k), values(k));
+    let (mut p, mut dz) = (zeros(rows * k), zeros(rows * k));
+    b.bytes("sinkhorn 512 x 8192, 3 rounds", 10 * rows * k, || {
+        softmax_ce::sinkhorn(&z, 0.07, 3, k, &mut p)
+    });
+    b.bytes("teacher softmax 512 x 8192", 2 * rows * k, || {
+        softmax_ce::teacher_softmax(&z, Some(&centre), 0.07, k, &mut p);
+    });
+    let (rows_of, weight): (Vec<u32>, _) = ((0..rows as u32).collect(), vec![1.0; rows]);
+    b.bytes(
+        "soft cross-entropy 512 x 8192, with gradient",
+        4 * rows * k,
+        || {
+            softmax_ce::soft_cross_entropy(&z, &p, &rows_of, &weight, 0.1, k, Some(&mut dz));
+        },
+    );
+    let (x, mut dx) = (values(128 * D), zeros(128 * D));
+    b.flops("koleo 2 x 64", 2 * 128 * 64 * D, || {
+        koleo::loss(&x, 64, D, Some(&mut dx));
+    });
+}
+
+fn bench_conv(b: &Bench) {
+    for (side, stride) in [(48, 1), (48, 2), (24, 1)] {
+        let s = conv::Shape {
+            batch: 4,
+            height: side,
+            width: side,
+            inp: 64,
+            out: 64,
+            stride,
+        };
+        let (x, w, dy) = (
+            values(s.in_rows() * s.inp),
+            values(s.out * 9 * s.inp),
+            values(s.out_rows() * s.out),
+        );
+        let (mut y, mut dx, mut dw) = (zeros(dy.len()), zeros(x.len()), zeros(w.len()));
+        let work = 2 * s.out_rows() * 9 * s.inp * s.out;
+        b.flops(
+            &format!("conv 4 x {side} x {side} x 64 / {stride} forward"),
+            work,
+            || {
+                conv::forward(&x, &w, None, &mut y, &s);
+            },
+        );
+        b.flops(
+            &format!("conv 4 x {side} x {side} x 64 / {stride} backward"),
+            2 * work,
+            || {
+                conv::backward(&x, &w, &dy, Some(&mut dx), &mut dw, None, &s);
+            },
+        );
+    }
+}
+
+fn bench_memory(b: &Bench) {
+    let n = 5_500_000;
+    let (mut p, g, mut m, mut v) = (values(n), values(n), zeros(n), zeros(n));
+    let h = AdamW {
+        lr: 1e-4,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.05,
+        step: 10,
+        grad_scale: 1.0,
+    };
+    b.bytes("AdamW 5.5 M", 7 * n, || {
+        optim::adamw(&mut p, &g, &mut m, &mut v, &h)
+    });
+    b.bytes("EMA 5.5 M", 3 * n, || optim::ema(&mut p, &g, 0.996));
+    b.bytes("sum of squares 5.5 M", n, || {
+        optim::sum_of_squares(&g);
+    });
+    let (table, outputs) = (values(2500 * D), 64 * 36);
+    let index: Vec<[u32; 4]> = (0..outputs as u32)
+        .map(|i| [0, 1, 50, 51].map(|o| (i * 37 + o) % 2500))
+        .collect();
+    let weight = vec![[0.25; 4]; outputs];
+    let (mut y, mut dtable) = (values(outputs * D), zeros(2500 * D));
+    b.bytes("4-tap gather forward", 5 * outputs * D, || {
+        gather::taps_forward(&table, &index, &weight, D, &mut y)
+    });
+    b.bytes("4-tap gather backward", 5 * outputs * D, || {
+        gather::taps_backward(&y, &index, &weight, D, &mut dtable);
+    });
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let threads = arguments.next().map_or(Ok(2), |threads| threads.parse())?;
+    let bench = Bench {
+        filter: arguments.next().unwrap_or_default(),
+    };
+    println!("{threads} threads");
+    let group = |count, len| Group { count, len };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()?
+        .install(|| {
+            bench_linear(&bench, 8 * 197);
+            bench_linear(&bench, 64 * 10);
+            bench_attention(&bench, "8 x 197", &[group(8, 197)]);
+            bench_attention(&bench, "64 x 37 + 64 x 10", &[group(64, 37), group(64, 10)]);
+            bench_rows(&bench, 8 * 197);
+            bench_loss(&bench);
+            bench_conv(&bench);
+            bench_memory(&bench);
+        });
+    Ok(())
+}
