@@ -299,8 +299,6 @@ impl<C: Sourced> Shared<C> {
             Ok(Err(source)) => Err(self.failure(position, &probe, source)),
             Err(payload) => {
                 probe.panicked();
-                // A panic may have left the scratch half-written.
-                quietly(|| drop(scratch.take()));
                 Err(self.failure(position, &probe, Box::new(Panicked(message(payload)))))
             }
         };
@@ -309,6 +307,7 @@ impl<C: Sourced> Shared<C> {
 
         let mut state = self.lock();
         state.running -= 1;
+        // A panic may leave it half-written, but nothing is claimed after a failure.
         state.scratch.extend(scratch);
         let unwanted = if state.closed {
             Some(result)
