@@ -45,6 +45,8 @@ pub trait Chain<In>: Sealed {
 }
 
 /// A chain that starts at a [`Source`], so that it can run by itself.
+// As for a source: whether a position exists is asked, never whether it is empty.
+#[allow(clippy::len_without_is_empty)]
 pub trait Sourced: Chain<u64> {
     /// How many positions the source has; `None` when there is no end.
     fn len(&self) -> Option<u64>;
