@@ -48,6 +48,9 @@ pub struct Annotation {
     pub segmentation: Option<Rle>,
 }
 
+/// The list of a label file that the objects are in.
+pub(super) const ANNOTATIONS: &str = "annotations";
+
 /// Checked labels: ids are unique and defined, boxes and areas are numbers, masks are of their
 /// pictures' size.
 #[derive(Clone, Debug)]
@@ -77,7 +80,8 @@ impl GroundTruth {
         categories: Vec<Category>,
         annotations: Vec<Annotation>,
     ) -> Result<Self, EvaluateError> {
-        Self::checked("ground truth".into(), images, categories, annotations)
+        Self::without_annotations("ground truth".into(), images, categories)?
+            .with_annotations(annotations)
     }
 
     /// From a COCO label file: masks as polygons, runs, or compressed runs. Without `iscrowd` an
@@ -116,39 +120,35 @@ impl GroundTruth {
             });
         let categories = categories.collect::<Result<Vec<_>, EvaluateError>>()?;
 
-        let sizes: HashMap<u64, (u32, u32)> =
-            images.iter().map(|i| (i.id, (i.height, i.width))).collect();
+        let ground_truth = Self::without_annotations(origin, images, categories)?;
         let annotations: Vec<_> = file
             .annotations
             .par_iter()
             .enumerate()
             .map(|(index, record)| {
-                annotation(record, &sizes).map_err(|(key, problem)| {
-                    record_error(&origin, "annotations", index, key, problem)
-                })
+                let annotation = ground_truth.annotation(record);
+                annotation
+                    .map_err(|(key, problem)| ground_truth.error(ANNOTATIONS, index, key, problem))
             })
             .collect();
         // The first error of the list, whichever thread came upon one first.
         let annotations = annotations.into_iter().collect::<Result<_, _>>()?;
-        Self::checked(origin, images, categories, annotations)
+        ground_truth.with_annotations(annotations)
     }
 
-    fn checked(
+    fn without_annotations(
         origin: String,
         mut images: Vec<ImageInfo>,
         mut categories: Vec<Category>,
-        annotations: Vec<Annotation>,
     ) -> Result<Self, EvaluateError> {
-        let error = |list, index, key, problem| record_error(&origin, list, index, key, problem);
         check_unique(images.iter().map(|image| image.id))
-            .map_err(|(index, problem)| error("images", index, "id", problem))?;
-        check_unique(categories.iter().map(|category| category.id.into()))
-            .map_err(|(index, problem)| error("categories", index, "id", problem))?;
-        check_unique(annotations.iter().map(|annotation| annotation.id))
-            .map_err(|(index, problem)| error("annotations", index, "id", problem))?;
+            .map_err(|(index, problem)| record_error(&origin, "images", index, "id", problem))?;
+        check_unique(categories.iter().map(|category| category.id.into())).map_err(
+            |(index, problem)| record_error(&origin, "categories", index, "id", problem),
+        )?;
 
-        images.sort_by_key(|image| image.id);
-        categories.sort_by_key(|category| category.id);
+        images.sort_unstable_by_key(|image| image.id);
+        categories.sort_unstable_by_key(|category| category.id);
         let ranked = images.iter().enumerate().map(|(rank, image)| {
             (
                 image.id,
@@ -162,19 +162,54 @@ impl GroundTruth {
             .iter()
             .enumerate()
             .map(|(rank, category)| (category.id, rank));
-        let ground_truth = Self {
+        Ok(Self {
             images: ranked.collect(),
             category_ranks: ranks.collect(),
             origin,
             categories,
-            annotations,
-        };
-        for (index, annotation) in ground_truth.annotations.iter().enumerate() {
-            if let Err((key, problem)) = ground_truth.check(annotation) {
-                return Err(ground_truth.error("annotations", index, key, problem));
-            }
+            annotations: Vec::new(),
+        })
+    }
+
+    fn with_annotations(mut self, annotations: Vec<Annotation>) -> Result<Self, EvaluateError> {
+        check_unique(annotations.iter().map(|annotation| annotation.id))
+            .map_err(|(index, problem)| self.error(ANNOTATIONS, index, "id", problem))?;
+        for (index, annotation) in annotations.iter().enumerate() {
+            self.check(annotation)
+                .map_err(|(key, problem)| self.error(ANNOTATIONS, index, key, problem))?;
         }
-        Ok(ground_truth)
+        self.annotations = annotations;
+        Ok(self)
+    }
+
+    /// An annotation of a file.
+    fn annotation(&self, record: &AnnotationRecord) -> Result<Annotation, (&'static str, Problem)> {
+        let missing = |key| (key, Problem::Missing);
+        let image_id = record.image_id.ok_or(missing("image_id"))?;
+        let size = self
+            .image_size(image_id)
+            .ok_or(("image_id", Problem::UnknownId { id: image_id }))?;
+        let segmentation = match &record.segmentation {
+            Some(mask) if !mask.is_empty() => Some(
+                mask.to_rle(size)
+                    .map_err(|error| ("segmentation", error.into()))?,
+            ),
+            _ => None,
+        };
+        let bbox = match (&record.bbox, &segmentation) {
+            (Some(bbox), _) => parse_box(bbox)?,
+            (None, Some(mask)) => mask.bbox(),
+            (None, None) => return Err(missing("bbox")),
+        };
+        Ok(Annotation {
+            id: record.id.ok_or(missing("id"))?,
+            image_id,
+            category_id: record.category_id.ok_or(missing("category_id"))?,
+            bbox,
+            area: record.area.ok_or(missing("area"))?,
+            iscrowd: record.iscrowd,
+            segmentation,
+        })
     }
 
     fn check(&self, annotation: &Annotation) -> Result<(), (&'static str, Problem)> {
@@ -270,39 +305,6 @@ fn check_unique(ids: impl Iterator<Item = u64>) -> Result<(), (usize, Problem)> 
         }
     }
     Ok(())
-}
-
-/// An annotation of a file, whose pictures' (height, width) are known by id.
-fn annotation(
-    record: &AnnotationRecord,
-    sizes: &HashMap<u64, (u32, u32)>,
-) -> Result<Annotation, (&'static str, Problem)> {
-    let missing = |key| (key, Problem::Missing);
-    let image_id = record.image_id.ok_or(missing("image_id"))?;
-    let size = sizes
-        .get(&image_id)
-        .ok_or(("image_id", Problem::UnknownId { id: image_id }))?;
-    let segmentation = match &record.segmentation {
-        Some(mask) if !mask.is_empty() => Some(
-            mask.to_rle(*size)
-                .map_err(|error| ("segmentation", error.into()))?,
-        ),
-        _ => None,
-    };
-    let bbox = match (&record.bbox, &segmentation) {
-        (Some(bbox), _) => parse_box(bbox)?,
-        (None, Some(mask)) => mask.bbox(),
-        (None, None) => return Err(missing("bbox")),
-    };
-    Ok(Annotation {
-        id: record.id.ok_or(missing("id"))?,
-        image_id,
-        category_id: record.category_id.ok_or(missing("category_id"))?,
-        bbox,
-        area: record.area.ok_or(missing("area"))?,
-        iscrowd: record.iscrowd,
-        segmentation,
-    })
 }
 
 /// The four numbers of a box.

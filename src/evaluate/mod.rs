@@ -47,6 +47,7 @@ pub use ground_truth::{Annotation, Category, GroundTruth, ImageInfo};
 pub use summary::{CategoryAp, Report, Summary};
 
 use curve::CategoryCurves;
+use ground_truth::ANNOTATIONS;
 use matching::{match_image, Candidate, Region, Target};
 
 /// IoU thresholds a detection has to reach, numpy's `linspace(.5, .95, 10)` to the last bit.
@@ -196,7 +197,7 @@ fn targets(ground_truth: &GroundTruth, iou: IouType) -> Result<Vec<Target<'_>>, 
                 (IouType::Segm, Some(mask)) => Region::from_mask(Cow::Borrowed(mask)),
                 (IouType::Segm, None) => {
                     return Err(ground_truth.error(
-                        "annotations",
+                        ANNOTATIONS,
                         index,
                         "segmentation",
                         Problem::NoMask,

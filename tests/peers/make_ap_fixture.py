@@ -1,4 +1,4 @@
-"""Draws labels and detections at random and writes what pycocotools says of them: tests/evaluate.rs.
+"""Draws labels and detections at random and writes what pycocotools says of them: tests/evaluate/.
 
     pip install pycocotools==2.0.11 numpy
     python make_ap_fixture.py ../fixtures/ap               # the checked-in files
