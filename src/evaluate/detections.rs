@@ -67,7 +67,7 @@ impl Detections {
         let records: Vec<ResultRecord> = json::read(path, ResultRecord::EXPECTED)?;
         let origin = path.display().to_string();
         let detections: Vec<_> = records
-            .par_iter()
+            .into_par_iter()
             .enumerate()
             .map(|(index, record)| {
                 detection(record)
@@ -142,14 +142,14 @@ fn record_error(origin: &str, index: usize, key: &'static str, problem: Problem)
     }
 }
 
-fn detection(record: &ResultRecord) -> Result<Detection, (&'static str, Problem)> {
+fn detection(record: ResultRecord) -> Result<Detection, (&'static str, Problem)> {
     let missing = |key| (key, Problem::Missing);
-    let segmentation = match &record.segmentation {
+    let segmentation = match record.segmentation {
         Some(mask) if mask.is_empty() => None,
         Some(Segmentation::Polygons(_)) => return Err(("segmentation", Problem::Polygons)),
         // Only polygons need the picture's size.
         Some(mask) => Some(
-            mask.to_rle((0, 0))
+            mask.into_rle((0, 0))
                 .map_err(|error| ("segmentation", error.into()))?,
         ),
         None => None,

@@ -123,7 +123,7 @@ impl GroundTruth {
         let ground_truth = Self::without_annotations(origin, images, categories)?;
         let annotations: Vec<_> = file
             .annotations
-            .par_iter()
+            .into_par_iter()
             .enumerate()
             .map(|(index, record)| {
                 let annotation = ground_truth.annotation(record);
@@ -183,15 +183,15 @@ impl GroundTruth {
     }
 
     /// An annotation of a file.
-    fn annotation(&self, record: &AnnotationRecord) -> Result<Annotation, (&'static str, Problem)> {
+    fn annotation(&self, record: AnnotationRecord) -> Result<Annotation, (&'static str, Problem)> {
         let missing = |key| (key, Problem::Missing);
         let image_id = record.image_id.ok_or(missing("image_id"))?;
         let size = self
             .image_size(image_id)
             .ok_or(("image_id", Problem::UnknownId { id: image_id }))?;
-        let segmentation = match &record.segmentation {
+        let segmentation = match record.segmentation {
             Some(mask) if !mask.is_empty() => Some(
-                mask.to_rle(size)
+                mask.into_rle(size)
                     .map_err(|error| ("segmentation", error.into()))?,
             ),
             _ => None,

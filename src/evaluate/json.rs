@@ -81,13 +81,11 @@ impl Segmentation {
     }
 
     /// The mask; `(height, width)` is the picture's, which polygons do not carry.
-    pub fn to_rle(&self, (height, width): (u32, u32)) -> Result<Rle, RleError> {
+    pub fn into_rle(self, (height, width): (u32, u32)) -> Result<Rle, RleError> {
         match self {
-            Self::Polygons(polygons) => Rle::from_polygons(polygons, height, width),
-            Self::Runs([height, width], counts) => {
-                Rle::from_counts(*height, *width, counts.clone())
-            }
-            Self::Compressed([height, width], counts) => Rle::from_string(*height, *width, counts),
+            Self::Polygons(polygons) => Rle::from_polygons(&polygons, height, width),
+            Self::Runs([height, width], counts) => Rle::from_counts(height, width, counts),
+            Self::Compressed([height, width], counts) => Rle::from_string(height, width, &counts),
         }
     }
 }
