@@ -56,6 +56,9 @@ fn covered(masks: &[&Rle], depth: usize) -> Option<Rle> {
     if masks.iter().any(|mask| mask.size() != (height, width)) {
         return None;
     }
+    if let [mask] = masks {
+        return Some((*mask).clone());
+    }
     let pixels = pixels(height, width).expect("a mask's size was checked when it was made");
 
     // (where, whether a run ends there): starts sort before ends, so that runs that touch stay joined.

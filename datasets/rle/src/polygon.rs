@@ -13,8 +13,9 @@ use crate::RleError;
 const SCALE: f64 = 5.0;
 /// Largest distance from the origin in pixels: the reference holds fine coordinates in 32-bit integers.
 pub(crate) const MAX_COORDINATE: f64 = 4e8;
-/// Crossings kept before those that cancel are removed: 16 MiB. What remains is bounded by half.
-const MAX_CROSSINGS: usize = 1 << 22;
+/// Runs, or crossings that become runs, kept before they are joined: 16 MiB. An object that has half as
+/// many thereafter is refused.
+const MAX_RUNS: usize = 1 << 22;
 
 impl Rle {
     /// Rasterises polygons (each `[x0, y0, x1, y1, ..]` in pixels, closed by itself, clipped to the
@@ -22,20 +23,32 @@ impl Rle {
     ///
     /// # Errors
     /// If a polygon is not at least three pairs of numbers, a coordinate is not finite or beyond
-    /// 400 million pixels, or `height * width` needs more than 32 bits.
+    /// 400 million pixels, the outlines have millions of runs, or `height * width` needs more than 32
+    /// bits.
     pub fn from_polygons(polygons: &[Vec<f64>], height: u32, width: u32) -> Result<Self, RleError> {
         let pixels = pixels(height, width)?;
-        let masks = polygons
-            .iter()
-            .enumerate()
-            .map(|(i, polygon)| {
-                let outline = Outline::new(i, polygon)?;
-                Ok(outline.fill(height, width)?.into_mask(height, width))
-            })
-            .collect::<Result<Vec<_>, RleError>>()?;
-        let union = Self::union(&masks.iter().collect::<Vec<_>>());
-        Ok(union.unwrap_or_else(|| Runs::from_spans(pixels, []).into_mask(height, width)))
+        let mut masks: Vec<Self> = Vec::new();
+        let mut runs = 0;
+        for (index, polygon) in polygons.iter().enumerate() {
+            let mask = Outline::new(index, polygon)?.fill(height, width)?;
+            runs += mask.counts().len();
+            masks.push(mask);
+            // Short polygons can have long masks: unite them before they add up.
+            if runs > MAX_RUNS {
+                masks = Vec::from_iter(unite(&masks));
+                runs = masks.iter().map(|mask| mask.counts().len()).sum();
+                if runs > MAX_RUNS / 2 {
+                    return Err(RleError::TooManyRuns { polygon: index });
+                }
+            }
+        }
+        let empty = || Runs::from_spans(pixels, []).into_mask(height, width);
+        Ok(unite(&masks).unwrap_or_else(empty))
     }
+}
+
+fn unite(masks: &[Rle]) -> Option<Rle> {
+    Rle::union(&masks.iter().collect::<Vec<_>>())
 }
 
 /// A vertex on the fine grid.
@@ -75,7 +88,7 @@ impl Outline {
     }
 
     /// The polygon's pixels.
-    fn fill(&self, height: u32, width: u32) -> Result<Runs, RleError> {
+    fn fill(&self, height: u32, width: u32) -> Result<Rle, RleError> {
         let mut crossings: Vec<u32> = Vec::new();
         let ends = self
             .vertices
@@ -83,9 +96,9 @@ impl Outline {
             .zip(self.vertices.iter().cycle().skip(1));
         for (&from, &to) in ends {
             for (x, y) in edge_crossings(from, to, width) {
-                if crossings.len() == MAX_CROSSINGS {
+                if crossings.len() == MAX_RUNS {
                     cancel_pairs(&mut crossings);
-                    if crossings.len() > MAX_CROSSINGS / 2 {
+                    if crossings.len() > MAX_RUNS / 2 {
                         return Err(RleError::TooManyRuns {
                             polygon: self.index,
                         });
@@ -98,21 +111,16 @@ impl Outline {
             }
         }
         cancel_pairs(&mut crossings);
-        // An odd one out (an outline cut open by the picture's border) stays on to the last pixel.
-        let pixels = height * width;
-        if crossings.len() % 2 == 1 {
-            crossings.push(pixels);
-        }
-        Ok(Runs::from_spans(
-            pixels,
-            crossings.chunks_exact(2).map(|pair| (pair[0], pair[1])),
-        ))
+        // A closed outline crosses each column's line as often to the right as to the left.
+        debug_assert!(crossings.len().is_multiple_of(2));
+        let spans = crossings.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+        Ok(Runs::from_spans(height * width, spans).into_mask(height, width))
     }
 }
 
 /// Sorts and removes equal pairs: a pixel toggled twice is as it was.
 fn cancel_pairs(crossings: &mut Vec<u32>) {
-    crossings.sort_unstable();
+    crossings.sort(); // Stable: each edge's crossings rise already, and it takes up such stretches.
     let mut kept = 0;
     for i in 0..crossings.len() {
         if kept > 0 && crossings[kept - 1] == crossings[i] {

@@ -156,6 +156,22 @@ fn an_outline_of_endless_crossings_is_refused() {
 }
 
 #[test]
+fn many_polygons_take_no_more_memory_than_their_union() {
+    // 2,000 outlines of 6,001 runs each: united several times on the way.
+    let strip: Vec<f64> = vec![0.0, 1.0, 3000.0, 1.0, 3000.0, 2.0, 0.0, 2.0];
+    let one = Rle::from_polygons(std::slice::from_ref(&strip), 3, 3000).unwrap();
+    assert_eq!(one.counts().len(), 6001);
+    assert_eq!(
+        Rle::from_polygons(&vec![strip; 2_000], 3, 3000).unwrap(),
+        one
+    );
+
+    let long = vec![0.0, 1.0, 1.5e6, 1.0, 1.5e6, 2.0, 0.0, 2.0];
+    let error = Rle::from_polygons(&[long.clone(), long], 3, 1_500_000).unwrap_err();
+    assert_eq!(error, RleError::TooManyRuns { polygon: 1 });
+}
+
+#[test]
 fn masks_of_different_sizes_share_nothing() {
     let a = Rle::from_counts(2, 3, vec![0, 6]).unwrap();
     let b = Rle::from_counts(3, 2, vec![0, 6]).unwrap();
