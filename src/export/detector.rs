@@ -1,0 +1,284 @@
+//! The detector: pyramid, head and prototypes on the transformer's tokens, boxes decoded.
+//!
+//! Maps are [1, side, side, channels] throughout, so that layer norm and 1 x 1 convolutions work on
+//! the last dimension. ONNX wants channels first around a convolution; the transposes that say so
+//! disappear when tract plans the model, which then convolves with channels last.
+use super::onnx::{Graph, Value};
+use super::spec::{DetectorSpec, LEVELS, MAX_LOG_DISTANCE};
+use super::vit::{add_linear, channels, layer_norm, vision_transformer};
+use super::weights::Weights;
+use super::ExportError;
+
+type Result<T> = std::result::Result<T, ExportError>;
+
+/// The file of a detector: input `image` [1, 3, S, S], normalised RGB; outputs `boxes` [1, A, 4]
+/// (x0, y0, x1, y1 in pixels of the input), `scores` [1, A, C], and with masks `coefficients`
+/// [1, A, P] and `prototypes` [1, P, Hm, Hm]. `metadata` are keys and values for its reader.
+///
+/// # Errors
+/// When the spec describes no network, or the weights are not its own; see [`Weights::check`].
+pub fn encode(
+    spec: &DetectorSpec,
+    weights: &Weights,
+    metadata: &[(&str, String)],
+) -> Result<Vec<u8>> {
+    spec.validate()?;
+    weights.check(spec)?;
+    let mut graph = Graph::new("detector");
+    let image = graph.input("image", &[1, 3, spec.image_size, spec.image_size]);
+    let tokens = vision_transformer(&mut graph, &image, spec, weights)?;
+    let mut network = Network {
+        graph,
+        spec,
+        weights,
+    };
+    let pyramid = network.pyramid(&tokens)?;
+    network.head(&pyramid)?;
+    if spec.prototypes > 0 {
+        network.prototypes(&pyramid[0])?;
+    }
+    for (key, value) in metadata {
+        network.graph.metadata(key, value.clone());
+    }
+    Ok(network.graph.encode())
+}
+
+struct Network<'a> {
+    graph: Graph,
+    spec: &'a DetectorSpec,
+    weights: &'a Weights<'a>,
+}
+
+impl Network<'_> {
+    /// Three maps of `channels` from the tokens [g * g, D], finest first.
+    fn pyramid(&mut self, tokens: &Value) -> Result<[Value; 3]> {
+        let (g, d) = (self.spec.grid(), self.spec.width);
+        let same = self.graph.reshape("fpn.same", tokens, &[1, g, g, d])?;
+        let first = self
+            .graph
+            .transpose("fpn.down.first", &same, &[0, 3, 1, 2])?;
+        let pooled = self.graph.max_pool("fpn.down.pooled", &first, 2)?;
+        let down = self.graph.transpose("fpn.down", &pooled, &[0, 2, 3, 1])?;
+
+        // Norm, GELU and the lateral look at one location, so they go before the locations are put
+        // in order: four rows for each token, and one rearrangement.
+        let up = self.deconv("fpn.up.deconv", tokens, d / 2)?;
+        let up = layer_norm(&mut self.graph, "fpn.up.deconv_norm", &up, self.weights)?;
+        let up = self.graph.gelu("fpn.up.act", &up)?;
+        let up = self.lateral("up", &up)?;
+        let up = self.interleave("fpn.up", &up, g)?;
+
+        let same = self.lateral("same", &same)?;
+        let down = self.lateral("down", &down)?;
+        Ok([
+            self.smooth("up", &up)?,
+            self.smooth("same", &same)?,
+            self.smooth("down", &down)?,
+        ])
+    }
+
+    /// The level's channels, normalised.
+    fn lateral(&mut self, level: &str, x: &Value) -> Result<Value> {
+        let x = self.conv1(&format!("fpn.{level}.lateral"), x, self.spec.channels)?;
+        layer_norm(
+            &mut self.graph,
+            &format!("fpn.{level}.lateral_norm"),
+            &x,
+            self.weights,
+        )
+    }
+
+    /// The level's 3 x 3 convolution, normalised.
+    fn smooth(&mut self, level: &str, x: &Value) -> Result<Value> {
+        let x = self.conv3(&format!("fpn.{level}.output"), x)?;
+        layer_norm(
+            &mut self.graph,
+            &format!("fpn.{level}.output_norm"),
+            &x,
+            self.weights,
+        )
+    }
+
+    /// Boxes, scores and mask coefficients of all levels.
+    fn head(&mut self, pyramid: &[Value; 3]) -> Result<()> {
+        let spec = self.spec;
+        let cls = self.tower("cls", pyramid)?;
+        let logits = self.conv1("head.cls", &cls, spec.classes)?;
+        let scores = self.graph.sigmoid("head.scores", &logits);
+        self.output("scores", &scores)?;
+
+        let reg = self.tower("reg", pyramid)?;
+        let distances = self.conv1("head.reg", &reg, 4)?;
+        let boxes = self.decode(&distances)?;
+        self.output("boxes", &boxes)?;
+        if spec.prototypes > 0 {
+            let coefficients = self.conv1("head.coef", &reg, spec.prototypes)?;
+            let coefficients = self.graph.tanh("head.coefficients", &coefficients);
+            self.output("coefficients", &coefficients)?;
+        }
+        Ok(())
+    }
+
+    /// A tower's features at every location of every level, [A, F].
+    fn tower(&mut self, tower: &str, pyramid: &[Value; 3]) -> Result<Value> {
+        let mut rows = Vec::with_capacity(LEVELS.len());
+        for (level, map) in pyramid.iter().enumerate() {
+            let mut x = map.clone();
+            for i in 0..self.spec.tower_convs {
+                x = self.conv3(&format!("head.{tower}_tower.{i}"), &x)?;
+                x = layer_norm(
+                    &mut self.graph,
+                    &format!("head.{tower}_norm.{level}.{i}"),
+                    &x,
+                    self.weights,
+                )?;
+                x = self
+                    .graph
+                    .silu(&format!("head.{tower}_act.{level}.{i}"), &x)?;
+            }
+            let side = self.spec.sides()[level];
+            let shape = [side * side, self.spec.channels];
+            rows.push(
+                self.graph
+                    .reshape(&format!("head.{tower}_rows.{level}"), &x, &shape)?,
+            );
+        }
+        self.graph.concat(
+            &format!("head.{tower}_rows"),
+            &rows.iter().collect::<Vec<_>>(),
+            0,
+        )
+    }
+
+    /// Distances to the four sides [A, 4], in logarithms of strides, to boxes: a distance d moves its
+    /// side by exp(min(scale d, 4)) strides away from the anchor point.
+    fn decode(&mut self, distances: &Value) -> Result<Value> {
+        let scales = self.weights.get("head.scales", &[LEVELS.len()])?;
+        let anchors = self.spec.anchors();
+        let mut points = Vec::with_capacity(anchors * 4);
+        let mut steps = Vec::with_capacity(anchors * 4);
+        for ([x, y], stride) in self.spec.anchor_points() {
+            points.extend([x, y, x, y]);
+            steps.extend([-stride, -stride, stride, stride]);
+        }
+        let sides = self.spec.sides();
+        let scales: Vec<f32> = sides
+            .iter()
+            .zip(scales)
+            .flat_map(|(&side, &s)| vec![s; side * side])
+            .collect();
+
+        let g = &mut self.graph;
+        let scales = g.initializer("head.scales", &[anchors, 1], &scales)?;
+        let points = g.initializer("head.points", &[anchors, 4], &points)?;
+        let steps = g.initializer("head.steps", &[anchors, 4], &steps)?;
+        let limit = g.scalar(MAX_LOG_DISTANCE);
+        let scaled = g.mul("head.reg.scaled", distances, &scales)?;
+        let limited = g.min("head.reg.limited", &scaled, &limit)?;
+        let strides = g.exp("head.reg.strides", &limited);
+        let moved = g.mul("head.reg.moved", &strides, &steps)?;
+        g.add("head.boxes", &points, &moved)
+    }
+
+    /// Mask prototypes from the finest map, [1, P, Hm, Hm].
+    fn prototypes(&mut self, finest: &Value) -> Result<()> {
+        let (spec, side) = (self.spec, self.spec.sides()[0]);
+        let mut x = finest.clone();
+        for i in 0..2 {
+            x = self.conv3(&format!("proto.conv.{i}"), &x)?;
+            x = layer_norm(
+                &mut self.graph,
+                &format!("proto.norm.{i}"),
+                &x,
+                self.weights,
+            )?;
+            x = self.graph.silu(&format!("proto.act.{i}"), &x)?;
+        }
+        let planes = if spec.prototypes_upsampled() {
+            let rows = self
+                .graph
+                .reshape("proto.rows", &x, &[side * side, spec.channels])?;
+            let x = self.deconv("proto.deconv", &rows, spec.channels)?;
+            let x = self.graph.silu("proto.deconv.act", &x)?;
+            let x = self.conv1("proto.out", &x, spec.prototypes)?;
+            let map = self.interleave("proto.map", &x, side)?;
+            self.graph.transpose("proto.planes", &map, &[0, 3, 1, 2])?
+        } else {
+            let map = self.conv1("proto.out", &x, spec.prototypes)?;
+            self.graph.transpose("proto.planes", &map, &[0, 3, 1, 2])?
+        };
+        self.graph.output("prototypes", &planes);
+        Ok(())
+    }
+
+    /// A 3 x 3 convolution with zeros around the map.
+    fn conv3(&mut self, name: &str, x: &Value) -> Result<Value> {
+        let (inputs, outputs) = (channels(x), self.spec.channels);
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        let shape = [outputs, inputs, 3, 3];
+        let weight = self
+            .graph
+            .shared(&weight, &shape, self.weights.get(&weight, &shape)?)?;
+        let bias = self
+            .graph
+            .shared(&bias, &[outputs], self.weights.get(&bias, &[outputs])?)?;
+        let first = self
+            .graph
+            .transpose(&format!("{name}.first"), x, &[0, 3, 1, 2])?;
+        let planes = self.graph.conv(name, &first, &weight, &bias, 1, 1)?;
+        self.graph
+            .transpose(&format!("{name}.last"), &planes, &[0, 2, 3, 1])
+    }
+
+    /// A 1 x 1 convolution: a linear map of the last dimension.
+    fn conv1(&mut self, name: &str, x: &Value, outputs: usize) -> Result<Value> {
+        let kernel = self
+            .weights
+            .get(&format!("{name}.weight"), &[outputs, channels(x), 1, 1])?;
+        let bias = self.weights.get(&format!("{name}.bias"), &[outputs])?;
+        add_linear(&mut self.graph, name, x, kernel, bias)
+    }
+
+    /// A transposed 2 x 2 convolution with stride 2 of the rows [N, C], to [4 N, F]: the four
+    /// locations that a row becomes, row by row, follow one another.
+    fn deconv(&mut self, name: &str, rows: &Value, outputs: usize) -> Result<Value> {
+        let (n, inputs) = (rows.shape()[0], channels(rows));
+        let kernel = self
+            .weights
+            .get(&format!("{name}.weight"), &[inputs, outputs, 2, 2])?;
+        let bias = self.weights.get(&format!("{name}.bias"), &[outputs])?;
+        // [C, F, corner] to [C, corner, F].
+        let kernel: Vec<f32> = (0..kernel.len())
+            .map(|i| {
+                let (input, corner, output) = (i / (4 * outputs), i / outputs % 4, i % outputs);
+                kernel[(input * outputs + output) * 4 + corner]
+            })
+            .collect();
+        let g = &mut self.graph;
+        let kernel = g.initializer(&format!("{name}.weight"), &[inputs, 4 * outputs], &kernel)?;
+        let bias = g.initializer(&format!("{name}.bias"), &[4 * outputs], &bias.repeat(4))?;
+        let corners = g.linear(name, rows, &kernel, &bias)?;
+        g.reshape(&format!("{name}.rows"), &corners, &[4 * n, outputs])
+    }
+
+    /// The rows of [`deconv`](Self::deconv) on a map of this side, as a map of twice the side.
+    fn interleave(&mut self, name: &str, rows: &Value, side: usize) -> Result<Value> {
+        let c = channels(rows);
+        let g = &mut self.graph;
+        let corners = g.reshape(&format!("{name}.corners"), rows, &[side, side, 2, 2, c])?;
+        let ordered = g.transpose(&format!("{name}.ordered"), &corners, &[0, 2, 1, 3, 4])?;
+        g.reshape(
+            &format!("{name}.map"),
+            &ordered,
+            &[1, 2 * side, 2 * side, c],
+        )
+    }
+
+    /// Rows [A, n] as an output [1, A, n].
+    fn output(&mut self, name: &str, rows: &Value) -> Result<()> {
+        let shape = [&[1], rows.shape()].concat();
+        let value = self.graph.reshape(&format!("{name}.batch"), rows, &shape)?;
+        self.graph.output(name, &value);
+        Ok(())
+    }
+}
