@@ -63,7 +63,7 @@ impl Network<'_> {
         // Norm, GELU and the lateral look at one location, so they go before the locations are put
         // in order: four rows for each token, and one rearrangement.
         let up = self.deconv("fpn.up.deconv", tokens, d / 2)?;
-        let up = layer_norm(&mut self.graph, "fpn.up.deconv_norm", &up, self.weights)?;
+        let up = self.norm("fpn.up.deconv_norm", &up)?;
         let up = self.graph.gelu("fpn.up.act", &up)?;
         let up = self.lateral("up", &up)?;
         let up = self.interleave("fpn.up", &up, g)?;
@@ -80,23 +80,14 @@ impl Network<'_> {
     /// The level's channels, normalised.
     fn lateral(&mut self, level: &str, x: &Value) -> Result<Value> {
         let x = self.conv1(&format!("fpn.{level}.lateral"), x, self.spec.channels)?;
-        layer_norm(
-            &mut self.graph,
-            &format!("fpn.{level}.lateral_norm"),
-            &x,
-            self.weights,
-        )
+        self.norm(&format!("fpn.{level}.lateral_norm"), &x)
     }
 
     /// The level's 3 x 3 convolution, normalised.
     fn smooth(&mut self, level: &str, x: &Value) -> Result<Value> {
-        let x = self.conv3(&format!("fpn.{level}.output"), x)?;
-        layer_norm(
-            &mut self.graph,
-            &format!("fpn.{level}.output_norm"),
-            &x,
-            self.weights,
-        )
+        let name = format!("fpn.{level}.output");
+        let x = self.conv3(&name, &name, x)?;
+        self.norm(&format!("{name}_norm"), &x)
     }
 
     /// Boxes, scores and mask coefficients of all levels.
@@ -125,13 +116,12 @@ impl Network<'_> {
         for (level, map) in pyramid.iter().enumerate() {
             let mut x = map.clone();
             for i in 0..self.spec.tower_convs {
-                x = self.conv3(&format!("head.{tower}_tower.{i}"), &x)?;
-                x = layer_norm(
-                    &mut self.graph,
-                    &format!("head.{tower}_norm.{level}.{i}"),
-                    &x,
-                    self.weights,
-                )?;
+                let (name, norm) = (
+                    format!("head.{tower}_tower.{i}"),
+                    format!("head.{tower}_norm.{level}.{i}"),
+                );
+                x = self.conv3(&format!("{name}.level{level}"), &name, &x)?;
+                x = self.norm(&norm, &x)?;
                 x = self
                     .graph
                     .silu(&format!("head.{tower}_act.{level}.{i}"), &x)?;
@@ -185,36 +175,38 @@ impl Network<'_> {
         let (spec, side) = (self.spec, self.spec.sides()[0]);
         let mut x = finest.clone();
         for i in 0..2 {
-            x = self.conv3(&format!("proto.conv.{i}"), &x)?;
-            x = layer_norm(
-                &mut self.graph,
-                &format!("proto.norm.{i}"),
-                &x,
-                self.weights,
-            )?;
+            let name = format!("proto.conv.{i}");
+            x = self.conv3(&name, &name, &x)?;
+            x = self.norm(&format!("proto.norm.{i}"), &x)?;
             x = self.graph.silu(&format!("proto.act.{i}"), &x)?;
         }
-        let planes = if spec.prototypes_upsampled() {
+        let map = if spec.prototypes_upsampled() {
             let rows = self
                 .graph
                 .reshape("proto.rows", &x, &[side * side, spec.channels])?;
             let x = self.deconv("proto.deconv", &rows, spec.channels)?;
             let x = self.graph.silu("proto.deconv.act", &x)?;
             let x = self.conv1("proto.out", &x, spec.prototypes)?;
-            let map = self.interleave("proto.map", &x, side)?;
-            self.graph.transpose("proto.planes", &map, &[0, 3, 1, 2])?
+            self.interleave("proto.map", &x, side)?
         } else {
-            let map = self.conv1("proto.out", &x, spec.prototypes)?;
-            self.graph.transpose("proto.planes", &map, &[0, 3, 1, 2])?
+            self.conv1("proto.out", &x, spec.prototypes)?
         };
+        let planes = self
+            .graph
+            .transpose("proto.planes", &map, &[0, 3, 1, 2])?;
         self.graph.output("prototypes", &planes);
         Ok(())
     }
 
-    /// A 3 x 3 convolution with zeros around the map.
-    fn conv3(&mut self, name: &str, x: &Value) -> Result<Value> {
+    /// Layer norm over the channels.
+    fn norm(&mut self, name: &str, x: &Value) -> Result<Value> {
+        layer_norm(&mut self.graph, name, x, self.weights)
+    }
+
+    /// A 3 x 3 convolution with zeros around the map. Several may share their weights.
+    fn conv3(&mut self, name: &str, weights: &str, x: &Value) -> Result<Value> {
         let (inputs, outputs) = (channels(x), self.spec.channels);
-        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        let (weight, bias) = (format!("{weights}.weight"), format!("{weights}.bias"));
         let shape = [outputs, inputs, 3, 3];
         let weight = self
             .graph
@@ -265,8 +257,10 @@ impl Network<'_> {
     fn interleave(&mut self, name: &str, rows: &Value, side: usize) -> Result<Value> {
         let c = channels(rows);
         let g = &mut self.graph;
-        let corners = g.reshape(&format!("{name}.corners"), rows, &[side, side, 2, 2, c])?;
-        let ordered = g.transpose(&format!("{name}.ordered"), &corners, &[0, 2, 1, 3, 4])?;
+        // The two corners of a row lie together already; a location's two rows of corners change
+        // places with its neighbours'.
+        let rows = g.reshape(&format!("{name}.corners"), rows, &[side, side, 2, 2 * c])?;
+        let ordered = g.transpose(&format!("{name}.ordered"), &rows, &[0, 2, 1, 3])?;
         g.reshape(
             &format!("{name}.map"),
             &ordered,

@@ -1,8 +1,7 @@
 //! The vision transformer (Dosovitskiy et al. 2021): pre-norm blocks under timm's weight names.
 //!
-//! What is constant is worked out here, once: the position encoding and the patch embedding's bias
-//! are one table; LayerScale is part of the projection before it; 1 / sqrt(head width) is part of the
-//! queries' weights.
+//! What is constant is folded into the weights: LayerScale into the projection before it, and
+//! 1 / sqrt(head width) into the queries.
 use super::onnx::{Graph, Value};
 use super::spec::{DetectorSpec, MLP_RATIO, NORM_EPSILON};
 use super::weights::Weights;
@@ -37,23 +36,12 @@ fn embed(
     let bias = weights.get("patch_embed.proj.bias", &[d])?;
     let position = weights.get("pos_embed", &[g * g, d])?;
 
-    // A convolution whose stride is its kernel is a matrix product of patches; written as one, it
-    // gives rows of tokens and not planes of channels.
-    let cut = graph.reshape("patch_embed.cut", image, &[3, g, p, g, p])?;
-    let patches = graph.transpose("patch_embed.patches", &cut, &[1, 3, 0, 2, 4])?;
-    let rows = graph.reshape("patch_embed.rows", &patches, &[g * g, 3 * p * p])?;
-    let kernel = graph.initializer(
-        "patch_embed.proj.weight",
-        &[3 * p * p, d],
-        &transposed(kernel, 3 * p * p),
-    )?;
-    let content = graph.matmul("patch_embed.proj", &rows, &kernel)?;
-
-    let position: Vec<f32> = position
-        .chunks_exact(d)
-        .flat_map(|row| row.iter().zip(bias).map(|(p, b)| p + b))
-        .collect();
-    let position = graph.initializer("pos_embed", &[g * g, d], &position)?;
+    let kernel = graph.initializer("patch_embed.proj.weight", &[d, 3, p, p], kernel)?;
+    let bias = graph.initializer("patch_embed.proj.bias", &[d], bias)?;
+    let planes = graph.conv("patch_embed.proj", image, &kernel, &bias, p, 0)?;
+    let flat = graph.reshape("patch_embed.flat", &planes, &[d, g * g])?;
+    let content = graph.transpose("patch_embed.rows", &flat, &[1, 0])?;
+    let position = graph.initializer("pos_embed", &[g * g, d], position)?;
     let tokens = graph.add("pos_embed.add", &content, &position)?;
     let cls = graph.initializer("cls_token", &[1, d], weights.get("cls_token", &[1, 1, d])?)?;
     graph.concat("tokens", &[&cls, &tokens], 0)
