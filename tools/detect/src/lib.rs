@@ -1,1 +1,34 @@
-//! See ARCHITECTURE.md.
+//! Runs an exported detector on pictures: one ONNX file in, boxes, classes and masks out.
+//!
+//! This is the edge half of Intertwine. It knows nothing of training, and training's evaluation calls it,
+//! so what is measured is what runs on the device.
+//!
+//! # Layout
+//! - [`Detector`]: the whole way, picture to detections.
+//! - [`Preprocessor`], [`Letterbox`]: picture to input tensor, and boxes back.
+//! - `engine`: the network itself; the only file that knows `tract`.
+//! - [`Postprocessor`], [`Detection`]: candidates, non-maximum suppression, masks.
+//! - [`ModelCard`]: what a model file says about itself.
+//! - [`picture`]: reading pictures of any size and orientation without trusting them.
+//! - [`coco`]: detections as a COCO result file. [`draw`]: detections on a picture.
+
+pub mod card;
+pub mod coco;
+mod detector;
+pub mod draw;
+mod engine;
+mod error;
+mod font;
+mod letterbox;
+mod mask;
+pub mod picture;
+mod postprocess;
+mod preprocess;
+pub mod write;
+
+pub use card::{Class, MaskCard, ModelCard};
+pub use detector::Detector;
+pub use error::{CardError, DetectError, ModelError, PictureError};
+pub use letterbox::Letterbox;
+pub use postprocess::{iou, postprocess, Detection, Postprocessor, RawOutputs, Thresholds};
+pub use preprocess::Preprocessor;

@@ -1,0 +1,138 @@
+//! A model and everything around it, as one thing that turns pictures into detections.
+
+use std::path::Path;
+
+use image::RgbImage;
+
+use crate::card::ModelCard;
+use crate::engine::Engine;
+use crate::error::{DetectError, ModelError};
+use crate::postprocess::{Detection, Postprocessor, RawOutputs, Thresholds};
+use crate::preprocess::Preprocessor;
+
+/// Finds things in pictures with an exported model.
+///
+/// One detector serves one thread, and is `Send`. [`try_clone`](Self::try_clone) makes another on the same
+/// weights. Buffers are kept from one picture to the next.
+///
+/// ```
+/// # // The paths are those of the crate's own test model, which finds bright squares.
+/// use image::{Rgb, RgbImage};
+/// use intertwine_detect::Detector;
+///
+/// let mut detector = Detector::load("tests/data/squares.onnx".as_ref())?;
+/// let mut picture = RgbImage::new(128, 128);
+/// for (x, y) in (32..48).flat_map(|x| (64..80).map(move |y| (x, y))) {
+///     picture.put_pixel(x, y, Rgb([255, 255, 255]));
+/// }
+/// let found = detector.detect(&picture)?.to_vec();
+/// assert_eq!(found.len(), 1);
+/// assert_eq!(found[0].bbox, [32.0, 64.0, 48.0, 80.0]);
+/// assert_eq!(detector.card().classes[found[0].class].name, "bright");
+/// # Ok::<(), intertwine_detect::DetectError>(())
+/// ```
+pub struct Detector {
+    card: ModelCard,
+    thresholds: Thresholds,
+    preprocessor: Preprocessor,
+    engine: Engine,
+    postprocessor: Postprocessor,
+    detections: Vec<Detection>,
+}
+
+impl Detector {
+    /// Reads a model from a file. It keeps what is fit to be shown: see
+    /// [`set_thresholds`](Self::set_thresholds).
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no model of ours, or contradicts its own metadata.
+    pub fn load(path: &Path) -> Result<Self, DetectError> {
+        let origin = || path.display().to_string();
+        let bytes = std::fs::read(path)
+            .map_err(|error| DetectError::Model { origin: origin(), source: error.into() })?;
+        Self::new(&bytes).map_err(|source| DetectError::Model { origin: origin(), source })
+    }
+
+    /// Reads a model from memory.
+    ///
+    /// # Errors
+    /// Bytes that are no model of ours, or one that contradicts its own metadata.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DetectError> {
+        Self::new(bytes)
+            .map_err(|source| DetectError::Model { origin: "from memory".into(), source })
+    }
+
+    fn new(bytes: &[u8]) -> Result<Self, ModelError> {
+        let (engine, card) = Engine::from_bytes(bytes)?;
+        Ok(Self::assemble(engine, card))
+    }
+
+    fn assemble(engine: Engine, card: ModelCard) -> Self {
+        Self {
+            thresholds: Thresholds::display(&card),
+            preprocessor: Preprocessor::new(&card),
+            engine,
+            postprocessor: Postprocessor::new(),
+            detections: Vec::new(),
+            card,
+        }
+    }
+
+    /// Another detector on the same weights and with the same thresholds, for another thread.
+    ///
+    /// # Errors
+    /// The runtime cannot set up another session.
+    pub fn try_clone(&self) -> Result<Self, DetectError> {
+        let clone = Self::assemble(self.engine.try_clone()?, self.card.clone());
+        Ok(Self { thresholds: self.thresholds, ..clone })
+    }
+
+    /// What the model says about itself.
+    pub fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    /// Which detections are kept; at first [`Thresholds::display`].
+    pub fn thresholds(&self) -> &Thresholds {
+        &self.thresholds
+    }
+
+    /// Chooses which detections are kept; [`Thresholds::evaluation`] to measure average precision.
+    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+    }
+
+    /// The things in a picture, strongest first. They are valid until the next call.
+    ///
+    /// # Errors
+    /// A picture without pixels; a failure of the runtime.
+    pub fn detect(&mut self, picture: &RgbImage) -> Result<&[Detection], DetectError> {
+        let letterbox = self.preprocessor.apply(picture, self.engine.input_mut()?)?;
+        let raw = self.engine.run()?;
+        self.postprocessor.apply(
+            &raw,
+            &self.card,
+            &letterbox,
+            &self.thresholds,
+            &mut self.detections,
+        )?;
+        Ok(&self.detections)
+    }
+
+    /// Runs the bare network on an input tensor `[1, 3, S, S]`, normalised, row-major.
+    ///
+    /// # Errors
+    /// A slice of the wrong length; a failure of the runtime.
+    pub fn run_raw(&mut self, input: &[f32]) -> Result<RawOutputs<'_>, DetectError> {
+        let tensor = self.engine.input_mut()?;
+        if input.len() != tensor.len() {
+            return Err(DetectError::InputLength {
+                found: input.len(),
+                expected: tensor.len(),
+                size: self.card.input_size,
+            });
+        }
+        tensor.copy_from_slice(input);
+        self.engine.run()
+    }
+}

@@ -1,0 +1,230 @@
+//! From raw outputs to detections: candidates above the threshold, non-maximum suppression, masks.
+
+use intertwine_rle::Rle;
+
+use crate::card::ModelCard;
+use crate::error::DetectError;
+use crate::letterbox::Letterbox;
+use crate::mask::MaskAssembler;
+
+/// What the network says about one picture, as flat row-major slices.
+#[derive(Clone, Copy, Debug)]
+pub struct RawOutputs<'a> {
+    /// `[A, 4]`: a box `[x0, y0, x1, y1]` for each of the A anchor points, input pixels.
+    pub boxes: &'a [f32],
+    /// `[A, C]`: the probability of each class at each anchor point.
+    pub scores: &'a [f32],
+    /// `[A, P]`: the weights of the prototypes, when the model has masks.
+    pub coefficients: Option<&'a [f32]>,
+    /// `[P, Hm, Wm]`: the mask prototypes, when the model has masks.
+    pub prototypes: Option<&'a [f32]>,
+}
+
+/// A thing found in a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detection {
+    /// `[x0, y0, x1, y1]` in source pixels, inside the picture, of positive width and height.
+    pub bbox: [f32; 4],
+    /// Probability, 0..=1.
+    pub score: f32,
+    /// Index into the card's classes.
+    pub class: usize,
+    /// The pixels that belong to it, in the size of the source picture, when the model has masks.
+    pub mask: Option<Rle>,
+}
+
+/// Which detections are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Thresholds {
+    /// Lowest score kept, 0..=1.
+    pub score: f32,
+    /// Intersection over union above which the weaker of two boxes of one class is dropped, 0..=1.
+    pub nms_iou: f32,
+    /// Most detections kept in a picture.
+    pub max_detections: usize,
+    /// Most candidates that enter non-maximum suppression, the strongest first.
+    pub pre_nms: usize,
+}
+
+impl Thresholds {
+    /// For measuring: a low score threshold, since average precision looks at the whole ranking.
+    pub fn evaluation(card: &ModelCard) -> Self {
+        Self {
+            score: card.score_threshold,
+            nms_iou: card.nms_iou,
+            max_detections: card.max_detections,
+            pre_nms: card.pre_nms,
+        }
+    }
+
+    /// For people: only what is likely there.
+    pub fn display(card: &ModelCard) -> Self {
+        Self { score: card.display_threshold, ..Self::evaluation(card) }
+    }
+}
+
+/// A box and class that may become a detection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Candidate {
+    score: f32,
+    anchor: u32,
+    class: u32,
+    /// Input pixels, clipped to the picture.
+    bbox: [f32; 4],
+}
+
+/// The steps after the network, with buffers kept from one picture to the next.
+#[derive(Default)]
+pub struct Postprocessor {
+    ranked: Vec<(f32, usize)>,
+    candidates: Vec<Candidate>,
+    kept: Vec<Candidate>,
+    masks: MaskAssembler,
+}
+
+impl Postprocessor {
+    /// Empty buffers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Replaces the content of `detections` by what the outputs say about one picture, strongest first.
+    ///
+    /// Every (anchor point, class) pair is a candidate of its own. Equal scores rank by anchor point, then
+    /// class, so the result does not depend on the machine. A score or box that is not finite, and a box
+    /// without area inside the picture, is no detection.
+    ///
+    /// # Errors
+    /// Outputs whose lengths do not fit each other or the card.
+    pub fn apply(
+        &mut self,
+        raw: &RawOutputs<'_>,
+        card: &ModelCard,
+        letterbox: &Letterbox,
+        thresholds: &Thresholds,
+        detections: &mut Vec<Detection>,
+    ) -> Result<(), DetectError> {
+        check_lengths(raw, card)?;
+        self.decode(raw, card.classes.len(), letterbox, thresholds);
+        self.suppress(thresholds);
+        detections.clear();
+        for candidate in &self.kept {
+            let mask = match (raw.coefficients, raw.prototypes, card.masks) {
+                (Some(coefficients), Some(prototypes), Some(layout)) => {
+                    let row = candidate.anchor as usize * layout.prototypes;
+                    let coefficients = &coefficients[row..row + layout.prototypes];
+                    Some(self.masks.assemble(
+                        coefficients,
+                        prototypes,
+                        layout.stride,
+                        letterbox,
+                        letterbox.to_source(candidate.bbox),
+                    ))
+                }
+                _ => None,
+            };
+            detections.push(Detection {
+                bbox: letterbox.to_source(candidate.bbox),
+                score: candidate.score,
+                class: candidate.class as usize,
+                mask,
+            });
+        }
+        Ok(())
+    }
+
+    /// Fills `candidates` with the strongest `pre_nms` pairs above the threshold, in ranking order.
+    fn decode(
+        &mut self,
+        raw: &RawOutputs<'_>,
+        classes: usize,
+        letterbox: &Letterbox,
+        thresholds: &Thresholds,
+    ) {
+        self.ranked.clear();
+        // NaN fails the comparison, so it never becomes a candidate.
+        let above = raw.scores.iter().enumerate().filter(|(_, &s)| s >= thresholds.score && s.is_finite());
+        self.ranked.extend(above.map(|(pair, &score)| (score, pair)));
+        let order = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        if self.ranked.len() > thresholds.pre_nms {
+            self.ranked.select_nth_unstable_by(thresholds.pre_nms, order);
+            self.ranked.truncate(thresholds.pre_nms);
+        }
+        self.ranked.sort_unstable_by(order);
+
+        let (width, height) = letterbox.content();
+        let (width, height) = (width as f32, height as f32);
+        self.candidates.clear();
+        self.candidates.extend(self.ranked.iter().filter_map(|&(score, pair)| {
+            let (anchor, class) = (pair / classes, pair % classes);
+            let [x0, y0, x1, y1] = *raw.boxes[4 * anchor..].first_chunk::<4>()?;
+            if ![x0, y0, x1, y1].iter().all(|v| v.is_finite()) {
+                return None;
+            }
+            // Clipped before suppression, so that overlap is judged on what will be seen.
+            let bbox = [x0.clamp(0.0, width), y0.clamp(0.0, height), x1.clamp(0.0, width), y1.clamp(0.0, height)];
+            let visible = bbox[2] > bbox[0] && bbox[3] > bbox[1];
+            visible.then_some(Candidate { score, anchor: anchor as u32, class: class as u32, bbox })
+        }));
+    }
+
+    /// Greedy non-maximum suppression within each class, from `candidates` into `kept`.
+    fn suppress(&mut self, thresholds: &Thresholds) {
+        self.kept.clear();
+        for candidate in &self.candidates {
+            if self.kept.len() == thresholds.max_detections {
+                break;
+            }
+            let hidden = self.kept.iter().any(|stronger| {
+                stronger.class == candidate.class && iou(stronger.bbox, candidate.bbox) > thresholds.nms_iou
+            });
+            if !hidden {
+                self.kept.push(*candidate);
+            }
+        }
+    }
+}
+
+/// [`Postprocessor::apply`] for a single picture, allocating its buffers.
+///
+/// # Errors
+/// Outputs whose lengths do not fit each other or the card.
+pub fn postprocess(
+    raw: &RawOutputs<'_>,
+    card: &ModelCard,
+    letterbox: &Letterbox,
+    thresholds: &Thresholds,
+) -> Result<Vec<Detection>, DetectError> {
+    let mut detections = Vec::new();
+    Postprocessor::new().apply(raw, card, letterbox, thresholds, &mut detections)?;
+    Ok(detections)
+}
+
+/// Intersection over union of two boxes `[x0, y0, x1, y1]`; 0 when both are empty.
+pub fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
+    let overlap = |a0: f32, a1: f32, b0: f32, b1: f32| (a1.min(b1) - a0.max(b0)).max(0.0);
+    let area = |c: [f32; 4]| (c[2] - c[0]) * (c[3] - c[1]);
+    let intersection = overlap(a[0], a[2], b[0], b[2]) * overlap(a[1], a[3], b[1], b[3]);
+    let union = area(a) + area(b) - intersection;
+    if union > 0.0 {
+        intersection / union
+    } else {
+        0.0
+    }
+}
+
+fn check_lengths(raw: &RawOutputs<'_>, card: &ModelCard) -> Result<(), DetectError> {
+    let check = |name, found, expected| match found == expected {
+        true => Ok(()),
+        false => Err(DetectError::OutputLength { name, found, expected }),
+    };
+    let anchors = raw.scores.len() / card.classes.len();
+    check("scores", raw.scores.len(), anchors * card.classes.len())?;
+    check("boxes", raw.boxes.len(), 4 * anchors)?;
+    let (per_anchor, cells) = match (card.masks, card.prototype_side()) {
+        (Some(masks), Some(side)) => (masks.prototypes, masks.prototypes * side * side),
+        _ => (0, 0),
+    };
+    check("coefficients", raw.coefficients.map_or(0, <[f32]>::len), anchors * per_anchor)?;
+    check("prototypes", raw.prototypes.map_or(0, <[f32]>::len), cells)
+}
