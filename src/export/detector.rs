@@ -3,6 +3,8 @@
 //! Maps are [1, side, side, channels] throughout, so that layer norm and 1 x 1 convolutions work on
 //! the last dimension. ONNX wants channels first around a convolution; the transposes that say so
 //! disappear when tract plans the model, which then convolves with channels last.
+use intertwine_detect::card::{ModelCard, METADATA_KEY};
+
 use super::onnx::{Graph, Value};
 use super::spec::{DetectorSpec, LEVELS, MAX_LOG_DISTANCE};
 use super::vit::{add_linear, channels, layer_norm, vision_transformer};
@@ -13,15 +15,12 @@ type Result<T> = std::result::Result<T, ExportError>;
 
 /// The file of a detector: input `image` [1, 3, S, S], normalised RGB; outputs `boxes` [1, A, 4]
 /// (x0, y0, x1, y1 in pixels of the input), `scores` [1, A, C], and with masks `coefficients`
-/// [1, A, P] and `prototypes` [1, P, Hm, Hm]. `metadata` are keys and values for its reader.
+/// [1, A, P] and `prototypes` [1, P, Hm, Hm]; the card in its metadata.
 ///
 /// # Errors
-/// When the spec describes no network, or the weights are not its own; see [`Weights::check`].
-pub fn encode(
-    spec: &DetectorSpec,
-    weights: &Weights,
-    metadata: &[(&str, String)],
-) -> Result<Vec<u8>> {
+/// When the spec describes no network, the weights are not its own (see [`Weights::check`]), or the
+/// card holds an impossible value.
+pub fn encode(spec: &DetectorSpec, weights: &Weights, card: &ModelCard) -> Result<Vec<u8>> {
     spec.validate()?;
     weights.check(spec)?;
     let mut graph = Graph::new("detector");
@@ -37,9 +36,7 @@ pub fn encode(
     if spec.prototypes > 0 {
         network.prototypes(&pyramid[0])?;
     }
-    for (key, value) in metadata {
-        network.graph.metadata(key, value.clone());
-    }
+    network.graph.metadata(METADATA_KEY, card.to_json()?);
     Ok(network.graph.encode())
 }
 
@@ -191,9 +188,7 @@ impl Network<'_> {
         } else {
             self.conv1("proto.out", &x, spec.prototypes)?
         };
-        let planes = self
-            .graph
-            .transpose("proto.planes", &map, &[0, 3, 1, 2])?;
+        let planes = self.graph.transpose("proto.planes", &map, &[0, 3, 1, 2])?;
         self.graph.output("prototypes", &planes);
         Ok(())
     }

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use intertwine_detect::{CardError, DetectError};
+
 /// Why a model could not be exported. No file is left behind, and an older one is left untouched.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -69,9 +71,12 @@ pub enum ExportError {
         /// Which shapes met, and which would fit.
         reason: String,
     },
-    /// The exported model did not load or run.
-    #[error("the exported model does not run: {0}")]
-    Engine(String),
+    /// The model card holds an impossible value.
+    #[error("the model card is not valid: {0}")]
+    Card(#[from] CardError),
+    /// The exported model did not load or run: its card belongs to another network, or we are wrong.
+    #[error("the exported model does not run, nothing was written: {0}")]
+    Detect(#[from] DetectError),
     /// A reference output is missing, or has a length the exported model cannot give.
     #[error("reference {output} has {found} values, the model gives {expected}")]
     ReferenceLength {

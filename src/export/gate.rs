@@ -1,15 +1,12 @@
 //! Writes a model, once it is known to compute what the network it was made from computes.
-use std::fs::{self, File};
-use std::io::{self, Write};
 use std::path::Path;
 
+use intertwine_detect::{write, Class, Detector, ModelCard, RawOutputs};
 use intertwine_flow::random::{stream, Purpose};
 use rand_distr::{Distribution, StandardNormal};
-use serde_json::{json, Value};
-use tract_onnx::prelude::*;
 
 use super::detector::encode;
-use super::reference::{forward, Outputs};
+use super::reference::forward;
 use super::spec::DetectorSpec;
 use super::weights::{coordinates, Weights};
 use super::ExportError;
@@ -19,16 +16,13 @@ use super::ExportError;
 /// by the distance; for the other outputs it is absolute.
 pub const TOLERANCE: f32 = 1e-3;
 
-/// The metadata key of the model card.
-const CARD_KEY: &str = "intertwine.model_card";
-
 /// What the network gave for one input, in the program that trained it.
 #[derive(Clone, Copy, Debug)]
 pub struct Reference<'a> {
     /// Planes [3, S, S], normalised.
     pub image: &'a [f32],
     /// Its outputs.
-    pub outputs: &'a Outputs,
+    pub outputs: RawOutputs<'a>,
 }
 
 /// How far the exported model was from its reference.
@@ -48,7 +42,8 @@ impl ParityReport {
     }
 }
 
-/// Writes the detector to an ONNX file, after running it on the reference's input.
+/// Writes the detector to an ONNX file, after running it on the reference's input as `detect` will.
+/// The card starts as [`DetectorSpec::card`].
 ///
 /// # Errors
 /// [`ExportError::Parity`] when an output differs by more than [`TOLERANCE`], and every other
@@ -56,17 +51,18 @@ impl ParityReport {
 pub fn export(
     spec: &DetectorSpec,
     weights: &Weights,
-    card: &Value,
+    card: &ModelCard,
     reference: Reference,
     path: &Path,
 ) -> Result<ParityReport, ExportError> {
-    let model = encode(spec, weights, &[(CARD_KEY, card.to_string())])?;
+    let model = encode(spec, weights, card)?;
+    let mut detector = Detector::from_bytes(&model)?;
     let report = compare(
         spec,
-        &run(spec, &model, reference.image)?,
-        reference.outputs,
+        &detector.run_raw(reference.image)?,
+        &reference.outputs,
     )?;
-    write(path, &model).map_err(|source| ExportError::Io {
+    write::bytes(path, &model).map_err(|source| ExportError::Io {
         path: path.to_owned(),
         source,
     })?;
@@ -91,118 +87,65 @@ pub fn export_random(
         .take(pixels)
         .collect();
     let outputs = forward(spec, &weights, &image)?;
-    let card = json!({});
-    export(
-        spec,
-        &weights,
-        &card,
-        Reference {
-            image: &image,
-            outputs: &outputs,
-        },
-        path,
-    )
-}
-
-/// Runs a model in memory on one normalised picture.
-fn run(spec: &DetectorSpec, model: &[u8], image: &[f32]) -> Result<Outputs, ExportError> {
-    let s = spec.image_size;
-    let expected = 3 * s * s;
-    if image.len() != expected {
-        return Err(ExportError::ReferenceLength {
-            output: "image",
-            found: image.len(),
-            expected,
-        });
-    }
-    let run = || -> TractResult<Vec<(String, Vec<f32>)>> {
-        let model = tract_onnx::onnx().model_for_read(&mut &model[..])?;
-        let names: Vec<_> = model
-            .outputs
-            .iter()
-            .map(|o| model.node(o.node).name.clone())
-            .collect();
-        let model = model.into_optimized()?.into_runnable()?;
-        let image = Tensor::from_shape(&[1, 3, s, s], image)?;
-        let outputs = model.run(tvec!(image.into()))?;
-        let plain = |t: &TValue| -> TractResult<_> {
-            Ok(t.to_plain_array_view::<f32>()?.iter().copied().collect())
-        };
-        names
-            .into_iter()
-            .zip(&outputs)
-            .map(|(name, t)| Ok((name, plain(t)?)))
-            .collect()
+    let classes = (1..).take(spec.classes).map(|id| Class {
+        id,
+        name: format!("class {id}"),
+    });
+    let mut card = spec.card(classes.collect());
+    card.training
+        .insert("weights".into(), format!("random, seed {seed}").into());
+    let reference = Reference {
+        image: &image,
+        outputs: outputs.raw(),
     };
-    let mut outputs = run().map_err(|e| ExportError::Engine(format!("{e:#}")))?;
-    let mut take = |name: &str| {
-        let place = outputs.iter().position(|(n, _)| n == name)?;
-        Some(outputs.swap_remove(place).1)
-    };
-    Ok(Outputs {
-        boxes: take("boxes").unwrap_or_default(),
-        scores: take("scores").unwrap_or_default(),
-        coefficients: take("coefficients"),
-        prototypes: take("prototypes"),
-    })
+    export(spec, &weights, &card, reference, path)
 }
 
 /// Holds the exported model's outputs against the reference's.
 fn compare(
     spec: &DetectorSpec,
-    exported: &Outputs,
-    reference: &Outputs,
+    exported: &RawOutputs,
+    reference: &RawOutputs,
 ) -> Result<ParityReport, ExportError> {
-    let (anchors, prototypes) = (spec.anchors(), spec.prototypes);
-    let side = spec.mask_side().unwrap_or(0);
+    let (anchors, side) = (spec.anchors(), spec.mask_side());
     let box_side = |i: usize| {
         let corners = &reference.boxes[i / 4 * 4..][..4];
         (corners[2] - corners[0]).max(corners[3] - corners[1])
     };
-    let mut max_abs_diff = vec![
-        (
-            "boxes",
-            difference(
-                "boxes",
-                &[anchors, 4],
-                &exported.boxes,
-                &reference.boxes,
-                box_side,
-            )?,
-        ),
-        (
-            "scores",
-            difference(
-                "scores",
-                &[anchors, spec.classes],
-                &exported.scores,
-                &reference.scores,
-                |_| 1.0,
-            )?,
-        ),
-    ];
-    if prototypes > 0 {
-        for (name, shape, exported, reference) in [
+    let absolute = |_: usize| 1.0;
+    let boxes = difference(
+        "boxes",
+        &[anchors, 4],
+        exported.boxes,
+        reference.boxes,
+        box_side,
+    )?;
+    let scores = difference(
+        "scores",
+        &[anchors, spec.classes],
+        exported.scores,
+        reference.scores,
+        absolute,
+    )?;
+    let mut max_abs_diff = vec![("boxes", boxes), ("scores", scores)];
+    if let Some(side) = side {
+        let p = spec.prototypes;
+        for (name, shape, a, b) in [
             (
                 "coefficients",
-                vec![anchors, prototypes],
-                &exported.coefficients,
-                &reference.coefficients,
+                vec![anchors, p],
+                exported.coefficients,
+                reference.coefficients,
             ),
             (
                 "prototypes",
-                vec![prototypes, side, side],
-                &exported.prototypes,
-                &reference.prototypes,
+                vec![p, side, side],
+                exported.prototypes,
+                reference.prototypes,
             ),
         ] {
-            let (exported, reference) = (exported.as_deref(), reference.as_deref());
-            let (exported, reference) =
-                (exported.unwrap_or_default(), reference.unwrap_or_default());
-            max_abs_diff.push((
-                name,
-                difference(name, &shape, exported, reference, |_| 1.0)?,
-            ));
+            let (a, b) = (a.unwrap_or_default(), b.unwrap_or_default());
+            max_abs_diff.push((name, difference(name, &shape, a, b, absolute)?));
         }
     }
     Ok(ParityReport { max_abs_diff })
@@ -251,24 +194,4 @@ fn difference(
             tolerance,
         }),
     }
-}
-
-/// Writes a file beside its place and moves it there once it is on the disk.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::other("the path names no file"))?;
-    let mut partial = name.to_owned();
-    partial.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(partial);
-    let written = File::create(&partial).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    });
-    if written.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&partial);
-    }
-    written
 }

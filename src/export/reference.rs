@@ -3,14 +3,15 @@
 //! Written from the network's definition and not from the exporter: convolutions are convolutions
 //! here, nothing is folded, reordered or shared. It is for checking, and for the outputs that an
 //! untrained model is compared with; it is not fast.
+use intertwine_detect::RawOutputs;
+
 use super::spec::{DetectorSpec, LEVELS, MAX_LOG_DISTANCE, MLP_RATIO, NORM_EPSILON};
 use super::weights::Weights;
 use super::ExportError;
 
 type Result<T> = std::result::Result<T, ExportError>;
 
-/// What a detector gives for one picture, each row-major: see [`detector::encode`](super::detector::encode)
-/// for the shapes.
+/// What a detector gives for one picture, each row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outputs {
     /// [A, 4], pixels of the input.
@@ -21,6 +22,18 @@ pub struct Outputs {
     pub coefficients: Option<Vec<f32>>,
     /// [P, Hm, Hm], with masks.
     pub prototypes: Option<Vec<f32>>,
+}
+
+impl Outputs {
+    /// The same, borrowed.
+    pub fn raw(&self) -> RawOutputs<'_> {
+        RawOutputs {
+            boxes: &self.boxes,
+            scores: &self.scores,
+            coefficients: self.coefficients.as_deref(),
+            prototypes: self.prototypes.as_deref(),
+        }
+    }
 }
 
 /// Runs the detector on one normalised picture, planes [3, S, S].

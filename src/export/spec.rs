@@ -5,6 +5,8 @@
 //! last one; a one-stage head (RTMDet's form, Lyu et al. 2022: convolutions shared by the levels,
 //! norms of their own) gives a box and a score for each class at each location; prototypes and
 //! coefficients (YOLACT, Bolya et al. 2019) give masks.
+use intertwine_detect::{Class, MaskCard, ModelCard};
+
 use super::ExportError;
 
 /// Added to a variance before its square root, in every layer norm of the network.
@@ -179,6 +181,20 @@ impl DetectorSpec {
     /// Values along a side of a prototype, if there are any.
     pub fn mask_side(&self) -> Option<usize> {
         self.mask_stride().map(|stride| self.image_size / stride)
+    }
+
+    /// What the exported file says about itself, with default preprocessing and thresholds; `classes`
+    /// in the order of the scores.
+    pub fn card(&self, classes: Vec<Class>) -> ModelCard {
+        let masks = self.mask_stride().map(|stride| MaskCard {
+            prototypes: self.prototypes,
+            stride: stride as u32,
+        });
+        ModelCard {
+            masks,
+            strides: self.strides().map(|stride| stride as u32).to_vec(),
+            ..ModelCard::new(self.image_size as u32, classes)
+        }
     }
 
     /// Every weight of the network, in the order of the forward pass.

@@ -76,6 +76,13 @@ impl<'a> Weights<'a> {
         Ok(&weight.data)
     }
 
+    /// Takes a weight out.
+    pub fn remove(&mut self, name: &str) -> Option<(Vec<usize>, Cow<'a, [f32]>)> {
+        self.0
+            .remove(name)
+            .map(|weight| (weight.shape, weight.data))
+    }
+
     /// Names, shapes and data, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[usize], &[f32])> {
         self.0
