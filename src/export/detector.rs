@@ -5,9 +5,9 @@
 //! disappear when tract plans the model, which then convolves with channels last.
 use intertwine_detect::card::{ModelCard, METADATA_KEY};
 
+use super::network::Network;
 use super::onnx::{Graph, Value};
 use super::spec::{DetectorSpec, LEVELS, MAX_LOG_DISTANCE};
-use super::vit::{add_linear, channels, layer_norm, vision_transformer};
 use super::weights::Weights;
 use super::ExportError;
 
@@ -23,14 +23,14 @@ type Result<T> = std::result::Result<T, ExportError>;
 pub fn encode(spec: &DetectorSpec, weights: &Weights, card: &ModelCard) -> Result<Vec<u8>> {
     spec.validate()?;
     weights.check(spec)?;
-    let mut graph = Graph::new("detector");
-    let image = graph.input("image", &[1, 3, spec.image_size, spec.image_size]);
-    let tokens = vision_transformer(&mut graph, &image, spec, weights)?;
     let mut network = Network {
-        graph,
+        graph: Graph::new("detector"),
         spec,
         weights,
     };
+    let shape = [1, 3, spec.image_size, spec.image_size];
+    let image = network.graph.input("image", &shape);
+    let tokens = network.tokens(&image)?;
     let pyramid = network.pyramid(&tokens)?;
     network.head(&pyramid)?;
     if spec.prototypes > 0 {
@@ -40,22 +40,15 @@ pub fn encode(spec: &DetectorSpec, weights: &Weights, card: &ModelCard) -> Resul
     Ok(network.graph.encode())
 }
 
-struct Network<'a> {
-    graph: Graph,
-    spec: &'a DetectorSpec,
-    weights: &'a Weights<'a>,
-}
-
 impl Network<'_> {
     /// Three maps of `channels` from the tokens [g * g, D], finest first.
     fn pyramid(&mut self, tokens: &Value) -> Result<[Value; 3]> {
         let (g, d) = (self.spec.grid(), self.spec.width);
-        let same = self.graph.reshape("fpn.same", tokens, &[1, g, g, d])?;
-        let first = self
-            .graph
-            .transpose("fpn.down.first", &same, &[0, 3, 1, 2])?;
-        let pooled = self.graph.max_pool("fpn.down.pooled", &first, 2)?;
-        let down = self.graph.transpose("fpn.down", &pooled, &[0, 2, 3, 1])?;
+        let graph = &mut self.graph;
+        let same = graph.reshape("fpn.same", tokens, &[1, g, g, d])?;
+        let first = graph.transpose("fpn.down.first", &same, &[0, 3, 1, 2])?;
+        let pooled = graph.max_pool("fpn.down.pooled", &first, 2)?;
+        let down = graph.transpose("fpn.down", &pooled, &[0, 2, 3, 1])?;
 
         // Norm, GELU and the lateral look at one location, so they go before the locations are put
         // in order: four rows for each token, and one rearrangement.
@@ -82,9 +75,8 @@ impl Network<'_> {
 
     /// The level's 3 x 3 convolution, normalised.
     fn smooth(&mut self, level: &str, x: &Value) -> Result<Value> {
-        let name = format!("fpn.{level}.output");
-        let x = self.conv3(&name, &name, x)?;
-        self.norm(&format!("{name}_norm"), &x)
+        let x = self.conv3(&format!("fpn.{level}.output"), "", x)?;
+        self.norm(&format!("fpn.{level}.output_norm"), &x)
     }
 
     /// Boxes, scores and mask coefficients of all levels.
@@ -109,38 +101,29 @@ impl Network<'_> {
 
     /// A tower's features at every location of every level, [A, F].
     fn tower(&mut self, tower: &str, pyramid: &[Value; 3]) -> Result<Value> {
+        let name = format!("head.{tower}");
         let mut rows = Vec::with_capacity(LEVELS.len());
         for (level, map) in pyramid.iter().enumerate() {
             let mut x = map.clone();
             for i in 0..self.spec.tower_convs {
-                let (name, norm) = (
-                    format!("head.{tower}_tower.{i}"),
-                    format!("head.{tower}_norm.{level}.{i}"),
-                );
-                x = self.conv3(&format!("{name}.level{level}"), &name, &x)?;
-                x = self.norm(&norm, &x)?;
-                x = self
-                    .graph
-                    .silu(&format!("head.{tower}_act.{level}.{i}"), &x)?;
+                x = self.conv3(&format!("{name}_tower.{i}"), &format!(".level{level}"), &x)?;
+                x = self.norm(&format!("{name}_norm.{level}.{i}"), &x)?;
+                x = self.graph.silu(&format!("{name}_act.{level}.{i}"), &x)?;
             }
-            let side = self.spec.sides()[level];
-            let shape = [side * side, self.spec.channels];
+            let shape = [self.spec.sides()[level].pow(2), self.spec.channels];
             rows.push(
                 self.graph
-                    .reshape(&format!("head.{tower}_rows.{level}"), &x, &shape)?,
+                    .reshape(&format!("{name}_rows.{level}"), &x, &shape)?,
             );
         }
-        self.graph.concat(
-            &format!("head.{tower}_rows"),
-            &rows.iter().collect::<Vec<_>>(),
-            0,
-        )
+        let rows: Vec<&Value> = rows.iter().collect();
+        self.graph.concat(&format!("{name}_rows"), &rows, 0)
     }
 
     /// Distances to the four sides [A, 4], in logarithms of strides, to boxes: a distance d moves its
     /// side by exp(min(scale d, 4)) strides away from the anchor point.
     fn decode(&mut self, distances: &Value) -> Result<Value> {
-        let scales = self.weights.get("head.scales", &[LEVELS.len()])?;
+        let scales = self.weight("head.scales", &[LEVELS.len()])?;
         let anchors = self.spec.anchors();
         let mut points = Vec::with_capacity(anchors * 4);
         let mut steps = Vec::with_capacity(anchors * 4);
@@ -172,15 +155,13 @@ impl Network<'_> {
         let (spec, side) = (self.spec, self.spec.sides()[0]);
         let mut x = finest.clone();
         for i in 0..2 {
-            let name = format!("proto.conv.{i}");
-            x = self.conv3(&name, &name, &x)?;
+            x = self.conv3(&format!("proto.conv.{i}"), "", &x)?;
             x = self.norm(&format!("proto.norm.{i}"), &x)?;
             x = self.graph.silu(&format!("proto.act.{i}"), &x)?;
         }
         let map = if spec.prototypes_upsampled() {
-            let rows = self
-                .graph
-                .reshape("proto.rows", &x, &[side * side, spec.channels])?;
+            let shape = [side * side, spec.channels];
+            let rows = self.graph.reshape("proto.rows", &x, &shape)?;
             let x = self.deconv("proto.deconv", &rows, spec.channels)?;
             let x = self.graph.silu("proto.deconv.act", &x)?;
             let x = self.conv1("proto.out", &x, spec.prototypes)?;
@@ -191,76 +172,6 @@ impl Network<'_> {
         let planes = self.graph.transpose("proto.planes", &map, &[0, 3, 1, 2])?;
         self.graph.output("prototypes", &planes);
         Ok(())
-    }
-
-    /// Layer norm over the channels.
-    fn norm(&mut self, name: &str, x: &Value) -> Result<Value> {
-        layer_norm(&mut self.graph, name, x, self.weights)
-    }
-
-    /// A 3 x 3 convolution with zeros around the map. Several may share their weights.
-    fn conv3(&mut self, name: &str, weights: &str, x: &Value) -> Result<Value> {
-        let (inputs, outputs) = (channels(x), self.spec.channels);
-        let (weight, bias) = (format!("{weights}.weight"), format!("{weights}.bias"));
-        let shape = [outputs, inputs, 3, 3];
-        let weight = self
-            .graph
-            .shared(&weight, &shape, self.weights.get(&weight, &shape)?)?;
-        let bias = self
-            .graph
-            .shared(&bias, &[outputs], self.weights.get(&bias, &[outputs])?)?;
-        let first = self
-            .graph
-            .transpose(&format!("{name}.first"), x, &[0, 3, 1, 2])?;
-        let planes = self.graph.conv(name, &first, &weight, &bias, 1, 1)?;
-        self.graph
-            .transpose(&format!("{name}.last"), &planes, &[0, 2, 3, 1])
-    }
-
-    /// A 1 x 1 convolution: a linear map of the last dimension.
-    fn conv1(&mut self, name: &str, x: &Value, outputs: usize) -> Result<Value> {
-        let kernel = self
-            .weights
-            .get(&format!("{name}.weight"), &[outputs, channels(x), 1, 1])?;
-        let bias = self.weights.get(&format!("{name}.bias"), &[outputs])?;
-        add_linear(&mut self.graph, name, x, kernel, bias)
-    }
-
-    /// A transposed 2 x 2 convolution with stride 2 of the rows [N, C], to [4 N, F]: the four
-    /// locations that a row becomes, row by row, follow one another.
-    fn deconv(&mut self, name: &str, rows: &Value, outputs: usize) -> Result<Value> {
-        let (n, inputs) = (rows.shape()[0], channels(rows));
-        let kernel = self
-            .weights
-            .get(&format!("{name}.weight"), &[inputs, outputs, 2, 2])?;
-        let bias = self.weights.get(&format!("{name}.bias"), &[outputs])?;
-        // [C, F, corner] to [C, corner, F].
-        let kernel: Vec<f32> = (0..kernel.len())
-            .map(|i| {
-                let (input, corner, output) = (i / (4 * outputs), i / outputs % 4, i % outputs);
-                kernel[(input * outputs + output) * 4 + corner]
-            })
-            .collect();
-        let g = &mut self.graph;
-        let kernel = g.initializer(&format!("{name}.weight"), &[inputs, 4 * outputs], &kernel)?;
-        let bias = g.initializer(&format!("{name}.bias"), &[4 * outputs], &bias.repeat(4))?;
-        let corners = g.linear(name, rows, &kernel, &bias)?;
-        g.reshape(&format!("{name}.rows"), &corners, &[4 * n, outputs])
-    }
-
-    /// The rows of [`deconv`](Self::deconv) on a map of this side, as a map of twice the side.
-    fn interleave(&mut self, name: &str, rows: &Value, side: usize) -> Result<Value> {
-        let c = channels(rows);
-        let g = &mut self.graph;
-        // The two corners of a row lie together already; a location's two rows of corners change
-        // places with its neighbours'.
-        let rows = g.reshape(&format!("{name}.corners"), rows, &[side, side, 2, 2 * c])?;
-        let ordered = g.transpose(&format!("{name}.ordered"), &rows, &[0, 2, 1, 3])?;
-        g.reshape(
-            &format!("{name}.map"),
-            &ordered,
-            &[1, 2 * side, 2 * side, c],
-        )
     }
 
     /// Rows [A, n] as an output [1, A, n].

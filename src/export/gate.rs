@@ -152,7 +152,7 @@ fn compare(
 }
 
 /// The largest absolute difference, if every one is within [`TOLERANCE`] times `scale`, which is at
-/// least 1. A NaN on either side is never within it.
+/// least 1. A NaN or an infinity on either side never is.
 fn difference(
     output: &'static str,
     shape: &[usize],
@@ -174,10 +174,11 @@ fn difference(
     for (i, (&a, &b)) in exported.iter().zip(reference).enumerate() {
         let diff = (a - b).abs();
         let tolerance = TOLERANCE * scale(i).max(1.0);
-        let excess = if diff.is_nan() {
-            f32::INFINITY
-        } else {
+        // Infinities and NaNs compare with nothing.
+        let excess = if diff.is_finite() {
             diff / tolerance
+        } else {
+            f32::INFINITY
         };
         if excess > worst.map_or(1.0, |(_, _, most)| most) {
             worst = Some((i, tolerance, excess));

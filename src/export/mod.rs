@@ -4,7 +4,7 @@
 //! - [`spec`]: what a detector is: its sizes, and the name and shape of every weight it has.
 //! - [`weights`]: named weights, borrowed or owned, checked against a spec.
 //! - [`onnx`]: a graph builder that knows the shape of every value, and [`ops`], its operations.
-//! - [`vit`] and [`detector`]: the network, in terms of the builder.
+//! - `network`, its layers; `vit` and [`detector`]: the network, in terms of the builder.
 //! - [`reference`]: the same network in plain loops, to check the others against.
 //! - [`gate`]: writes a model, but only after running it and comparing its outputs.
 //!
@@ -20,13 +20,14 @@
 pub mod detector;
 mod error;
 pub mod gate;
+mod network;
 pub mod onnx;
 pub mod ops;
 pub mod reference;
 pub mod spec;
 #[cfg(test)]
 mod tests;
-pub mod vit;
+mod vit;
 pub mod weights;
 
 pub use error::ExportError;

@@ -88,8 +88,7 @@ impl Graph {
         Ok(self.constant(name, shape, DataType::Float, bytes))
     }
 
-    /// The constant of this name, added the first time it is asked for: a weight used in several
-    /// places is in the file once.
+    /// The constant of this name, added the first time it is asked for, with the data given then.
     ///
     /// # Errors
     /// [`ExportError::WeightLength`] when the data does not fill the shape.

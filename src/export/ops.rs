@@ -129,11 +129,6 @@ impl Graph {
         self.binary("Add", name, a, b)
     }
 
-    /// a - b.
-    pub fn sub(&mut self, name: &str, a: &Value, b: &Value) -> Result<Value> {
-        self.binary("Sub", name, a, b)
-    }
-
     /// a b, element by element.
     pub fn mul(&mut self, name: &str, a: &Value, b: &Value) -> Result<Value> {
         self.binary("Mul", name, a, b)
@@ -205,35 +200,6 @@ impl Graph {
             ints("pads", &[padding; 4]),
         ];
         Ok(self.single("Conv", name, &[x, weight, bias], attributes, shape))
-    }
-
-    /// Transposed convolution without overlap: `x` [1, C, H, W], `weight` [C, F, k, k], `bias` [F],
-    /// to [1, F, kH, kW].
-    pub fn conv_transpose(
-        &mut self,
-        name: &str,
-        x: &Value,
-        weight: &Value,
-        bias: &Value,
-    ) -> Result<Value> {
-        let shape = match (x.shape(), weight.shape(), bias.shape()) {
-            (&[1, c, h, w], &[c2, f, k, k2], &[f2]) if c == c2 && k == k2 && f == f2 => {
-                Some((vec![1, f, h * k, w * k], k))
-            }
-            _ => None,
-        };
-        let reason = || {
-            format!(
-                "input {:?}, weight {:?}, bias {:?}",
-                x.shape(),
-                weight.shape(),
-                bias.shape()
-            )
-        };
-        ensure(shape.is_some(), "ConvTranspose", name, reason)?;
-        let (shape, k) = shape.unwrap_or_default();
-        let attributes = vec![ints("kernel_shape", &[k, k]), ints("strides", &[k, k])];
-        Ok(self.single("ConvTranspose", name, &[x, weight, bias], attributes, shape))
     }
 
     /// Largest value of each k x k square of `x` [1, C, H, W]; what does not fill one is left out.

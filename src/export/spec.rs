@@ -5,7 +5,7 @@
 //! last one; a one-stage head (RTMDet's form, Lyu et al. 2022: convolutions shared by the levels,
 //! norms of their own) gives a box and a score for each class at each location; prototypes and
 //! coefficients (YOLACT, Bolya et al. 2019) give masks.
-use intertwine_detect::{Class, MaskCard, ModelCard};
+use intertwine_detect::card::{Class, MaskCard, ModelCard, MAX_INPUT_SIZE};
 
 use super::ExportError;
 
@@ -93,6 +93,10 @@ impl DetectorSpec {
             if found == 0 {
                 return refuse(field, found, "it must be at least 1".into());
             }
+        }
+        if self.image_size > MAX_INPUT_SIZE as usize {
+            let reason = format!("the edge program reads up to {MAX_INPUT_SIZE}");
+            return refuse("image_size", self.image_size, reason);
         }
         if self.patch % 2 != 0 {
             return refuse(

@@ -206,6 +206,30 @@ fn a_model_that_disagrees_is_not_written() {
         "{error}"
     );
 
+    let error = export_damaged(&path, &spec, &weights, |o| o.boxes[2] = f32::INFINITY).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("`boxes` differs from the reference at [0, 2]"),
+        "{error}"
+    );
+
+    // A card of another detector.
+    let (image, outputs) = (
+        picture(&spec),
+        forward(&spec, &weights, &picture(&spec)).unwrap(),
+    );
+    let mut other = card(&spec);
+    other.classes.pop();
+    let reference = Reference {
+        image: &image,
+        outputs: outputs.raw(),
+    };
+    let error = export(&spec, &weights, &other, reference, &path)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("`scores`"), "{error}");
+
     // Other weights than the reference's: what the gate is there for.
     let error = export_damaged(&path, &spec, &Weights::random(&spec, 1), |_| ()).unwrap_err();
     assert!(matches!(error, ExportError::Parity { .. }), "{error}");
@@ -274,6 +298,13 @@ fn impossible_specs_name_the_field() {
             "image_size",
             DetectorSpec {
                 image_size: 100,
+                ..good.clone()
+            },
+        ),
+        (
+            "image_size",
+            DetectorSpec {
+                image_size: 1 << 40,
                 ..good.clone()
             },
         ),
