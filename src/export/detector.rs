@@ -82,15 +82,16 @@ impl Network<'_> {
     /// Boxes, scores and mask coefficients of all levels.
     fn head(&mut self, pyramid: &[Value; 3]) -> Result<()> {
         let spec = self.spec;
+        let reg = self.tower("reg", pyramid)?;
+        let distances = self.conv1("head.reg", &reg, 4)?;
+        let boxes = self.decode(&distances)?;
+        self.output("boxes", &boxes)?;
+
         let cls = self.tower("cls", pyramid)?;
         let logits = self.conv1("head.cls", &cls, spec.classes)?;
         let scores = self.graph.sigmoid("head.scores", &logits);
         self.output("scores", &scores)?;
 
-        let reg = self.tower("reg", pyramid)?;
-        let distances = self.conv1("head.reg", &reg, 4)?;
-        let boxes = self.decode(&distances)?;
-        self.output("boxes", &boxes)?;
         if spec.prototypes > 0 {
             let coefficients = self.conv1("head.coef", &reg, spec.prototypes)?;
             let coefficients = self.graph.tanh("head.coefficients", &coefficients);

@@ -280,7 +280,7 @@ impl Graph {
     ) -> Result<[Value; N]> {
         check_axis("Split", name, x, axis)?;
         let length = x.shape()[axis];
-        ensure(N > 1 && length % N == 0, "Split", name, || {
+        ensure(N > 1 && length.is_multiple_of(N), "Split", name, || {
             format!("axis {axis} of {:?} into {N}", x.shape())
         })?;
         let mut shape = x.shape().to_vec();

@@ -53,16 +53,11 @@ pub fn forward(spec: &DetectorSpec, weights: &Weights, image: &[f32]) -> Result<
     }
     let network = Network { spec, weights };
     let pyramid = network.pyramid(&network.tokens(image)?)?;
-    let (boxes, scores, coefficients) = network.head(&pyramid)?;
-    let prototypes = (spec.prototypes > 0)
-        .then(|| network.prototypes(&pyramid[0]))
-        .transpose()?;
-    Ok(Outputs {
-        boxes,
-        scores,
-        coefficients,
-        prototypes,
-    })
+    let mut outputs = network.head(&pyramid)?;
+    if spec.prototypes > 0 {
+        outputs.prototypes = Some(network.prototypes(&pyramid[0])?);
+    }
+    Ok(outputs)
 }
 
 /// A square map, [side, side, channels]; a row of tokens is a map too.
@@ -224,9 +219,8 @@ impl Network<'_> {
         ])
     }
 
-    /// Boxes, scores, coefficients.
-    #[allow(clippy::type_complexity)]
-    fn head(&self, pyramid: &[Map; 3]) -> Result<(Vec<f32>, Vec<f32>, Option<Vec<f32>>)> {
+    /// All outputs but the prototypes.
+    fn head(&self, pyramid: &[Map; 3]) -> Result<Outputs> {
         let scales = self.weights.get("head.scales", &[LEVELS.len()])?;
         let (mut boxes, mut scores, mut coefficients) = (vec![], vec![], vec![]);
         for (level, map) in pyramid.iter().enumerate() {
@@ -257,11 +251,13 @@ impl Network<'_> {
                 );
             }
         }
-        Ok((
+        let coefficients = (self.spec.prototypes > 0).then_some(coefficients);
+        Ok(Outputs {
             boxes,
             scores,
-            (self.spec.prototypes > 0).then_some(coefficients),
-        ))
+            coefficients,
+            prototypes: None,
+        })
     }
 
     fn tower(&self, tower: &str, level: usize, map: &Map) -> Result<Map> {

@@ -98,28 +98,28 @@ impl DetectorSpec {
             let reason = format!("the edge program reads up to {MAX_INPUT_SIZE}");
             return refuse("image_size", self.image_size, reason);
         }
-        if self.patch % 2 != 0 {
+        if !self.patch.is_multiple_of(2) {
             return refuse(
                 "patch",
                 self.patch,
                 "the finest level has stride patch / 2".into(),
             );
         }
-        if self.image_size % self.patch != 0 || self.image_size < 2 * self.patch {
+        if !self.image_size.is_multiple_of(self.patch) || self.image_size < 2 * self.patch {
             let reason = format!(
                 "it must be a multiple of the patch ({}), two patches at least",
                 self.patch
             );
             return refuse("image_size", self.image_size, reason);
         }
-        if self.width % self.heads != 0 || self.width % 2 != 0 {
+        if !self.width.is_multiple_of(self.heads) || !self.width.is_multiple_of(2) {
             let reason = format!(
                 "it must be even and a multiple of the heads ({})",
                 self.heads
             );
             return refuse("width", self.width, reason);
         }
-        if self.prototypes > 0 && self.prototypes_upsampled() && self.patch % 4 != 0 {
+        if self.prototypes > 0 && self.prototypes_upsampled() && !self.patch.is_multiple_of(4) {
             return refuse("patch", self.patch, "the masks' stride is patch / 4".into());
         }
         Ok(())

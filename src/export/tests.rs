@@ -164,7 +164,8 @@ fn a_model_that_disagrees_is_not_written() {
     let spec = small(16, 96, 4);
     let weights = Weights::random(&spec, 0);
 
-    let damages: [(&str, Vec<usize>, fn(&mut Outputs)); 5] = [
+    type Damage = fn(&mut Outputs);
+    let damages: [(&str, Vec<usize>, Damage); 5] = [
         ("boxes", vec![2, 1], |o| o.boxes[9] += 5.0),
         ("scores", vec![3, 4], |o| o.scores[19] += 2e-3),
         ("scores", vec![0, 1], |o| o.scores[1] = f32::NAN),
