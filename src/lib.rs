@@ -4,6 +4,7 @@ pub mod augment;
 pub mod cli;
 pub mod config;
 pub mod evaluate;
+pub mod export;
 pub mod field;
 pub mod files;
 pub mod nn;

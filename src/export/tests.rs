@@ -1,0 +1,435 @@
+//! The exported model against the plain network, through tract; and what must not be written.
+use std::fs;
+use std::path::Path;
+
+use intertwine_detect::{Class, Detector, ModelCard};
+use intertwine_flow::random::{stream, Purpose};
+use rand_distr::{Distribution, StandardNormal};
+
+use super::reference::{forward, Outputs};
+use super::*;
+
+fn small(patch: usize, image_size: usize, prototypes: usize) -> DetectorSpec {
+    DetectorSpec {
+        image_size,
+        patch,
+        width: 48,
+        depth: 2,
+        heads: 3,
+        classes: 5,
+        channels: 32,
+        prototypes,
+        tower_convs: 2,
+        layer_scale: true,
+    }
+}
+
+fn picture(spec: &DetectorSpec) -> Vec<f32> {
+    let mut random = stream(1, Purpose::Probe, 0, 0);
+    StandardNormal
+        .sample_iter(&mut random)
+        .take(3 * spec.image_size * spec.image_size)
+        .collect()
+}
+
+/// Exports with the plain network's outputs after `damage` has been at them.
+fn export_damaged(
+    path: &Path,
+    spec: &DetectorSpec,
+    weights: &Weights,
+    damage: impl FnOnce(&mut Outputs),
+) -> Result<ParityReport, ExportError> {
+    let image = picture(spec);
+    let mut outputs = forward(spec, &Weights::random(spec, 0), &image).unwrap();
+    damage(&mut outputs);
+    export(
+        spec,
+        weights,
+        &card(spec),
+        Reference {
+            image: &image,
+            outputs: outputs.raw(),
+        },
+        path,
+    )
+}
+
+fn card(spec: &DetectorSpec) -> ModelCard {
+    let classes = (0..spec.classes as u32).map(|id| Class {
+        id: id * 10,
+        name: format!("c{id}"),
+    });
+    spec.card(classes.collect())
+}
+
+#[test]
+fn tract_computes_the_plain_network() {
+    let specs = [
+        small(8, 64, 0),
+        small(8, 64, 7),
+        small(16, 96, 4),
+        // An odd grid (5) and no LayerScale, one tower convolution.
+        DetectorSpec {
+            tower_convs: 1,
+            layer_scale: false,
+            ..small(16, 80, 0)
+        },
+        DetectorSpec {
+            classes: 1,
+            heads: 1,
+            tower_convs: 0,
+            ..small(32, 128, 3)
+        },
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (i, spec) in specs.iter().enumerate() {
+        let path = folder.path().join(format!("{i}.onnx"));
+        let report =
+            export_random(spec, i as u64, &path).unwrap_or_else(|e| panic!("{spec:?}: {e}"));
+        assert_eq!(
+            report.max_abs_diff.len(),
+            if spec.prototypes > 0 { 4 } else { 2 }
+        );
+        // Boxes are in pixels, and lie up to exp(4) strides away.
+        for (name, diff) in report.max_abs_diff {
+            let limit = if name == "boxes" { 1e-3 } else { 1e-4 };
+            assert!(diff < limit, "{spec:?}: {name} differs by {diff}");
+        }
+    }
+}
+
+#[test]
+fn the_edge_program_reads_what_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    let spec = small(16, 96, 4);
+    export_damaged(&path, &spec, &Weights::random(&spec, 0), |_| ()).unwrap();
+
+    let mut detector = Detector::load(&path).unwrap();
+    assert_eq!(detector.card(), &card(&spec));
+    assert_eq!(detector.card().strides, [8, 16, 32]);
+    assert_eq!(detector.card().masks.unwrap().stride, 4);
+    let raw = detector.run_raw(&picture(&spec)).unwrap();
+    assert_eq!(raw.boxes.len(), (12 * 12 + 6 * 6 + 3 * 3) * 4);
+    assert_eq!(raw.prototypes.unwrap().len(), 4 * 24 * 24);
+    // Only the model is left in the folder.
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn boxes_lie_around_their_anchor_points() {
+    // With the last convolution at zero every distance is exp(bias scale) strides.
+    let spec = DetectorSpec {
+        layer_scale: false,
+        ..small(16, 80, 0)
+    };
+    let mut weights = Weights::random(&spec, 0);
+    let (f, reg) = (spec.channels, [0.0, 1.0, -1.0, 9.0]);
+    weights
+        .insert("head.reg.weight", &[4, f, 1, 1], vec![0.0; 4 * f])
+        .unwrap();
+    weights.insert("head.reg.bias", &[4], reg.to_vec()).unwrap();
+    weights
+        .insert("head.scales", &[3], vec![1.0, 2.0, 0.5])
+        .unwrap();
+    let model = detector::encode(&spec, &weights, &card(&spec)).unwrap();
+    let mut detector = Detector::from_bytes(&model).unwrap();
+    let boxes = detector.run_raw(&picture(&spec)).unwrap().boxes.to_vec();
+
+    // A grid of 5: 100 points at stride 8, 25 at 16, 4 at 32.
+    assert_eq!(boxes.len(), 129 * 4);
+    for (anchor, [x, y], stride, scale) in [
+        (0, [4.0, 4.0], 8.0, 1.0f32),
+        (11, [12.0, 12.0], 8.0, 1.0),
+        (19, [76.0, 12.0], 8.0, 1.0),
+        (100 + 7, [40.0, 24.0], 16.0, 2.0),
+        (125 + 1, [48.0, 16.0], 32.0, 0.5),
+    ] {
+        let d = reg.map(|v: f32| (v * scale).min(4.0).exp() * stride);
+        let expected = [x - d[0], y - d[1], x + d[2], y + d[3]];
+        for (found, expected) in boxes[anchor * 4..][..4].iter().zip(expected) {
+            assert!(
+                (found - expected).abs() < 1e-3,
+                "anchor {anchor}: {found}, not {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_model_that_disagrees_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    fs::write(&path, "an older model").unwrap();
+    let spec = small(16, 96, 4);
+    let weights = Weights::random(&spec, 0);
+
+    type Damage = fn(&mut Outputs);
+    let damages: [(&str, Vec<usize>, Damage); 5] = [
+        ("boxes", vec![2, 1], |o| o.boxes[9] += 5.0),
+        ("scores", vec![3, 4], |o| o.scores[19] += 2e-3),
+        ("scores", vec![0, 1], |o| o.scores[1] = f32::NAN),
+        ("coefficients", vec![1, 0], |o| {
+            o.coefficients.as_mut().unwrap()[4] -= 0.01
+        }),
+        ("prototypes", vec![1, 2, 3], |o| {
+            o.prototypes.as_mut().unwrap()[24 * 24 + 51] *= -100.0
+        }),
+    ];
+    for (name, place, damage) in damages {
+        match export_damaged(&path, &spec, &weights, damage) {
+            Err(ExportError::Parity { output, index, .. }) => {
+                assert_eq!((output, index), (name, place))
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    let error = export_damaged(&path, &spec, &weights, |o| o.scores.truncate(9)).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ExportError::ReferenceLength {
+                output: "scores",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = export_damaged(&path, &spec, &weights, |o| o.coefficients = None).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ExportError::ReferenceLength {
+                output: "coefficients",
+                ..
+            }
+        ),
+        "{error}"
+    );
+
+    let error = export_damaged(&path, &spec, &weights, |o| o.boxes[2] = f32::INFINITY).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("`boxes` differs from the reference at [0, 2]"),
+        "{error}"
+    );
+
+    // A card of another detector.
+    let (image, outputs) = (
+        picture(&spec),
+        forward(&spec, &weights, &picture(&spec)).unwrap(),
+    );
+    let mut other = card(&spec);
+    other.classes.pop();
+    let reference = Reference {
+        image: &image,
+        outputs: outputs.raw(),
+    };
+    let error = export(&spec, &weights, &other, reference, &path)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("`scores`"), "{error}");
+
+    // Other weights than the reference's: what the gate is there for.
+    let error = export_damaged(&path, &spec, &Weights::random(&spec, 1), |_| ()).unwrap_err();
+    assert!(matches!(error, ExportError::Parity { .. }), "{error}");
+
+    assert_eq!(fs::read(&path).unwrap(), b"an older model");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn errors_name_the_weight() {
+    let spec = small(16, 96, 0);
+    let refused = |change: fn(&mut Weights)| {
+        let mut weights = Weights::random(&spec, 0);
+        change(&mut weights);
+        detector::encode(&spec, &weights, &card(&spec))
+            .unwrap_err()
+            .to_string()
+    };
+    let error = refused(|w| drop(w.remove("blocks.1.mlp.fc1.bias")));
+    assert!(
+        error.contains("`blocks.1.mlp.fc1.bias` (expected with shape [192])"),
+        "{error}"
+    );
+    assert!(error.contains("did you mean `blocks."), "{error}");
+
+    let error = refused(|w| w.insert("head.scales", &[2], vec![1.0; 2]).unwrap());
+    assert!(
+        error.contains("`head.scales` has shape [2], expected [3]"),
+        "{error}"
+    );
+
+    let error = refused(|w| w.insert("blocks.2.norm1.weight", &[1], vec![1.0]).unwrap());
+    assert!(
+        error.contains("1 weights have no place in this network, the first is `blocks.2.norm1"),
+        "{error}"
+    );
+
+    let error = refused(|w| {
+        w.insert(
+            "cls_token",
+            &[1, 1, 48],
+            [&[0.0; 47][..], &[f32::NAN]].concat(),
+        )
+        .unwrap()
+    });
+    assert!(
+        error.contains("`cls_token` holds NaN at [0, 0, 47]"),
+        "{error}"
+    );
+
+    let error = Weights::new()
+        .insert("a", &[2, 3], vec![0.0; 5])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("5 values") && error.contains("holds 6"),
+        "{error}"
+    );
+}
+
+#[test]
+fn impossible_specs_name_the_field() {
+    let good = small(16, 96, 4);
+    for (field, spec) in [
+        (
+            "image_size",
+            DetectorSpec {
+                image_size: 100,
+                ..good.clone()
+            },
+        ),
+        (
+            "image_size",
+            DetectorSpec {
+                image_size: 1 << 40,
+                ..good.clone()
+            },
+        ),
+        (
+            "image_size",
+            DetectorSpec {
+                image_size: 16,
+                ..good.clone()
+            },
+        ),
+        (
+            "patch",
+            DetectorSpec {
+                patch: 15,
+                image_size: 90,
+                ..good.clone()
+            },
+        ),
+        (
+            "patch",
+            DetectorSpec {
+                patch: 18,
+                image_size: 90,
+                ..good.clone()
+            },
+        ),
+        (
+            "width",
+            DetectorSpec {
+                width: 50,
+                ..good.clone()
+            },
+        ),
+        (
+            "heads",
+            DetectorSpec {
+                heads: 0,
+                ..good.clone()
+            },
+        ),
+        (
+            "classes",
+            DetectorSpec {
+                classes: 0,
+                ..good.clone()
+            },
+        ),
+    ] {
+        let error = spec.validate().unwrap_err();
+        assert!(
+            matches!(error, ExportError::Spec { field: f, .. } if f == field),
+            "{error}"
+        );
+    }
+    good.validate().unwrap();
+}
+
+#[test]
+fn shape_mismatches_name_the_node() {
+    let mut graph = onnx::Graph::new("test");
+    let x = graph.input("x", &[1, 4, 5, 5]);
+    let y = graph.input("y", &[3, 4]);
+    let weight = graph.initializer("w", &[8, 4, 3, 3], &[0.0; 288]).unwrap();
+    let bias = graph.initializer("b", &[7], &[0.0; 7]).unwrap();
+    let errors = [
+        graph.conv("narrow", &x, &weight, &bias, 1, 1),
+        graph.add("sum", &x, &y),
+        graph.matmul("product", &x, &y),
+        graph.reshape("flat", &x, &[99]),
+        graph.transpose("turned", &x, &[0, 1, 1, 2]),
+        graph.slice("cut", &x, 1, 2, 5),
+        graph.concat("joined", &[&x, &y], 0),
+        graph.split::<3>("parts", &x, 1).map(|[first, ..]| first),
+        graph.layer_norm("norm", &y, &bias, &bias, 1e-6),
+        graph.max_pool("pool", &y, 2),
+        graph.softmax("share", &y, 2),
+    ];
+    let names = [
+        "narrow", "sum", "product", "flat", "turned", "cut", "joined", "parts", "norm", "pool",
+        "share",
+    ];
+    for (result, name) in errors.into_iter().zip(names) {
+        match result {
+            Err(ExportError::Shape { node, .. }) => assert_eq!(node, name),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+/// Writes models, each with an input and the plain network's outputs, for tests/peers/onnx_parity.py:
+/// `PEERS=folder cargo test --lib export::tests::record -- --ignored`.
+#[test]
+#[ignore = "writes files for a peer to read"]
+fn record() {
+    let folder = std::path::PathBuf::from(std::env::var_os("PEERS").expect("PEERS names a folder"));
+    for (name, spec) in [
+        ("masks16", small(16, 96, 4)),
+        ("masks8", small(8, 64, 7)),
+        (
+            "odd",
+            DetectorSpec {
+                layer_scale: false,
+                ..small(16, 80, 0)
+            },
+        ),
+        (
+            "tiny384",
+            DetectorSpec {
+                prototypes: 16,
+                ..DetectorSpec::tiny(384, 80)
+            },
+        ),
+    ] {
+        let path = folder.join(name).with_extension("onnx");
+        println!("{name}: {:?}", export_random(&spec, 0, &path).unwrap());
+        let image = picture(&spec);
+        let outputs = forward(&spec, &Weights::random(&spec, 0), &image).unwrap();
+        let record = serde_json::json!({
+            "image": image,
+            "boxes": outputs.boxes,
+            "scores": outputs.scores,
+            "coefficients": outputs.coefficients,
+            "prototypes": outputs.prototypes,
+        });
+        fs::write(path.with_extension("json"), record.to_string()).unwrap();
+    }
+}
