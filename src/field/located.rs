@@ -14,10 +14,9 @@
 //! ```
 
 use super::geometry::{Geometry, Grid, Rect, Window};
+use super::resample::{resample, Filter};
 use super::taps::Taps;
-use fast_image_resize as fir;
-use fir::images::{TypedCroppedImage, TypedCroppedImageMut, TypedImage, TypedImageRef};
-use fir::pixels::U8x3;
+use fast_image_resize::{pixels::U8x3, Resizer};
 use image::RgbImage;
 
 /// Pixels and where they lie in the picture and in the field.
@@ -66,28 +65,10 @@ pub struct Region<'a> {
     padding: Option<[u8; 3]>,
 }
 
-/// Resampling filters, antialiased as in Pillow: the kernel widens with the reduction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// Triangle, support 1.
-    Bilinear,
-    /// Cubic convolution with a = -1/2 (Catmull-Rom), support 2.
-    Bicubic,
-}
-
-impl Filter {
-    pub(crate) fn algorithm(self) -> fir::ResizeAlg {
-        fir::ResizeAlg::Convolution(match self {
-            Filter::Bilinear => fir::FilterType::Bilinear,
-            Filter::Bicubic => fir::FilterType::CatmullRom,
-        })
-    }
-}
-
 /// The buffers of [`Located::resize`], kept between pictures.
 #[derive(Debug, Default)]
 pub struct Resampler {
-    pub(crate) resizer: fir::Resizer,
+    pub(crate) resizer: Resizer,
     /// Interleaved result of the resize.
     resized: Vec<u8>,
 }
@@ -213,52 +194,19 @@ impl<'a> Located<Region<'a>> {
         mut canvas: Canvas,
     ) -> Located<Canvas> {
         let Resampler { resizer, resized } = resampler;
+        let Region { picture, area, flip, padding } = self.pixels;
         resized.resize(width as usize * height as usize * 3, 0);
-        self.pixels.resize(width, height, filter, resizer, resized);
-        canvas.fill_from(resized, width as usize, height as usize, self.pixels.flip);
+        resample(
+            (picture.as_raw(), picture.width(), picture.height()),
+            area,
+            filter,
+            U8x3::new(padding.unwrap_or_default()),
+            (resized, width, height),
+            resizer,
+        );
+        canvas.fill_from(resized, width as usize, height as usize, flip);
         Located { pixels: canvas, geometry: self.geometry }
     }
-}
-
-impl Region<'_> {
-    /// Resizes the region, unflipped, into `out`: `width * height` interleaved pixels.
-    fn resize(&self, width: u32, height: u32, filter: Filter, resizer: &mut fir::Resizer, out: &mut [u8]) {
-        let (picture_w, picture_h) = self.picture.dimensions();
-        let (from_x, to_x) = overlap(self.area.x, self.area.w, picture_w, width);
-        let (from_y, to_y) = overlap(self.area.y, self.area.h, picture_h, height);
-        if let Some(colour) = self.padding {
-            if (to_x.1, to_y.1) != (width, height) {
-                out.as_chunks_mut().0.fill(colour);
-            }
-        }
-        if from_x.1 == 0 || from_y.1 == 0 || to_x.1 == 0 || to_y.1 == 0 {
-            return;
-        }
-        let options = fir::ResizeOptions::new().resize_alg(filter.algorithm()).use_alpha(false);
-        // None of these fails: `out` holds width * height pixels, the overlaps lie in their images, and
-        // the pixel types are equal. A panic here would be an error of this file.
-        let picture = TypedImageRef::<U8x3>::from_buffer(picture_w, picture_h, self.picture.as_raw())
-            .expect("an RgbImage holds its pixels");
-        let from = TypedCroppedImage::from_ref(&picture, from_x.0, from_y.0, from_x.1, from_y.1)
-            .expect("the overlap lies in the picture");
-        let out = TypedImage::<U8x3>::from_buffer(width, height, out).expect("out holds the pixels");
-        let mut to = TypedCroppedImageMut::new(out, to_x.0, to_y.0, to_x.1, to_y.1)
-            .expect("the overlap lies in the output");
-        resizer.resize_typed(&from, &mut to, &options).expect("sizes are not zero");
-    }
-}
-
-/// The part of an axis of the picture that a region shows, `(start, length)`, and where that comes
-/// to lie on the output's axis, to the nearest pixel.
-fn overlap(start: i32, length: u32, picture: u32, output: u32) -> ((u32, u32), (u32, u32)) {
-    let (start, length) = (i64::from(start), i64::from(length));
-    let from = start.clamp(0, i64::from(picture));
-    let to = (start + length).clamp(from, i64::from(picture));
-    let scaled = |at: i64| {
-        (((at - start) as f64 * f64::from(output) / length as f64).round() as u32).min(output)
-    };
-    let (first, last) = (scaled(from), scaled(to));
-    ((from as u32, (to - from) as u32), (first, last - first))
 }
 
 impl Canvas {
@@ -392,5 +340,77 @@ impl View {
                 ((value * normalisation.std[channel] + normalisation.mean[channel]) * 255.0).round() as u8
             }))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every pixel says where it is.
+    fn map(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 0]))
+    }
+
+    proptest! {
+        /// However a region was cropped and mirrored, each pixel is where its geometry says: the colour
+        /// of a pixel is its place in the picture.
+        #[test]
+        fn geometry_says_where_pixels_are(
+            steps in prop::collection::vec((0.0..1.0, 0.0..1.0, 0.0..1.0, 0.0..1.0, any::<bool>()), 1..5),
+            (width, height) in (1u32..200, 1u32..200),
+        ) {
+            let picture = map(width, height);
+            let mut region = Located::whole(&picture, Window::WHOLE);
+            for (x, y, w, h, flip) in steps {
+                let (width, height) = region.size();
+                let part = |share: f64, length: u32| ((share * f64::from(length)) as u32).min(length - 1);
+                let (x, y) = (part(x, width), part(y, height));
+                let crop = PixelBox {
+                    x: x as i32,
+                    y: y as i32,
+                    w: 1 + part(w, width - x),
+                    h: 1 + part(h, height - y),
+                };
+                region = region.crop(crop).unwrap();
+                if flip {
+                    region = region.flip();
+                }
+            }
+            let (w, h) = region.size();
+            let canvas = region.resize(w, h, Filter::Bicubic, &mut Resampler::default(), Canvas::default());
+            let mut view = View::default();
+            canvas.cut(1, Normalisation { mean: [0.0; 3], std: [1.0; 3] }, &mut view);
+            prop_assert_eq!(view.grid(), Grid::new(h as usize, w as usize));
+            for (pixel, [x, y]) in view.patches().chunks_exact(3).zip(view.geometry().positions(view.grid())) {
+                prop_assert!((pixel[0] * 255.0 + 0.5 - x * width as f32).abs() < 1e-2);
+                prop_assert!((pixel[1] * 255.0 + 0.5 - y * height as f32).abs() < 1e-2);
+            }
+        }
+    }
+
+    #[test]
+    fn crops_that_leave_the_picture_are_refused() {
+        let picture = map(10, 8);
+        let crop = |x, y, w, h| PixelBox { x, y, w, h };
+        for bad in [crop(-1, 0, 5, 5), crop(6, 0, 5, 5), crop(0, 4, 5, 5), crop(0, 0, 0, 5), crop(i32::MAX, 0, u32::MAX, 1)] {
+            let error = Located::whole(&picture, Window::WHOLE).crop(bad).unwrap_err();
+            assert_eq!((error.crop, error.width, error.height), (bad, 10, 8));
+        }
+        assert!(Located::letterboxed(&picture, Window::WHOLE, [0; 3]).crop(crop(-1, 0, 5, 50)).is_ok());
+        assert!(Located::letterboxed(&picture, Window::WHOLE, [0; 3]).crop(crop(0, 0, 0, 5)).is_err());
+    }
+
+    /// A letterboxed crop that shows nothing of the picture shows its padding.
+    #[test]
+    fn padding_surrounds_the_picture() {
+        let picture = map(10, 8);
+        let far = PixelBox { x: 500, y: -70, w: 4, h: 4 };
+        let region = Located::letterboxed(&picture, Window::WHOLE, [255, 0, 51]).crop(far).unwrap();
+        let canvas = region.resize(8, 8, Filter::Bilinear, &mut Resampler::default(), Canvas::default());
+        let [red, green, blue] = canvas.canvas().planes();
+        assert!(red.iter().all(|&v| v == 1.0) && green.iter().all(|&v| v == 0.0));
+        assert!(blue.iter().all(|&v| (v - 0.2).abs() < 1e-6));
     }
 }
