@@ -17,13 +17,23 @@ fn main() -> anyhow::Result<()> {
     }
     if args.iter().any(|a| a == "crop") {
         (config.grey, config.jitter.probability) = (0.0, 0.0);
-        (config.blur.first_global, config.blur.other_globals, config.blur.locals) = (0.0, 0.0, 0.0);
+        (
+            config.blur.first_global,
+            config.blur.other_globals,
+            config.blur.locals,
+        ) = (0.0, 0.0, 0.0);
         config.solarise.other_globals = 0.0;
     }
     let threads = args.iter().find_map(|a| a.parse().ok()).unwrap_or(2u64);
-    let mut paths: Vec<_> = std::fs::read_dir(&args[0])?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
+    let mut paths: Vec<_> = std::fs::read_dir(&args[0])?
+        .map(|e| e.map(|e| e.path()))
+        .collect::<Result<_, _>>()?;
     paths.sort();
-    let pictures = paths.iter().take(300).map(|p| Ok(image::open(p)?.to_rgb8())).collect::<anyhow::Result<Vec<_>>>()?;
+    let pictures = paths
+        .iter()
+        .take(300)
+        .map(|p| Ok(image::open(p)?.to_rgb8()))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let multi_crop = MultiCrop::new(config)?;
     let next = AtomicU64::new(0);
     let start = Instant::now();
@@ -35,12 +45,17 @@ fn main() -> anyhow::Result<()> {
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     let picture = &pictures[i as usize % pictures.len()];
                     let mut rng = stream(1, Purpose::Augment, 0, i);
-                    multi_crop.apply_into(picture, &mut rng, &mut scratch, &mut views).expect("not empty");
+                    multi_crop
+                        .apply_into(picture, &mut rng, &mut scratch, &mut views)
+                        .expect("not empty");
                 }
             });
         }
     });
     let rate = next.into_inner() as f64 / start.elapsed().as_secs_f64();
-    println!("{rate:.0} images/s on {threads} threads, {:.3} core-ms an image", threads as f64 * 1e3 / rate);
+    println!(
+        "{rate:.0} images/s on {threads} threads, {:.3} core-ms an image",
+        threads as f64 * 1e3 / rate
+    );
     Ok(())
 }

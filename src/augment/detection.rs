@@ -11,7 +11,9 @@
 use super::colour::ColourPlan;
 use super::config::{expect, normalisation, probability, range};
 use super::{check_size, AugmentError, ConfigError, JitterConfig};
-use crate::field::{resample, Canvas, Filter, Located, Normalisation, PixelBox, Resampler, View, Window};
+use crate::field::{
+    resample, Canvas, Filter, Located, Normalisation, PixelBox, Resampler, View, Window,
+};
 use fast_image_resize::pixels::U8;
 use image::RgbImage;
 use intertwine_flow::random::ChaCha8Rng;
@@ -60,7 +62,10 @@ impl Default for DetectionAugmentConfig {
             scale: [0.8, 1.6],
             aspect: 0.2,
             flip: 0.5,
-            jitter: JitterConfig { probability: 0.5, ..JitterConfig::default() },
+            jitter: JitterConfig {
+                probability: 0.5,
+                ..JitterConfig::default()
+            },
             grey: 0.05,
             min_visible: 0.3,
             padding: [114; 3],
@@ -75,8 +80,18 @@ impl DetectionAugmentConfig {
     /// The same square without anything random: the letterboxed picture, as in evaluation.
     #[must_use]
     pub fn plain(self) -> Self {
-        let jitter = JitterConfig { probability: 0.0, ..self.jitter };
-        DetectionAugmentConfig { scale: [1.0, 1.0], aspect: 0.0, flip: 0.0, jitter, grey: 0.0, ..self }
+        let jitter = JitterConfig {
+            probability: 0.0,
+            ..self.jitter
+        };
+        DetectionAugmentConfig {
+            scale: [1.0, 1.0],
+            aspect: 0.0,
+            flip: 0.0,
+            jitter,
+            grey: 0.0,
+            ..self
+        }
     }
 
     /// Side of a mask, in mask pixels.
@@ -89,7 +104,12 @@ impl DetectionAugmentConfig {
     /// # Errors
     /// Names the first key whose value cannot be.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        expect((1..=256).contains(&self.patch), "patch", self.patch, "a side from 1 to 256 pixels")?;
+        expect(
+            (1..=256).contains(&self.patch),
+            "patch",
+            self.patch,
+            "a side from 1 to 256 pixels",
+        )?;
         expect(
             (self.patch..=8192).contains(&self.size) && self.size.is_multiple_of(self.patch),
             "size",
@@ -103,13 +123,23 @@ impl DetectionAugmentConfig {
             format!("a divisor of size = {}", self.size),
         )?;
         range("scale", self.scale, 0.05, 20.0)?;
-        expect((0.0..=2.0).contains(&self.aspect), "aspect", self.aspect, "a logarithm from 0 to 2")?;
+        expect(
+            (0.0..=2.0).contains(&self.aspect),
+            "aspect",
+            self.aspect,
+            "a logarithm from 0 to 2",
+        )?;
         probability("flip", self.flip)?;
         self.jitter.validate()?;
         probability("grey", self.grey)?;
         probability("min_visible", self.min_visible)?;
         let window = self.window;
-        expect(window > 0.0 && window <= 1.0, "window", window, "a scale above 0, at most 1")?;
+        expect(
+            window > 0.0 && window <= 1.0,
+            "window",
+            window,
+            "a scale above 0, at most 1",
+        )?;
         normalisation(self.mean, self.std)
     }
 }
@@ -200,10 +230,16 @@ impl DetectionAugment {
         out.classes.clear();
         out.masks.clear();
         for object in objects {
-            let Some(bbox) = plan.follow(object.bbox, size, self.config.size, self.config.min_visible) else {
+            let Some(bbox) =
+                plan.follow(object.bbox, size, self.config.size, self.config.min_visible)
+            else {
                 continue;
             };
-            let mask = object.mask.as_ref().map(|mask| self.mask(mask, size, &plan, scratch)).transpose()?;
+            let mask = object
+                .mask
+                .as_ref()
+                .map(|mask| self.mask(mask, size, &plan, scratch))
+                .transpose()?;
             out.boxes.push(bbox);
             out.classes.push(object.class);
             out.masks.push(mask);
@@ -224,10 +260,20 @@ impl DetectionAugment {
         // Padding is on the right after the flip, so before it is on the left.
         let x = if flip { width as i32 - w as i32 - x } else { x };
         let colour = ColourPlan::draw(&config.jitter, config.grey, rng);
-        Plan { crop: PixelBox { x, y, w, h }, flip, colour }
+        Plan {
+            crop: PixelBox { x, y, w, h },
+            flip,
+            colour,
+        }
     }
 
-    fn render(&self, picture: &RgbImage, plan: &Plan, scratch: &mut DetectionScratch, view: &mut View) {
+    fn render(
+        &self,
+        picture: &RgbImage,
+        plan: &Plan,
+        scratch: &mut DetectionScratch,
+        view: &mut View,
+    ) {
         let config = &self.config;
         let region = Located::letterboxed(picture, Window::centred(config.window), config.padding)
             .crop(plan.crop)
@@ -235,10 +281,18 @@ impl DetectionAugment {
         let region = if plan.flip { region.flip() } else { region };
         let canvas = std::mem::take(&mut scratch.canvas);
         // Bilinear, as the edge runtime resizes.
-        let mut canvas =
-            region.resize(config.size, config.size, Filter::Bilinear, &mut scratch.resampler, canvas);
+        let mut canvas = region.resize(
+            config.size,
+            config.size,
+            Filter::Bilinear,
+            &mut scratch.resampler,
+            canvas,
+        );
         plan.colour.apply(canvas.planes_mut());
-        let normalisation = Normalisation { mean: config.mean, std: config.std };
+        let normalisation = Normalisation {
+            mean: config.mean,
+            std: config.std,
+        };
         canvas.cut(config.patch as usize, normalisation, view);
         scratch.canvas = canvas.into_canvas();
     }
@@ -253,12 +307,17 @@ impl DetectionAugment {
     ) -> Result<Vec<u8>, AugmentError> {
         let (mask_h, mask_w) = mask.size();
         if (mask_w, mask_h) != (width, height) {
-            return Err(AugmentError::MaskSize { found: (mask_w, mask_h), expected: (width, height) });
+            return Err(AugmentError::MaskSize {
+                found: (mask_w, mask_h),
+                expected: (width, height),
+            });
         }
         let mut bitmap = mask.decode();
         bitmap.iter_mut().for_each(|v| *v *= 255);
         // First to the pixels of the view, exactly as the picture goes there, then to their means.
-        let DetectionAugmentConfig { size, mask_stride, .. } = self.config;
+        let DetectionAugmentConfig {
+            size, mask_stride, ..
+        } = self.config;
         let coverage = &mut scratch.coverage;
         coverage.resize(size as usize * size as usize, 0);
         resample(
@@ -275,7 +334,9 @@ impl DetectionAugment {
         let mut out = Vec::with_capacity(side * side);
         for band in coverage.chunks_exact(stride * size) {
             out.extend((0..side).map(|x| {
-                let rows = band.chunks_exact(size).flat_map(|row| &row[x * stride..][..stride]);
+                let rows = band
+                    .chunks_exact(size)
+                    .flat_map(|row| &row[x * stride..][..stride]);
                 u8::from(2 * rows.map(|&v| u32::from(v)).sum::<u32>() >= half)
             }));
         }
@@ -289,7 +350,13 @@ impl DetectionAugment {
 impl Plan {
     /// The box in pixels of a view of `size` x `size`, clipped to what is seen of the picture; none if
     /// no more than `min_visible` of its area is left.
-    fn follow(&self, bbox: [f32; 4], picture: (u32, u32), size: u32, min_visible: f64) -> Option<[f32; 4]> {
+    fn follow(
+        &self,
+        bbox: [f32; 4],
+        picture: (u32, u32),
+        size: u32,
+        min_visible: f64,
+    ) -> Option<[f32; 4]> {
         let PixelBox { x, y, w, h } = self.crop;
         let [x0, y0, x1, y1] = bbox.map(f64::from);
         let area = (x1 - x0) * (y1 - y0);
@@ -298,16 +365,25 @@ impl Plan {
         }
         let (left, top) = (f64::from(x), f64::from(y));
         let (right, bottom) = (left + f64::from(w), top + f64::from(h));
-        let (cx0, cx1) = (x0.max(left).max(0.0), x1.min(right).min(f64::from(picture.0)));
-        let (cy0, cy1) = (y0.max(top).max(0.0), y1.min(bottom).min(f64::from(picture.1)));
+        let (cx0, cx1) = (
+            x0.max(left).max(0.0),
+            x1.min(right).min(f64::from(picture.0)),
+        );
+        let (cy0, cy1) = (
+            y0.max(top).max(0.0),
+            y1.min(bottom).min(f64::from(picture.1)),
+        );
         if !(cx1 > cx0 && cy1 > cy0 && (cx1 - cx0) * (cy1 - cy0) > min_visible * area) {
             return None;
         }
         let size = f64::from(size);
         let across = |x: f64| (x - left) / f64::from(w) * size;
         let down = |y: f64| (y - top) / f64::from(h) * size;
-        let (vx0, vx1) =
-            if self.flip { (size - across(cx1), size - across(cx0)) } else { (across(cx0), across(cx1)) };
+        let (vx0, vx1) = if self.flip {
+            (size - across(cx1), size - across(cx0))
+        } else {
+            (across(cx0), across(cx1))
+        };
         Some([vx0, down(cy0), vx1, down(cy1)].map(|v| v as f32))
     }
 }

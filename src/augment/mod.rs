@@ -27,8 +27,8 @@ mod tests;
 
 pub use colour::{Adjustment, ColourPlan};
 pub use config::{
-    BlurConfig, ConfigError, CropConfig, JitterConfig, MultiCropConfig, SolariseConfig, WindowConfig,
-    WindowScale,
+    BlurConfig, ConfigError, CropConfig, JitterConfig, MultiCropConfig, SolariseConfig,
+    WindowConfig, WindowScale,
 };
 pub use multi_crop::{MultiCrop, Scratch, ViewPlan, Views};
 pub use random_crop::RandomCrop;

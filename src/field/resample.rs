@@ -28,24 +28,36 @@ pub(crate) fn resample<P: fir::PixelTrait>(
     let down = Overlap::new(area.y, area.h, source_h, height);
     // None of these fails: the buffers hold their pixels, the overlaps lie in their images, and the
     // pixel types are equal. A panic here would be an error of this file.
-    let source = TypedImageRef::<P>::from_buffer(source_w, source_h, source).expect("the source holds its pixels");
-    let mut out = TypedImage::<P>::from_buffer(width, height, out).expect("the output holds its pixels");
+    let source = TypedImageRef::<P>::from_buffer(source_w, source_h, source)
+        .expect("the source holds its pixels");
+    let mut out =
+        TypedImage::<P>::from_buffer(width, height, out).expect("the output holds its pixels");
     if (across.to.1, down.to.1) != (width, height) {
         out.pixels_mut().fill(padding);
     }
     if across.is_empty() || down.is_empty() {
         return;
     }
-    let from = TypedCroppedImage::from_ref(&source, across.from.0, down.from.0, across.from.1, down.from.1)
-        .expect("the overlap lies in the source");
+    let from = TypedCroppedImage::from_ref(
+        &source,
+        across.from.0,
+        down.from.0,
+        across.from.1,
+        down.from.1,
+    )
+    .expect("the overlap lies in the source");
     let mut to = TypedCroppedImageMut::new(out, across.to.0, down.to.0, across.to.1, down.to.1)
         .expect("the overlap lies in the output");
     let filter = match filter {
         Filter::Bilinear => fir::FilterType::Bilinear,
         Filter::Bicubic => fir::FilterType::CatmullRom,
     };
-    let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(filter)).use_alpha(false);
-    resizer.resize_typed(&from, &mut to, &options).expect("no side is zero");
+    let options = fir::ResizeOptions::new()
+        .resize_alg(fir::ResizeAlg::Convolution(filter))
+        .use_alpha(false);
+    resizer
+        .resize_typed(&from, &mut to, &options)
+        .expect("no side is zero");
 }
 
 /// What an area shows of an axis of the source, and where that comes to lie on the output's axis, to
@@ -65,7 +77,10 @@ impl Overlap {
             (at * f64::from(output)).round() as u32
         };
         let (to_first, to_last) = (scaled(first), scaled(last));
-        Overlap { from: (first as u32, (last - first) as u32), to: (to_first, to_last - to_first) }
+        Overlap {
+            from: (first as u32, (last - first) as u32),
+            to: (to_first, to_last - to_first),
+        }
     }
 
     fn is_empty(&self) -> bool {

@@ -4,15 +4,30 @@ use intertwine_flow::random::{stream, Purpose};
 use proptest::prelude::*;
 
 fn small() -> DetectionAugmentConfig {
-    DetectionAugmentConfig { size: 64, patch: 8, ..DetectionAugmentConfig::default() }
+    DetectionAugmentConfig {
+        size: 64,
+        patch: 8,
+        ..DetectionAugmentConfig::default()
+    }
 }
 
-fn apply(config: DetectionAugmentConfig, picture: &RgbImage, objects: &[Object], index: u64) -> TrainImage {
+fn apply(
+    config: DetectionAugmentConfig,
+    picture: &RgbImage,
+    objects: &[Object],
+    index: u64,
+) -> TrainImage {
     let mut out = TrainImage::default();
     let mut rng = stream(1, Purpose::Augment, 0, index);
     DetectionAugment::new(config)
         .unwrap()
-        .apply(picture, objects, &mut rng, &mut DetectionScratch::default(), &mut out)
+        .apply(
+            picture,
+            objects,
+            &mut rng,
+            &mut DetectionScratch::default(),
+            &mut out,
+        )
         .unwrap();
     out
 }
@@ -29,22 +44,35 @@ fn rectangle_mask(width: u32, height: u32, [x0, y0, x1, y1]: [u32; 4]) -> Rle {
 
 fn rectangle(width: u32, height: u32, corners: [u32; 4]) -> Object {
     let mask = Some(rectangle_mask(width, height, corners));
-    Object { bbox: corners.map(|v| v as f32), class: 3, mask }
+    Object {
+        bbox: corners.map(|v| v as f32),
+        class: 3,
+        mask,
+    }
 }
 
 /// A 128 x 96 picture halves into the upper 64 x 48 pixels; the rest is padding.
 #[test]
 fn plain_letterboxes() {
-    let out = apply(small().plain(), &picture(128, 96), &[rectangle(128, 96, [16, 32, 80, 96])], 0);
+    let out = apply(
+        small().plain(),
+        &picture(128, 96),
+        &[rectangle(128, 96, [16, 32, 80, 96])],
+        0,
+    );
     assert_eq!(out.boxes, [[8.0, 16.0, 40.0, 48.0]]);
     assert_eq!(out.classes, [3]);
     let mask = out.masks[0].as_ref().unwrap();
-    let expected: Vec<u8> =
-        (0..256).map(|i| u8::from((4..12).contains(&(i / 16)) && (2..10).contains(&(i % 16)))).collect();
+    let expected: Vec<u8> = (0..256)
+        .map(|i| u8::from((4..12).contains(&(i / 16)) && (2..10).contains(&(i % 16))))
+        .collect();
     assert_eq!(mask, &expected);
     let rgb = out.view.to_rgb();
     assert!((48..64).all(|y| (0..64).all(|x| rgb.get_pixel(x, y).0 == [114; 3])));
-    assert_eq!(out.view.geometry(), crate::field::Geometry::whole(Window::centred(0.35)));
+    assert_eq!(
+        out.view.geometry(),
+        crate::field::Geometry::whole(Window::centred(0.35))
+    );
 }
 
 /// A square picture at its own size is not touched at all.
@@ -105,14 +133,27 @@ proptest! {
 #[test]
 fn boxes_of_which_too_little_remains_are_dropped() {
     // Magnified twice, the crop shows a quarter of the picture at some place.
-    let config = DetectionAugmentConfig { scale: [2.0, 2.0], aspect: 0.0, flip: 0.0, ..small() };
+    let config = DetectionAugmentConfig {
+        scale: [2.0, 2.0],
+        aspect: 0.0,
+        flip: 0.0,
+        ..small()
+    };
     let (mut kept, mut dropped) = (0, 0);
     for index in 0..200 {
-        let out = apply(config.clone(), &picture(100, 100), &[rectangle(100, 100, [0, 0, 50, 50])], index);
+        let out = apply(
+            config.clone(),
+            &picture(100, 100),
+            &[rectangle(100, 100, [0, 0, 50, 50])],
+            index,
+        );
         let rect = out.view.geometry().rect;
         let visible = (0.5 - rect.x).max(0.0) * (0.5 - rect.y).max(0.0) / 0.25;
         assert_eq!(out.boxes.len(), usize::from(visible > 0.3), "{rect:?}");
-        assert_eq!((out.classes.len(), out.masks.len()), (out.boxes.len(), out.boxes.len()));
+        assert_eq!(
+            (out.classes.len(), out.masks.len()),
+            (out.boxes.len(), out.boxes.len())
+        );
         if visible > 0.3 {
             kept += 1;
         } else {
@@ -124,7 +165,11 @@ fn boxes_of_which_too_little_remains_are_dropped() {
 
 #[test]
 fn bad_boxes_are_left_out_and_bad_masks_named() {
-    let object = |bbox| Object { bbox, class: 0, mask: None };
+    let object = |bbox| Object {
+        bbox,
+        class: 0,
+        mask: None,
+    };
     let bad = [
         object([f32::NAN, 0.0, 5.0, 5.0]),
         object([0.0, 0.0, f32::INFINITY, 5.0]),
@@ -137,7 +182,10 @@ fn bad_boxes_are_left_out_and_bad_masks_named() {
     assert_eq!(out.boxes, [[10.0, 10.0, 40.0, 40.0]]);
     assert_eq!(out.masks, [None]);
 
-    let wrong = Object { mask: Some(rectangle_mask(30, 20, [0, 0, 9, 9])), ..object([0.0, 0.0, 9.0, 9.0]) };
+    let wrong = Object {
+        mask: Some(rectangle_mask(30, 20, [0, 0, 9, 9])),
+        ..object([0.0, 0.0, 9.0, 9.0])
+    };
     let error = DetectionAugment::new(small()).unwrap().apply(
         &picture(64, 32),
         &[wrong],
@@ -147,7 +195,13 @@ fn bad_boxes_are_left_out_and_bad_masks_named() {
     );
     // The crop may have lost the object, and then its mask does not matter.
     if let Err(error) = error {
-        assert_eq!(error, AugmentError::MaskSize { found: (30, 20), expected: (64, 32) });
+        assert_eq!(
+            error,
+            AugmentError::MaskSize {
+                found: (30, 20),
+                expected: (64, 32)
+            }
+        );
     }
 }
 

@@ -1,7 +1,12 @@
 use super::*;
 use proptest::prelude::*;
 
-const SHAPES: [MaskShape; 4] = [MaskShape::Blocks, MaskShape::Cross, MaskShape::Box, MaskShape::Random];
+const SHAPES: [MaskShape; 4] = [
+    MaskShape::Blocks,
+    MaskShape::Cross,
+    MaskShape::Box,
+    MaskShape::Random,
+];
 
 fn config(shape: MaskShape, position_share: f64) -> MaskConfig {
     MaskConfig {
@@ -90,7 +95,11 @@ proptest! {
 /// Shares that are not whole hold on average: one view a batch, 4,000 batches.
 #[test]
 fn single_views_keep_the_probabilities() {
-    let config = MaskConfig { probability: 0.3, position_share: 0.25, ..MaskConfig::default() };
+    let config = MaskConfig {
+        probability: 0.3,
+        position_share: 0.25,
+        ..MaskConfig::default()
+    };
     let (mut content, mut position, mut sum) = (0.0, 0.0, 0.0);
     let batches = 4_000;
     for batch in 0..batches {
@@ -115,17 +124,29 @@ fn single_views_keep_the_probabilities() {
 #[test]
 fn shares_of_0_and_1_leave_one_corruption() {
     for (share, content) in [(0.0, true), (1.0, false)] {
-        let config = MaskConfig { position_share: share, ..MaskConfig::default() };
+        let config = MaskConfig {
+            position_share: share,
+            ..MaskConfig::default()
+        };
         let plan = MaskPlan::new(&config, 64, 1, 0, 0);
-        let masked: Vec<_> = (0..64).map(|v| plan.mask(v, Grid::new(6, 6))).filter(|m| *m != ViewMask::None).collect();
+        let masked: Vec<_> = (0..64)
+            .map(|v| plan.mask(v, Grid::new(6, 6)))
+            .filter(|m| *m != ViewMask::None)
+            .collect();
         assert_eq!(masked.len(), 32);
-        assert!(masked.iter().all(|m| matches!(m, ViewMask::Content(_)) == content));
+        assert!(masked
+            .iter()
+            .all(|m| matches!(m, ViewMask::Content(_)) == content));
     }
 }
 
 #[test]
 fn plans_differ_by_batch_epoch_and_seed() {
-    let plan = |seed, epoch, batch| MaskPlan::new(&MaskConfig::default(), 16, seed, epoch, batch).views().to_vec();
+    let plan = |seed, epoch, batch| {
+        MaskPlan::new(&MaskConfig::default(), 16, seed, epoch, batch)
+            .views()
+            .to_vec()
+    };
     let first = plan(1, 0, 0);
     assert_eq!(first, plan(1, 0, 0));
     for other in [plan(2, 0, 0), plan(1, 1, 0), plan(1, 0, 1)] {
@@ -143,20 +164,38 @@ fn crosses_are_crosses_and_boxes_are_boxes() {
             config.ratio = [0.3, 0.3];
             let mask = MaskPlan::new(&config, 1, seed, 0, 0).mask(0, grid);
             let mut hidden = [[false; 14]; 14];
-            mask.position().iter().for_each(|&p| hidden[p as usize / 14][p as usize % 14] = true);
+            mask.position()
+                .iter()
+                .for_each(|&p| hidden[p as usize / 14][p as usize % 14] = true);
             hidden
         };
         let cross = draw(MaskShape::Cross);
-        assert!(cross.iter().any(|row| row.iter().all(|&h| h)) || (0..14).any(|x| cross.iter().all(|row| row[x])));
+        assert!(
+            cross.iter().any(|row| row.iter().all(|&h| h))
+                || (0..14).any(|x| cross.iter().all(|row| row[x]))
+        );
         let covers = |x: usize| cross.iter().any(|row| row[x]);
-        assert!((0..14).filter(|&x| covers(x)).count() >= 12, "the horizontal band spans the view");
-        assert!([(0, 0), (0, 13), (13, 0), (13, 13)].iter().any(|&(y, x): &(usize, usize)| !cross[y][x]));
+        assert!(
+            (0..14).filter(|&x| covers(x)).count() >= 12,
+            "the horizontal band spans the view"
+        );
+        assert!([(0, 0), (0, 13), (13, 0), (13, 13)]
+            .iter()
+            .any(|&(y, x): &(usize, usize)| !cross[y][x]));
         // A box and its bounding rectangle differ by less than its outermost line.
         let square = draw(MaskShape::Box);
         let rows: Vec<_> = (0..14).filter(|&y| square[y].iter().any(|&h| h)).collect();
-        let columns: Vec<_> = (0..14).filter(|&x| square.iter().any(|row| row[x])).collect();
-        let (height, width) = (rows[rows.len() - 1] - rows[0] + 1, columns[columns.len() - 1] - columns[0] + 1);
-        assert!(height * width - 59 < 2 * height.max(width), "{height} x {width}");
+        let columns: Vec<_> = (0..14)
+            .filter(|&x| square.iter().any(|row| row[x]))
+            .collect();
+        let (height, width) = (
+            rows[rows.len() - 1] - rows[0] + 1,
+            columns[columns.len() - 1] - columns[0] + 1,
+        );
+        assert!(
+            height * width - 59 < 2 * height.max(width),
+            "{height} x {width}"
+        );
     }
 }
 
@@ -169,10 +208,16 @@ fn every_patch_is_masked_sometimes() {
         let mut counts = [0; 36];
         for batch in 0..2_000 {
             let plan = MaskPlan::new(&config(shape, 0.0), 1, 5, 0, batch);
-            plan.mask(0, grid).content().iter().for_each(|&p| counts[p as usize] += 1);
+            plan.mask(0, grid)
+                .content()
+                .iter()
+                .for_each(|&p| counts[p as usize] += 1);
         }
         // 30% on average; corners of rectangles are rarer than centres.
-        assert!(counts.iter().all(|&n| (200..1_000).contains(&n)), "{shape:?} {counts:?}");
+        assert!(
+            counts.iter().all(|&n| (200..1_000).contains(&n)),
+            "{shape:?} {counts:?}"
+        );
     }
 }
 
