@@ -4,6 +4,8 @@
 //! borders without repeating the border. Pillow's `GaussianBlur` approximates the Gaussian by three box
 //! filters instead and repeats the border.
 
+use crate::field::vectorised;
+
 /// The longest kernel: three sigma on each side of sigma = 2.
 pub(crate) const MAX_TAPS: usize = 2 * MAX_RADIUS + 1;
 const MAX_RADIUS: usize = 6;
@@ -20,13 +22,19 @@ pub(crate) struct Buffers {
 /// Blurs a plane of rows of `width` values with a kernel of `taps` (odd, at most [`MAX_TAPS`]).
 ///
 /// Both sides of the plane are longer than `taps / 2`.
-pub(crate) fn blur(plane: &mut Vec<f32>, width: usize, sigma: f64, taps: usize, buffers: &mut Buffers) {
+pub(crate) fn blur(
+    plane: &mut Vec<f32>,
+    width: usize,
+    sigma: f64,
+    taps: usize,
+    buffers: &mut Buffers,
+) {
     let mut half = [0.0; MAX_RADIUS + 1];
     let radius = half_kernel(sigma, taps / 2, &mut half);
     buffers.plane.resize(plane.len(), 0.0);
     buffers.row.resize(width + 2 * radius, 0.0);
     let (out, row) = (buffers.plane.as_mut_slice(), buffers.row.as_mut_slice());
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || match radius {
             0 => out.copy_from_slice(plane),
@@ -58,38 +66,59 @@ fn half_kernel(sigma: f64, radius: usize, half: &mut [f32; MAX_RADIUS + 1]) -> u
 }
 
 #[inline(always)]
-fn rows<const R: usize>(plane: &[f32], out: &mut [f32], row: &mut [f32], width: usize, half: &[f32; MAX_RADIUS + 1]) {
+fn rows<const R: usize>(
+    plane: &[f32],
+    out: &mut [f32],
+    row: &mut [f32],
+    width: usize,
+    half: &[f32; MAX_RADIUS + 1],
+) {
     let height = plane.len() / width;
     let line = |y: usize| &plane[y * width..][..width];
     for (y, out) in out.chunks_exact_mut(width).enumerate() {
-        let (margin, middle) = row.split_at_mut(R);
-        let (middle, _) = middle.split_at_mut(width);
-        let centre = line(y);
-        let above: [&[f32]; R] = std::array::from_fn(|i| line(y.abs_diff(i + 1)));
-        let below: [&[f32]; R] = std::array::from_fn(|i| {
-            let at = y + i + 1;
-            line(if at < height { at } else { 2 * (height - 1) - at })
-        });
-        for (x, middle) in middle.iter_mut().enumerate() {
-            let mut sum = half[0] * centre[x];
-            for i in 0..R {
-                sum += half[i + 1] * (above[i][x] + below[i][x]);
-            }
-            *middle = sum;
-        }
+        let above = std::array::from_fn(|i| line(y.abs_diff(i + 1)));
+        let below = std::array::from_fn(|i| line(mirrored(y + i + 1, height)));
+        weigh::<R>(&mut row[R..R + width], line(y), above, below, half);
         for i in 0..R {
-            margin[R - 1 - i] = middle[i + 1];
-        }
-        for i in 0..R {
+            row[R - 1 - i] = row[R + 1 + i];
             row[R + width + i] = row[R + width - 2 - i];
         }
-        for (x, out) in out.iter_mut().enumerate() {
-            let window = &row[x..x + 2 * R + 1];
-            let mut sum = half[0] * window[R];
-            for i in 1..=R {
-                sum += half[i] * (window[R - i] + window[R + i]);
-            }
-            *out = sum;
+        let from = |start: usize| &row[start..][..width];
+        let left = std::array::from_fn(|i| from(R - 1 - i));
+        let right = std::array::from_fn(|i| from(R + 1 + i));
+        weigh::<R>(out, from(R), left, right, half);
+    }
+}
+
+/// Index `at`, not before the start, mirrored at the last of `length`.
+#[inline(always)]
+fn mirrored(at: usize, length: usize) -> usize {
+    if at < length {
+        at
+    } else {
+        2 * (length - 1) - at
+    }
+}
+
+/// The weighted sum of a line and of the `R` lines on either side of it, nearest first.
+#[inline(always)]
+fn weigh<const R: usize>(
+    out: &mut [f32],
+    centre: &[f32],
+    before: [&[f32]; R],
+    after: [&[f32]; R],
+    half: &[f32; MAX_RADIUS + 1],
+) {
+    // Of one length, so that no index is checked in the loop.
+    let length = out.len();
+    let centre = &centre[..length];
+    let before = before.map(|line| &line[..length]);
+    let after = after.map(|line| &line[..length]);
+    for x in 0..length {
+        let mut sum = half[0] * centre[x];
+        for i in 0..R {
+            sum += half[i + 1] * (before[i][x] + after[i][x]);
         }
+        out[x] = sum;
     }
 }

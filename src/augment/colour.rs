@@ -9,6 +9,7 @@
 //! two passes.
 
 use super::JitterConfig;
+use crate::field::vectorised;
 use intertwine_flow::random::ChaCha8Rng;
 use rand::seq::SliceRandom;
 use rand::RngExt;
@@ -42,7 +43,8 @@ impl ColourPlan {
     /// Draws factors and order as torchvision's `ColorJitter` and `RandomGrayscale` do.
     pub(crate) fn draw(jitter: &JitterConfig, grey: f64, rng: &mut ChaCha8Rng) -> Self {
         let adjustments = rng.random_bool(jitter.probability).then(|| {
-            let mut factor = |strength: f64| rng.random_range((1.0 - strength).max(0.0)..=1.0 + strength) as f32;
+            let mut factor =
+                |strength: f64| rng.random_range((1.0 - strength).max(0.0)..=1.0 + strength) as f32;
             let (brightness, contrast) = (factor(jitter.brightness), factor(jitter.contrast));
             let saturation = factor(jitter.saturation);
             let hue = rng.random_range(-jitter.hue..=jitter.hue) as f32;
@@ -55,15 +57,20 @@ impl ColourPlan {
             order.shuffle(rng);
             order
         });
-        ColourPlan { jitter: adjustments, grey: rng.random_bool(grey) }
+        ColourPlan {
+            jitter: adjustments,
+            grey: rng.random_bool(grey),
+        }
     }
 
     /// Applies the plan to planes of one length.
     pub(crate) fn apply(&self, planes: [&mut Vec<f32>; 3]) {
         let adjustments = self.jitter.as_ref().map_or(&[][..], |a| &a[..]);
         let [red, green, blue] = planes.map(Vec::as_mut_slice);
-        let contrast = adjustments.iter().position(|a| matches!(a, Adjustment::Contrast(_)));
-        pulp::Arch::new().dispatch(
+        let contrast = adjustments
+            .iter()
+            .position(|a| matches!(a, Adjustment::Contrast(_)));
+        vectorised(
             #[inline(always)]
             || {
                 let mut rest = adjustments;
@@ -83,10 +90,10 @@ impl ColourPlan {
 
 /// Inverts values from `threshold` (in `[0, 1]`) on.
 pub(crate) fn solarise(plane: &mut [f32], threshold: f32) {
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
-            for v in plane {
+            for v in plane.iter_mut() {
                 *v = if *v >= threshold { 1.0 - *v } else { *v };
             }
         },
@@ -106,7 +113,10 @@ fn blocks(
 ) -> f32 {
     let pixels = red.len();
     let mut sum = 0.0;
-    let channels = red.chunks_mut(BLOCK).zip(green.chunks_mut(BLOCK)).zip(blue.chunks_mut(BLOCK));
+    let channels = red
+        .chunks_mut(BLOCK)
+        .zip(green.chunks_mut(BLOCK))
+        .zip(blue.chunks_mut(BLOCK));
     for ((r, g), b) in channels {
         for adjustment in adjustments {
             match *adjustment {
@@ -131,7 +141,11 @@ fn blocks(
             sum += grey_sum(r, g, b);
         }
     }
-    if measure { (sum / pixels as f64) as f32 } else { 0.0 }
+    if measure {
+        (sum / pixels as f64) as f32
+    } else {
+        0.0
+    }
 }
 
 #[inline(always)]
@@ -144,20 +158,27 @@ fn grey(r: f32, g: f32, b: f32) -> f32 {
 fn grey_sum(r: &[f32], g: &[f32], b: &[f32]) -> f64 {
     const LANES: usize = 16;
     let mut lanes = [0.0f32; LANES];
-    let ((r, r_rest), (g, g_rest), (b, b_rest)) =
-        (r.as_chunks::<LANES>(), g.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let ((r, r_rest), (g, g_rest), (b, b_rest)) = (
+        r.as_chunks::<LANES>(),
+        g.as_chunks::<LANES>(),
+        b.as_chunks::<LANES>(),
+    );
     for ((r, g), b) in r.iter().zip(g).zip(b) {
         for (lane, ((&r, &g), &b)) in lanes.iter_mut().zip(r.iter().zip(g).zip(b)) {
             *lane += grey(r, g, b);
         }
     }
-    let rest = r_rest.iter().zip(g_rest).zip(b_rest).map(|((&r, &g), &b)| grey(r, g, b));
+    let rest = r_rest
+        .iter()
+        .zip(g_rest)
+        .zip(b_rest)
+        .map(|((&r, &g), &b)| grey(r, g, b));
     lanes.into_iter().chain(rest).map(f64::from).sum()
 }
 
 #[inline(always)]
 fn blend(plane: &mut [f32], factor: f32, offset: f32) {
-    for v in plane {
+    for v in plane.iter_mut() {
         *v = (*v * factor + offset).clamp(0.0, 1.0);
     }
 }

@@ -38,15 +38,29 @@ pub(crate) fn expect(
     if valid {
         return Ok(());
     }
-    Err(ConfigError { key: key.into(), found: format!("{found:?}"), expected: expected.into() })
+    Err(ConfigError {
+        key: key.into(),
+        found: format!("{found:?}"),
+        expected: expected.into(),
+    })
 }
 
 pub(crate) fn probability(key: &str, p: f64) -> Result<(), ConfigError> {
-    expect((0.0..=1.0).contains(&p), key, p, "a probability from 0 to 1")
+    expect(
+        (0.0..=1.0).contains(&p),
+        key,
+        p,
+        "a probability from 0 to 1",
+    )
 }
 
 /// Whether `[low, high]` is a range of finite numbers from `min` to `max`.
-pub(crate) fn range(key: &str, [low, high]: [f64; 2], min: f64, max: f64) -> Result<(), ConfigError> {
+pub(crate) fn range(
+    key: &str,
+    [low, high]: [f64; 2],
+    min: f64,
+    max: f64,
+) -> Result<(), ConfigError> {
     expect(
         min <= low && low <= high && high <= max && high.is_finite(),
         key,
@@ -89,8 +103,16 @@ impl Default for MultiCropConfig {
     fn default() -> Self {
         MultiCropConfig {
             patch: 16,
-            globals: CropConfig { count: 2, size: 224, area: [0.32, 1.0] },
-            locals: CropConfig { count: 8, size: 96, area: [0.05, 0.32] },
+            globals: CropConfig {
+                count: 2,
+                size: 224,
+                area: [0.32, 1.0],
+            },
+            locals: CropConfig {
+                count: 8,
+                size: 96,
+                area: [0.05, 0.32],
+            },
             aspect: [3.0 / 4.0, 4.0 / 3.0],
             flip: 0.5,
             jitter: JitterConfig::default(),
@@ -134,7 +156,13 @@ pub struct JitterConfig {
 
 impl Default for JitterConfig {
     fn default() -> Self {
-        JitterConfig { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1 }
+        JitterConfig {
+            probability: 0.8,
+            brightness: 0.4,
+            contrast: 0.4,
+            saturation: 0.2,
+            hue: 0.1,
+        }
     }
 }
 
@@ -146,9 +174,19 @@ impl JitterConfig {
             ("jitter.contrast", self.contrast),
             ("jitter.saturation", self.saturation),
         ] {
-            expect((0.0..=10.0).contains(&strength), key, strength, "a strength from 0 to 10")?;
+            expect(
+                (0.0..=10.0).contains(&strength),
+                key,
+                strength,
+                "a strength from 0 to 10",
+            )?;
         }
-        expect((0.0..=0.5).contains(&self.hue), "jitter.hue", self.hue, "a part of a turn from 0 to 0.5")
+        expect(
+            (0.0..=0.5).contains(&self.hue),
+            "jitter.hue",
+            self.hue,
+            "a part of a turn from 0 to 0.5",
+        )
     }
 }
 
@@ -170,7 +208,13 @@ pub struct BlurConfig {
 
 impl Default for BlurConfig {
     fn default() -> Self {
-        BlurConfig { sigma: [0.1, 2.0], kernel: 9, first_global: 1.0, other_globals: 0.1, locals: 0.5 }
+        BlurConfig {
+            sigma: [0.1, 2.0],
+            kernel: 9,
+            first_global: 1.0,
+            other_globals: 0.1,
+            locals: 0.5,
+        }
     }
 }
 
@@ -190,7 +234,12 @@ pub struct SolariseConfig {
 
 impl Default for SolariseConfig {
     fn default() -> Self {
-        SolariseConfig { threshold: 128.0, first_global: 0.0, other_globals: 0.2, locals: 0.0 }
+        SolariseConfig {
+            threshold: 128.0,
+            first_global: 0.0,
+            other_globals: 0.2,
+            locals: 0.0,
+        }
     }
 }
 
@@ -252,18 +301,40 @@ pub(crate) struct WindowDistribution {
 
 impl WindowConfig {
     pub(crate) fn distribution(&self) -> Result<WindowDistribution, ConfigError> {
-        let shape = |key, v: f64| expect(v > 0.0 && v <= 1e3, key, v, "a number above 0, at most 1000");
+        let shape = |key, v: f64| {
+            expect(
+                v > 0.0 && v <= 1e3,
+                key,
+                v,
+                "a number above 0, at most 1000",
+            )
+        };
         shape("window.alpha", self.alpha)?;
         shape("window.beta", self.beta)?;
-        expect(self.min > 0.0 && self.min <= 1.0, "window.min", self.min, "a scale above 0, at most 1")?;
+        expect(
+            self.min > 0.0 && self.min <= 1.0,
+            "window.min",
+            self.min,
+            "a scale above 0, at most 1",
+        )?;
         let constant = self.constant;
-        expect(constant > 0.0 && constant <= 1.0, "window.constant", constant, "a scale above 0, at most 1")?;
+        expect(
+            constant > 0.0 && constant <= 1.0,
+            "window.constant",
+            constant,
+            "a scale above 0, at most 1",
+        )?;
         let beta = Beta::new(self.alpha, self.beta).map_err(|error| ConfigError {
             key: "window.alpha".into(),
             found: format!("{:?}", (self.alpha, self.beta)),
             expected: error.to_string(),
         })?;
-        Ok(WindowDistribution { scale: self.scale, beta, constant, min: self.min })
+        Ok(WindowDistribution {
+            scale: self.scale,
+            beta,
+            constant,
+            min: self.min,
+        })
     }
 }
 
@@ -277,14 +348,21 @@ impl WindowDistribution {
             WindowScale::Whole => return Window::WHOLE,
         };
         let free = 1.0 - scale;
-        Window { x: free * rng.random::<f64>(), y: free * rng.random::<f64>(), scale }
+        Window {
+            x: free * rng.random::<f64>(),
+            y: free * rng.random::<f64>(),
+            scale,
+        }
     }
 }
 
 impl MultiCropConfig {
     /// The normalisation of the channels.
     pub fn normalisation(&self) -> Normalisation {
-        Normalisation { mean: self.mean, std: self.std }
+        Normalisation {
+            mean: self.mean,
+            std: self.std,
+        }
     }
 
     /// Checks every value.
@@ -292,9 +370,24 @@ impl MultiCropConfig {
     /// # Errors
     /// Names the first key whose value cannot be.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        expect((1..=256).contains(&self.patch), "patch", self.patch, "a side from 1 to 256 pixels")?;
-        expect((1..=64).contains(&self.globals.count), "globals.count", self.globals.count, "1 to 64 views")?;
-        expect(self.locals.count <= 64, "locals.count", self.locals.count, "0 to 64 views")?;
+        expect(
+            (1..=256).contains(&self.patch),
+            "patch",
+            self.patch,
+            "a side from 1 to 256 pixels",
+        )?;
+        expect(
+            (1..=64).contains(&self.globals.count),
+            "globals.count",
+            self.globals.count,
+            "1 to 64 views",
+        )?;
+        expect(
+            self.locals.count <= 64,
+            "locals.count",
+            self.locals.count,
+            "0 to 64 views",
+        )?;
         for (kind, crop) in [("globals", &self.globals), ("locals", &self.locals)] {
             expect(
                 (self.patch..=4096).contains(&crop.size) && crop.size.is_multiple_of(self.patch),
@@ -316,12 +409,22 @@ impl MultiCropConfig {
         probability("grey", self.grey)?;
         range("blur.sigma", self.blur.sigma, 0.01, 10.0)?;
         let kernel = self.blur.kernel;
-        expect(kernel % 2 == 1 && kernel <= super::blur::MAX_TAPS, "blur.kernel", kernel, "an odd number from 1 to 13")?;
+        expect(
+            kernel % 2 == 1 && kernel <= super::blur::MAX_TAPS,
+            "blur.kernel",
+            kernel,
+            "an odd number from 1 to 13",
+        )?;
         probability("blur.first_global", self.blur.first_global)?;
         probability("blur.other_globals", self.blur.other_globals)?;
         probability("blur.locals", self.blur.locals)?;
         let threshold = self.solarise.threshold;
-        expect((0.0..=256.0).contains(&threshold), "solarise.threshold", threshold, "0 to 256")?;
+        expect(
+            (0.0..=256.0).contains(&threshold),
+            "solarise.threshold",
+            threshold,
+            "0 to 256",
+        )?;
         probability("solarise.first_global", self.solarise.first_global)?;
         probability("solarise.other_globals", self.solarise.other_globals)?;
         probability("solarise.locals", self.solarise.locals)?;
@@ -331,8 +434,18 @@ impl MultiCropConfig {
 }
 
 pub(crate) fn normalisation(mean: [f32; 3], std: [f32; 3]) -> Result<(), ConfigError> {
-    expect(mean.iter().all(|m| m.is_finite()), "mean", mean, "three numbers")?;
-    expect(std.iter().all(|&s| s > 1e-6 && s.is_finite()), "std", std, "three numbers above 0")
+    expect(
+        mean.iter().all(|m| m.is_finite()),
+        "mean",
+        mean,
+        "three numbers",
+    )?;
+    expect(
+        std.iter().all(|&s| s > 1e-6 && s.is_finite()),
+        "std",
+        std,
+        "three numbers above 0",
+    )
 }
 
 #[cfg(test)]
@@ -391,7 +504,11 @@ mod tests {
             smallest = smallest.min(window.scale);
         }
         let n = f64::from(n);
-        assert!((scale / n - (2.0 / 7.0 + 0.00413)).abs() < 0.004, "{}", scale / n);
+        assert!(
+            (scale / n - (2.0 / 7.0 + 0.00413)).abs() < 0.004,
+            "{}",
+            scale / n
+        );
         assert!((x / n - 0.5).abs() < 0.01, "{}", x / n);
         assert_eq!(smallest, 0.1);
     }

@@ -93,7 +93,10 @@ impl ViewMask {
     /// The patches without content.
     pub fn content(&self) -> &[u32] {
         match self {
-            ViewMask::Content(patches) | ViewMask::Both { content: patches, .. } => patches,
+            ViewMask::Content(patches)
+            | ViewMask::Both {
+                content: patches, ..
+            } => patches,
             ViewMask::None | ViewMask::Position(_) => &[],
         }
     }
@@ -101,7 +104,10 @@ impl ViewMask {
     /// The patches without position.
     pub fn position(&self) -> &[u32] {
         match self {
-            ViewMask::Position(patches) | ViewMask::Both { position: patches, .. } => patches,
+            ViewMask::Position(patches)
+            | ViewMask::Both {
+                position: patches, ..
+            } => patches,
             ViewMask::None | ViewMask::Content(_) => &[],
         }
     }
@@ -140,7 +146,8 @@ impl MaskPlan {
     pub fn new(config: &MaskConfig, views: usize, seed: u64, epoch: u64, batch: u64) -> Self {
         let mut rng = stream(seed, Purpose::Mask, epoch, batch << VIEW_BITS);
         let masked = round_at_random(views as f64 * config.probability, &mut rng).min(views);
-        let positions = round_at_random(masked as f64 * config.position_share, &mut rng).min(masked);
+        let positions =
+            round_at_random(masked as f64 * config.position_share, &mut rng).min(masked);
         let mut loses_position: Vec<bool> = (0..masked).map(|i| i < positions).collect();
         loses_position.shuffle(&mut rng);
         let [low, high] = config.ratio;
@@ -154,7 +161,13 @@ impl MaskPlan {
             };
         }
         plan.shuffle(&mut rng);
-        MaskPlan { config: config.clone(), views: plan, seed, epoch, batch }
+        MaskPlan {
+            config: config.clone(),
+            views: plan,
+            seed,
+            epoch,
+            batch,
+        }
     }
 
     /// What each view is to lose.
@@ -176,16 +189,33 @@ impl MaskPlan {
         match self.views[view] {
             Corruption::None => ViewMask::None,
             Corruption::Content(ratio) => {
-                let patches = config.content_shape.draw(grid, count(ratio), &mut hidden, &mut rng);
-                if patches.is_empty() { ViewMask::None } else { ViewMask::Content(patches) }
+                let patches = config
+                    .content_shape
+                    .draw(grid, count(ratio), &mut hidden, &mut rng);
+                if patches.is_empty() {
+                    ViewMask::None
+                } else {
+                    ViewMask::Content(patches)
+                }
             }
             Corruption::Position(ratio) => {
-                let patches = config.position_shape.draw(grid, count(ratio), &mut hidden, &mut rng);
-                if patches.is_empty() { ViewMask::None } else { ViewMask::Position(patches) }
+                let patches = config
+                    .position_shape
+                    .draw(grid, count(ratio), &mut hidden, &mut rng);
+                if patches.is_empty() {
+                    ViewMask::None
+                } else {
+                    ViewMask::Position(patches)
+                }
             }
             Corruption::Both(ratio) => {
-                let position = config.position_shape.draw(grid, count(ratio), &mut hidden, &mut rng);
-                let content = config.content_shape.draw(grid, count(ratio), &mut hidden, &mut rng);
+                let position =
+                    config
+                        .position_shape
+                        .draw(grid, count(ratio), &mut hidden, &mut rng);
+                let content = config
+                    .content_shape
+                    .draw(grid, count(ratio), &mut hidden, &mut rng);
                 match (content.is_empty(), position.is_empty()) {
                     (true, true) => ViewMask::None,
                     (false, true) => ViewMask::Content(content),

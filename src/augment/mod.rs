@@ -22,11 +22,13 @@ pub(crate) mod expected;
 pub mod mask;
 mod multi_crop;
 mod random_crop;
+#[cfg(test)]
+mod tests;
 
 pub use colour::{Adjustment, ColourPlan};
 pub use config::{
-    BlurConfig, ConfigError, CropConfig, JitterConfig, MultiCropConfig, SolariseConfig, WindowConfig,
-    WindowScale,
+    BlurConfig, ConfigError, CropConfig, JitterConfig, MultiCropConfig, SolariseConfig,
+    WindowConfig, WindowScale,
 };
 pub use multi_crop::{MultiCrop, Scratch, ViewPlan, Views};
 pub use random_crop::RandomCrop;
@@ -41,6 +43,14 @@ pub enum AugmentError {
         width: u32,
         /// Height found, in pixels.
         height: u32,
+    },
+    /// A mask is not of its picture's size.
+    #[error("a mask has {} x {} pixels, its picture {} x {} (width x height)", found.0, found.1, expected.0, expected.1)]
+    MaskSize {
+        /// Width and height of the mask.
+        found: (u32, u32),
+        /// Width and height of the picture.
+        expected: (u32, u32),
     },
 }
 

@@ -84,7 +84,12 @@ impl MultiCrop {
         config.validate()?;
         let kind = |crop: &CropConfig, blur, solarise| {
             let random = RandomCrop::new(crop.area, config.aspect)?;
-            Ok(Kind { size: crop.size, crop: random, blur, solarise })
+            Ok(Kind {
+                size: crop.size,
+                crop: random,
+                blur,
+                solarise,
+            })
         };
         let (blur, solarise) = (&config.blur, &config.solarise);
         Ok(MultiCrop {
@@ -129,10 +134,18 @@ impl MultiCrop {
     ) -> Result<(), AugmentError> {
         let size = check_size(picture)?;
         let shared = self.config.window.shared.then(|| self.window.draw(rng));
-        views.globals.resize_with(self.config.globals.count, View::default);
-        views.locals.resize_with(self.config.locals.count, View::default);
+        views
+            .globals
+            .resize_with(self.config.globals.count, View::default);
+        views
+            .locals
+            .resize_with(self.config.locals.count, View::default);
         for (i, view) in views.globals.iter_mut().enumerate() {
-            let kind = if i == 0 { &self.first_global } else { &self.other_globals };
+            let kind = if i == 0 {
+                &self.first_global
+            } else {
+                &self.other_globals
+            };
             let plan = self.draw(kind, size, shared, rng);
             self.render(picture, &plan, kind.size, scratch, view);
         }
@@ -144,20 +157,35 @@ impl MultiCrop {
     }
 
     /// Draws a view of a picture of `(width, height)` pixels.
-    fn draw(&self, kind: &Kind, (width, height): (u32, u32), shared: Option<Window>, rng: &mut ChaCha8Rng) -> ViewPlan {
+    fn draw(
+        &self,
+        kind: &Kind,
+        (width, height): (u32, u32),
+        shared: Option<Window>,
+        rng: &mut ChaCha8Rng,
+    ) -> ViewPlan {
         let [low, high] = self.config.blur.sigma;
         ViewPlan {
             window: shared.unwrap_or_else(|| self.window.draw(rng)),
             crop: kind.crop.draw(width, height, rng),
             flip: rng.random_bool(self.config.flip),
             colour: ColourPlan::draw(&self.config.jitter, self.config.grey, rng),
-            blur: rng.random_bool(kind.blur).then(|| rng.random_range(low..=high)),
+            blur: rng
+                .random_bool(kind.blur)
+                .then(|| rng.random_range(low..=high)),
             solarise: rng.random_bool(kind.solarise),
         }
     }
 
     /// Renders a view of `size` x `size` pixels.
-    fn render(&self, picture: &RgbImage, plan: &ViewPlan, size: u32, scratch: &mut Scratch, view: &mut View) {
+    fn render(
+        &self,
+        picture: &RgbImage,
+        plan: &ViewPlan,
+        size: u32,
+        scratch: &mut Scratch,
+        view: &mut View,
+    ) {
         let region = Located::whole(picture, plan.window)
             .crop(plan.crop)
             .expect("boxes are drawn inside the picture");
@@ -167,7 +195,13 @@ impl MultiCrop {
         plan.colour.apply(canvas.planes_mut());
         if let Some(sigma) = plan.blur {
             for plane in canvas.planes_mut() {
-                blur(plane, size as usize, sigma, self.config.blur.kernel, &mut scratch.blur);
+                blur(
+                    plane,
+                    size as usize,
+                    sigma,
+                    self.config.blur.kernel,
+                    &mut scratch.blur,
+                );
             }
         }
         if plan.solarise {
@@ -176,7 +210,11 @@ impl MultiCrop {
                 solarise(plane, threshold);
             }
         }
-        canvas.cut(self.config.patch as usize, self.config.normalisation(), view);
+        canvas.cut(
+            self.config.patch as usize,
+            self.config.normalisation(),
+            view,
+        );
         scratch.canvas = canvas.into_canvas();
     }
 }

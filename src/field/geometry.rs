@@ -18,7 +18,12 @@ pub struct Rect {
 
 impl Rect {
     /// The whole unit square.
-    pub const UNIT: Rect = Rect { x: 0.0, y: 0.0, w: 1.0, h: 1.0 };
+    pub const UNIT: Rect = Rect {
+        x: 0.0,
+        y: 0.0,
+        w: 1.0,
+        h: 1.0,
+    };
 
     /// The rectangle `inner`, given in this one's own unit square, in the square this one is given in.
     pub fn then(self, inner: Rect) -> Rect {
@@ -32,7 +37,10 @@ impl Rect {
 
     /// Mirrored left to right in the unit square.
     fn mirrored(self) -> Rect {
-        Rect { x: 1.0 - (self.x + self.w), ..self }
+        Rect {
+            x: 1.0 - (self.x + self.w),
+            ..self
+        }
     }
 }
 
@@ -51,14 +59,22 @@ pub struct Window {
 
 impl Window {
     /// The picture fills the field.
-    pub const WHOLE: Window = Window { x: 0.0, y: 0.0, scale: 1.0 };
+    pub const WHOLE: Window = Window {
+        x: 0.0,
+        y: 0.0,
+        scale: 1.0,
+    };
 
     /// The window of side `scale` in the middle of the field, where downstream tasks read it.
     /// `scale` is clamped to `(0, 1]`.
     pub fn centred(scale: f64) -> Window {
         let scale = scale.clamp(f64::EPSILON, 1.0);
         let margin = (1.0 - scale) / 2.0;
-        Window { x: margin, y: margin, scale }
+        Window {
+            x: margin,
+            y: margin,
+            scale,
+        }
     }
 }
 
@@ -102,7 +118,11 @@ pub struct Geometry {
 impl Geometry {
     /// The whole picture, upright, in `window`.
     pub const fn whole(window: Window) -> Geometry {
-        Geometry { rect: Rect::UNIT, flip: false, window }
+        Geometry {
+            rect: Rect::UNIT,
+            flip: false,
+            window,
+        }
     }
 
     /// The geometry of a crop of this view. `inner` is in the view's unit square as it is seen, that
@@ -110,13 +130,19 @@ impl Geometry {
     #[must_use]
     pub fn crop(self, inner: Rect) -> Geometry {
         let inner = if self.flip { inner.mirrored() } else { inner };
-        Geometry { rect: self.rect.then(inner), ..self }
+        Geometry {
+            rect: self.rect.then(inner),
+            ..self
+        }
     }
 
     /// The geometry of this view mirrored left to right.
     #[must_use]
     pub fn flipped(self) -> Geometry {
-        Geometry { flip: !self.flip, ..self }
+        Geometry {
+            flip: !self.flip,
+            ..self
+        }
     }
 
     /// A point `(x, y)` of the view's unit square, in the field's.
@@ -151,8 +177,14 @@ mod tests {
     }
 
     fn rect() -> impl Strategy<Value = Rect> {
-        (0.0..0.9, 0.0..0.9, 0.01..1.0, 0.01..1.0)
-            .prop_map(|(x, y, w, h): (f64, f64, f64, f64)| Rect { x, y, w: w * (1.0 - x), h: h * (1.0 - y) })
+        (0.0..0.9, 0.0..0.9, 0.01..1.0, 0.01..1.0).prop_map(|(x, y, w, h): (f64, f64, f64, f64)| {
+            Rect {
+                x,
+                y,
+                w: w * (1.0 - x),
+                h: h * (1.0 - y),
+            }
+        })
     }
 
     proptest! {
@@ -209,13 +241,25 @@ mod tests {
         // The right half of the picture, mirrored, in the window [0.2, 0.7]^2, as 1 x 2 patches:
         // picture x of the centres is .5 + .75 * .5 and .5 + .25 * .5, y is .5.
         let geometry = Geometry {
-            rect: Rect { x: 0.5, y: 0.0, w: 0.5, h: 1.0 },
+            rect: Rect {
+                x: 0.5,
+                y: 0.0,
+                w: 0.5,
+                h: 1.0,
+            },
             flip: true,
-            window: Window { x: 0.2, y: 0.2, scale: 0.5 },
+            window: Window {
+                x: 0.2,
+                y: 0.2,
+                scale: 0.5,
+            },
         };
         let positions: Vec<_> = geometry.positions(Grid::new(1, 2)).collect();
         for (p, expected) in positions.iter().zip([[0.6375, 0.45], [0.5125, 0.45]]) {
-            assert!((p[0] - expected[0]).abs() < 1e-6 && (p[1] - expected[1]).abs() < 1e-6, "{p:?}");
+            assert!(
+                (p[0] - expected[0]).abs() < 1e-6 && (p[1] - expected[1]).abs() < 1e-6,
+                "{p:?}"
+            );
         }
     }
 

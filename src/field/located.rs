@@ -14,10 +14,10 @@
 //! ```
 
 use super::geometry::{Geometry, Grid, Rect, Window};
+use super::resample::{resample, Filter};
 use super::taps::Taps;
-use fast_image_resize as fir;
-use fir::images::{TypedCroppedImage, TypedCroppedImageMut, TypedImage, TypedImageRef};
-use fir::pixels::U8x3;
+use super::vectorised::vectorised;
+use fast_image_resize::{pixels::U8x3, Resizer};
 use image::RgbImage;
 
 /// Pixels and where they lie in the picture and in the field.
@@ -66,28 +66,10 @@ pub struct Region<'a> {
     padding: Option<[u8; 3]>,
 }
 
-/// Resampling filters, antialiased as in Pillow: the kernel widens with the reduction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// Triangle, support 1.
-    Bilinear,
-    /// Cubic convolution with a = -1/2 (Catmull-Rom), support 2.
-    Bicubic,
-}
-
-impl Filter {
-    pub(crate) fn algorithm(self) -> fir::ResizeAlg {
-        fir::ResizeAlg::Convolution(match self {
-            Filter::Bilinear => fir::FilterType::Bilinear,
-            Filter::Bicubic => fir::FilterType::CatmullRom,
-        })
-    }
-}
-
 /// The buffers of [`Located::resize`], kept between pictures.
 #[derive(Debug, Default)]
 pub struct Resampler {
-    pub(crate) resizer: fir::Resizer,
+    pub(crate) resizer: Resizer,
     /// Interleaved result of the resize.
     resized: Vec<u8>,
 }
@@ -111,8 +93,10 @@ pub struct Normalisation {
 
 impl Normalisation {
     /// The statistics of ImageNet's training pictures, as torchvision's and timm's models use them.
-    pub const IMAGENET: Normalisation =
-        Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+    pub const IMAGENET: Normalisation = Normalisation {
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    };
 }
 
 /// The patches of a view, normalised, as the patch embedding takes them: a row per patch in raster
@@ -135,7 +119,10 @@ impl Default for View {
             patch: 1,
             normalisation: Normalisation::IMAGENET,
         };
-        Located { pixels: patches, geometry: Geometry::whole(Window::WHOLE) }
+        Located {
+            pixels: patches,
+            geometry: Geometry::whole(Window::WHOLE),
+        }
     }
 }
 
@@ -149,18 +136,44 @@ impl<P> Located<P> {
 impl<'a> Located<Region<'a>> {
     /// The whole of `picture`, lying in `window` of the field.
     pub fn whole(picture: &'a RgbImage, window: Window) -> Self {
-        let area = PixelBox { x: 0, y: 0, w: picture.width(), h: picture.height() };
-        let pixels = Region { picture, area, flip: false, padding: None };
-        Located { pixels, geometry: Geometry::whole(window) }
+        let area = PixelBox {
+            x: 0,
+            y: 0,
+            w: picture.width(),
+            h: picture.height(),
+        };
+        let pixels = Region {
+            picture,
+            area,
+            flip: false,
+            padding: None,
+        };
+        Located {
+            pixels,
+            geometry: Geometry::whole(window),
+        }
     }
 
     /// `picture` in the top-left corner of the smallest square that holds it, the rest of which, and
     /// whatever a crop shows beyond it, has the colour `padding`. The square is what lies in `window`.
     pub fn letterboxed(picture: &'a RgbImage, window: Window, padding: [u8; 3]) -> Self {
         let side = picture.width().max(picture.height());
-        let area = PixelBox { x: 0, y: 0, w: side, h: side };
-        let pixels = Region { picture, area, flip: false, padding: Some(padding) };
-        Located { pixels, geometry: Geometry::whole(window) }
+        let area = PixelBox {
+            x: 0,
+            y: 0,
+            w: side,
+            h: side,
+        };
+        let pixels = Region {
+            picture,
+            area,
+            flip: false,
+            padding: Some(padding),
+        };
+        Located {
+            pixels,
+            geometry: Geometry::whole(window),
+        }
     }
 
     /// Width and height in pixels of the picture.
@@ -174,32 +187,58 @@ impl<'a> Located<Region<'a>> {
     /// # Errors
     /// If the box is empty, or leaves the region and the picture is not letterboxed.
     pub fn crop(self, crop: PixelBox) -> Result<Self, CropError> {
-        let Region { area, flip, padding, .. } = self.pixels;
+        let Region {
+            area,
+            flip,
+            padding,
+            ..
+        } = self.pixels;
         let (width, height) = (i64::from(area.w), i64::from(area.h));
         let (x, y) = (i64::from(crop.x), i64::from(crop.y));
         let (w, h) = (i64::from(crop.w), i64::from(crop.h));
         let inside = x >= 0 && y >= 0 && x + w <= width && y + h <= height;
-        let error = CropError { crop, width: area.w, height: area.h };
+        let error = CropError {
+            crop,
+            width: area.w,
+            height: area.h,
+        };
         if w == 0 || h == 0 || !(inside || padding.is_some()) {
             return Err(error);
         }
         let x_in_area = if flip { width - x - w } else { x };
-        let place = |corner: i32, offset: i64| i32::try_from(i64::from(corner) + offset).map_err(|_| error);
-        let area = PixelBox { x: place(area.x, x_in_area)?, y: place(area.y, y)?, ..crop };
+        let place =
+            |corner: i32, offset: i64| i32::try_from(i64::from(corner) + offset).map_err(|_| error);
+        let area = PixelBox {
+            x: place(area.x, x_in_area)?,
+            y: place(area.y, y)?,
+            ..crop
+        };
         let rect = Rect {
             x: x as f64 / width as f64,
             y: y as f64 / height as f64,
             w: w as f64 / width as f64,
             h: h as f64 / height as f64,
         };
-        Ok(Located { pixels: Region { area, ..self.pixels }, geometry: self.geometry.crop(rect) })
+        Ok(Located {
+            pixels: Region {
+                area,
+                ..self.pixels
+            },
+            geometry: self.geometry.crop(rect),
+        })
     }
 
     /// Mirrored left to right.
     #[must_use]
     pub fn flip(self) -> Self {
-        let pixels = Region { flip: !self.pixels.flip, ..self.pixels };
-        Located { pixels, geometry: self.geometry.flipped() }
+        let pixels = Region {
+            flip: !self.pixels.flip,
+            ..self.pixels
+        };
+        Located {
+            pixels,
+            geometry: self.geometry.flipped(),
+        }
     }
 
     /// Resized to `width` x `height` pixels. Nothing outside the region is seen, as when a crop is
@@ -213,52 +252,27 @@ impl<'a> Located<Region<'a>> {
         mut canvas: Canvas,
     ) -> Located<Canvas> {
         let Resampler { resizer, resized } = resampler;
+        let Region {
+            picture,
+            area,
+            flip,
+            padding,
+        } = self.pixels;
         resized.resize(width as usize * height as usize * 3, 0);
-        self.pixels.resize(width, height, filter, resizer, resized);
-        canvas.fill_from(resized, width as usize, height as usize, self.pixels.flip);
-        Located { pixels: canvas, geometry: self.geometry }
-    }
-}
-
-impl Region<'_> {
-    /// Resizes the region, unflipped, into `out`: `width * height` interleaved pixels.
-    fn resize(&self, width: u32, height: u32, filter: Filter, resizer: &mut fir::Resizer, out: &mut [u8]) {
-        let (picture_w, picture_h) = self.picture.dimensions();
-        let (from_x, to_x) = overlap(self.area.x, self.area.w, picture_w, width);
-        let (from_y, to_y) = overlap(self.area.y, self.area.h, picture_h, height);
-        if let Some(colour) = self.padding {
-            if (to_x.1, to_y.1) != (width, height) {
-                out.as_chunks_mut().0.fill(colour);
-            }
+        resample(
+            (picture.as_raw(), picture.width(), picture.height()),
+            area,
+            filter,
+            U8x3::new(padding.unwrap_or_default()),
+            (resized, width, height),
+            resizer,
+        );
+        canvas.fill_from(resized, width as usize, height as usize, flip);
+        Located {
+            pixels: canvas,
+            geometry: self.geometry,
         }
-        if from_x.1 == 0 || from_y.1 == 0 || to_x.1 == 0 || to_y.1 == 0 {
-            return;
-        }
-        let options = fir::ResizeOptions::new().resize_alg(filter.algorithm()).use_alpha(false);
-        // None of these fails: `out` holds width * height pixels, the overlaps lie in their images, and
-        // the pixel types are equal. A panic here would be an error of this file.
-        let picture = TypedImageRef::<U8x3>::from_buffer(picture_w, picture_h, self.picture.as_raw())
-            .expect("an RgbImage holds its pixels");
-        let from = TypedCroppedImage::from_ref(&picture, from_x.0, from_y.0, from_x.1, from_y.1)
-            .expect("the overlap lies in the picture");
-        let out = TypedImage::<U8x3>::from_buffer(width, height, out).expect("out holds the pixels");
-        let mut to = TypedCroppedImageMut::new(out, to_x.0, to_y.0, to_x.1, to_y.1)
-            .expect("the overlap lies in the output");
-        resizer.resize_typed(&from, &mut to, &options).expect("sizes are not zero");
     }
-}
-
-/// The part of an axis of the picture that a region shows, `(start, length)`, and where that comes
-/// to lie on the output's axis, to the nearest pixel.
-fn overlap(start: i32, length: u32, picture: u32, output: u32) -> ((u32, u32), (u32, u32)) {
-    let (start, length) = (i64::from(start), i64::from(length));
-    let from = start.clamp(0, i64::from(picture));
-    let to = (start + length).clamp(from, i64::from(picture));
-    let scaled = |at: i64| {
-        (((at - start) as f64 * f64::from(output) / length as f64).round() as u32).min(output)
-    };
-    let (first, last) = (scaled(from), scaled(to));
-    ((from as u32, (to - from) as u32), (first, last - first))
 }
 
 impl Canvas {
@@ -269,7 +283,7 @@ impl Canvas {
             plane.resize(width * height, 0.0);
         }
         let [red, green, blue] = self.planes.each_mut().map(Vec::as_mut_slice);
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || {
                 let (pixels, _) = interleaved.as_chunks::<3>();
@@ -321,7 +335,11 @@ impl Located<Canvas> {
     /// # Panics
     /// If a side of the canvas is not a multiple of `patch`.
     pub fn cut(&self, patch: usize, normalisation: Normalisation, view: &mut View) {
-        let Canvas { width, height, planes } = &self.pixels;
+        let Canvas {
+            width,
+            height,
+            planes,
+        } = &self.pixels;
         assert!(
             patch > 0 && width.is_multiple_of(patch) && height.is_multiple_of(patch),
             "{width} x {height} pixels do not divide into patches of {patch} x {patch}"
@@ -332,7 +350,7 @@ impl Located<Canvas> {
         (out.grid, out.patch, out.normalisation) = (grid, patch, normalisation);
         out.values.resize(3 * width * height, 0.0);
         let values = out.values.as_mut_slice();
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || {
                 let area = patch * patch;
@@ -340,7 +358,8 @@ impl Located<Canvas> {
                     let scale = 1.0 / normalisation.std[channel];
                     let offset = -normalisation.mean[channel] * scale;
                     for (y, row) in plane.chunks_exact(*width).enumerate() {
-                        let start = (y / patch * grid.width * 3 + channel) * area + y % patch * patch;
+                        let start =
+                            (y / patch * grid.width * 3 + channel) * area + y % patch * patch;
                         let rows = values[start..].chunks_mut(3 * area);
                         for (run, out) in row.chunks_exact(patch).zip(rows) {
                             for (v, o) in run.iter().zip(&mut out[..patch]) {
@@ -382,15 +401,118 @@ impl View {
 
     /// The view as a picture, the normalisation undone, for people to look at.
     pub fn to_rgb(&self) -> RgbImage {
-        let Patches { values, grid, patch, normalisation } = &self.pixels;
+        let Patches {
+            values,
+            grid,
+            patch,
+            normalisation,
+        } = &self.pixels;
         let (width, height) = (grid.width * patch, grid.height * patch);
         RgbImage::from_fn(width as u32, height as u32, |x, y| {
             let (x, y) = (x as usize, y as usize);
             let row = y / patch * grid.width + x / patch;
             image::Rgb([0, 1, 2].map(|channel| {
                 let value = values[((row * 3 + channel) * patch + y % patch) * patch + x % patch];
-                ((value * normalisation.std[channel] + normalisation.mean[channel]) * 255.0).round() as u8
+                ((value * normalisation.std[channel] + normalisation.mean[channel]) * 255.0).round()
+                    as u8
             }))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every pixel says where it is.
+    fn map(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 0]))
+    }
+
+    proptest! {
+        /// However a region was cropped and mirrored, each pixel is where its geometry says: the colour
+        /// of a pixel is its place in the picture.
+        #[test]
+        fn geometry_says_where_pixels_are(
+            steps in prop::collection::vec((0.0..1.0, 0.0..1.0, 0.0..1.0, 0.0..1.0, any::<bool>()), 1..5),
+            (width, height) in (1u32..200, 1u32..200),
+        ) {
+            let picture = map(width, height);
+            let mut region = Located::whole(&picture, Window::WHOLE);
+            for (x, y, w, h, flip) in steps {
+                let (width, height) = region.size();
+                let part = |share: f64, length: u32| ((share * f64::from(length)) as u32).min(length - 1);
+                let (x, y) = (part(x, width), part(y, height));
+                let crop = PixelBox {
+                    x: x as i32,
+                    y: y as i32,
+                    w: 1 + part(w, width - x),
+                    h: 1 + part(h, height - y),
+                };
+                region = region.crop(crop).unwrap();
+                if flip {
+                    region = region.flip();
+                }
+            }
+            let (w, h) = region.size();
+            let canvas = region.resize(w, h, Filter::Bicubic, &mut Resampler::default(), Canvas::default());
+            let mut view = View::default();
+            canvas.cut(1, Normalisation { mean: [0.0; 3], std: [1.0; 3] }, &mut view);
+            prop_assert_eq!(view.grid(), Grid::new(h as usize, w as usize));
+            for (pixel, [x, y]) in view.patches().chunks_exact(3).zip(view.geometry().positions(view.grid())) {
+                prop_assert!((pixel[0] * 255.0 + 0.5 - x * width as f32).abs() < 1e-2);
+                prop_assert!((pixel[1] * 255.0 + 0.5 - y * height as f32).abs() < 1e-2);
+            }
+        }
+    }
+
+    #[test]
+    fn crops_that_leave_the_picture_are_refused() {
+        let picture = map(10, 8);
+        let crop = |x, y, w, h| PixelBox { x, y, w, h };
+        for bad in [
+            crop(-1, 0, 5, 5),
+            crop(6, 0, 5, 5),
+            crop(0, 4, 5, 5),
+            crop(0, 0, 0, 5),
+            crop(i32::MAX, 0, u32::MAX, 1),
+        ] {
+            let error = Located::whole(&picture, Window::WHOLE)
+                .crop(bad)
+                .unwrap_err();
+            assert_eq!((error.crop, error.width, error.height), (bad, 10, 8));
+        }
+        assert!(Located::letterboxed(&picture, Window::WHOLE, [0; 3])
+            .crop(crop(-1, 0, 5, 50))
+            .is_ok());
+        assert!(Located::letterboxed(&picture, Window::WHOLE, [0; 3])
+            .crop(crop(0, 0, 0, 5))
+            .is_err());
+    }
+
+    /// A letterboxed crop that shows nothing of the picture shows its padding.
+    #[test]
+    fn padding_surrounds_the_picture() {
+        let picture = map(10, 8);
+        let far = PixelBox {
+            x: 500,
+            y: -70,
+            w: 4,
+            h: 4,
+        };
+        let region = Located::letterboxed(&picture, Window::WHOLE, [255, 0, 51])
+            .crop(far)
+            .unwrap();
+        let canvas = region.resize(
+            8,
+            8,
+            Filter::Bilinear,
+            &mut Resampler::default(),
+            Canvas::default(),
+        );
+        let [red, green, blue] = canvas.canvas().planes();
+        assert!(red.iter().all(|&v| v == 1.0) && green.iter().all(|&v| v == 0.0));
+        assert!(blue.iter().all(|&v| (v - 0.2).abs() < 1e-6));
     }
 }

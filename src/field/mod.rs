@@ -12,16 +12,23 @@
 //! # Layout
 //! - `geometry`: the frames and the maps between them
 //! - `located`: pixels that cannot be cropped without their geometry
+//! - `resample`: resizing a part of a picture
 //! - `taps`: reading a field at points, and the transpose of that
+//! - `vectorised`: loops for the vectors of the CPU
 //! - `sincos`: the fixed sine-cosine encoding, also the learned field's initial value
 
 mod geometry;
 mod located;
+mod resample;
 pub mod sincos;
 mod taps;
+mod vectorised;
 
 pub use geometry::{Geometry, Grid, Rect, Window};
 pub use located::{
-    Canvas, CropError, Filter, Located, Normalisation, Patches, PixelBox, Region, Resampler, View,
+    Canvas, CropError, Located, Normalisation, Patches, PixelBox, Region, Resampler, View,
 };
+pub(crate) use resample::resample;
+pub use resample::Filter;
 pub use taps::{accumulate, sample, taps, Taps};
+pub(crate) use vectorised::vectorised;

@@ -17,15 +17,31 @@ const TEMPERATURE: f64 = 10_000.0;
 ///
 /// # Panics
 /// If `dim` is not a positive multiple of 4, or `out` does not hold `dim` values a position.
-pub fn encode(positions: impl ExactSizeIterator<Item = [f32; 2]>, cells: (f32, f32), dim: usize, out: &mut [f32]) {
-    assert!(dim > 0 && dim.is_multiple_of(4), "the width {dim} is not a positive multiple of 4");
-    assert_eq!(out.len(), positions.len() * dim, "out holds one vector a position");
+pub fn encode(
+    positions: impl ExactSizeIterator<Item = [f32; 2]>,
+    cells: (f32, f32),
+    dim: usize,
+    out: &mut [f32],
+) {
+    assert!(
+        dim > 0 && dim.is_multiple_of(4),
+        "the width {dim} is not a positive multiple of 4"
+    );
+    assert_eq!(
+        out.len(),
+        positions.len() * dim,
+        "out holds one vector a position"
+    );
     let quarter = dim / 4;
-    let frequency: Vec<f64> =
-        (0..quarter).map(|k| TEMPERATURE.powf(-(k as f64) / quarter as f64)).collect();
+    let frequency: Vec<f64> = (0..quarter)
+        .map(|k| TEMPERATURE.powf(-(k as f64) / quarter as f64))
+        .collect();
     for ([x, y], out) in positions.zip(out.chunks_exact_mut(dim)) {
         let coordinates = [f64::from(x * cells.1) - 0.5, f64::from(y * cells.0) - 0.5];
-        for (coordinate, half) in coordinates.into_iter().zip(out.chunks_exact_mut(2 * quarter)) {
+        for (coordinate, half) in coordinates
+            .into_iter()
+            .zip(out.chunks_exact_mut(2 * quarter))
+        {
             let (sines, cosines) = half.split_at_mut(quarter);
             for ((sine, cosine), &f) in sines.iter_mut().zip(cosines).zip(&frequency) {
                 let (s, c) = (coordinate * f).sin_cos();
@@ -42,7 +58,12 @@ pub fn encode(positions: impl ExactSizeIterator<Item = [f32; 2]>, cells: (f32, f
 /// If `dim` is not a positive multiple of 4.
 pub fn field(field: Grid, cells: (f32, f32), dim: usize) -> Vec<f32> {
     let mut out = vec![0.0; field.len() * dim];
-    encode(Geometry::whole(Window::WHOLE).positions(field), cells, dim, &mut out);
+    encode(
+        Geometry::whole(Window::WHOLE).positions(field),
+        cells,
+        dim,
+        &mut out,
+    );
     out
 }
 

@@ -39,7 +39,8 @@ impl Taps {
             let (x0, x1, fx) = axis(x, field.width);
             let (y0, y1, fy) = axis(y, field.height);
             let cell = |row: usize, column: usize| (row * field.width + column) as u32;
-            self.index.push([cell(y0, x0), cell(y0, x1), cell(y1, x0), cell(y1, x1)]);
+            self.index
+                .push([cell(y0, x0), cell(y0, x1), cell(y1, x0), cell(y1, x1)]);
             self.weight.push([
                 (1.0 - fy) * (1.0 - fx),
                 (1.0 - fy) * fx,
@@ -90,7 +91,11 @@ pub fn sample(field: &[f32], dim: usize, taps: &Taps, out: &mut [f32]) {
 /// If `at_points` has another length, or a tap lies outside the field.
 pub fn accumulate(at_points: &[f32], dim: usize, taps: &Taps, field: &mut [f32]) {
     assert_eq!(at_points.len(), taps.len() * dim, "one vector a point");
-    for ((gradient, index), weight) in at_points.chunks_exact(dim).zip(&taps.index).zip(&taps.weight) {
+    for ((gradient, index), weight) in at_points
+        .chunks_exact(dim)
+        .zip(&taps.index)
+        .zip(&taps.weight)
+    {
         for (&i, &w) in index.iter().zip(weight) {
             let vector = &mut field[i as usize * dim..][..dim];
             for (v, g) in vector.iter_mut().zip(gradient) {
@@ -106,7 +111,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn points() -> impl Strategy<Value = Vec<[f32; 2]>> {
-        prop::collection::vec((-0.2f32..1.2, -0.2f32..1.2).prop_map(|(x, y)| [x, y]), 1..20)
+        prop::collection::vec(
+            (-0.2f32..1.2, -0.2f32..1.2).prop_map(|(x, y)| [x, y]),
+            1..20,
+        )
     }
 
     proptest! {
@@ -148,14 +156,27 @@ mod tests {
     #[test]
     fn gradient_matches_finite_differences() {
         let (grid, dim) = (Grid::new(3, 4), 2);
-        let points = [[0.1, 0.2], [0.5, 0.5], [0.93, 0.02], [0.51, 0.49], [0.3, 1.0]];
+        let points = [
+            [0.1, 0.2],
+            [0.5, 0.5],
+            [0.93, 0.02],
+            [0.51, 0.49],
+            [0.3, 1.0],
+        ];
         let taps = taps(points, grid);
-        let mut field: Vec<f32> = (0..grid.len() * dim).map(|i| ((i * 37 % 11) as f32 - 5.0) / 5.0).collect();
-        let c: Vec<f32> = (0..points.len() * dim).map(|i| ((i * 13 % 7) as f32 - 3.0) / 3.0).collect();
+        let mut field: Vec<f32> = (0..grid.len() * dim)
+            .map(|i| ((i * 37 % 11) as f32 - 5.0) / 5.0)
+            .collect();
+        let c: Vec<f32> = (0..points.len() * dim)
+            .map(|i| ((i * 13 % 7) as f32 - 3.0) / 3.0)
+            .collect();
         let loss = |field: &[f32]| -> f64 {
             let mut out = vec![0.0; c.len()];
             sample(field, dim, &taps, &mut out);
-            out.iter().zip(&c).map(|(&o, &c)| f64::from(o) * f64::from(c)).sum()
+            out.iter()
+                .zip(&c)
+                .map(|(&o, &c)| f64::from(o) * f64::from(c))
+                .sum()
         };
         let mut gradient = vec![0.0; field.len()];
         accumulate(&c, dim, &taps, &mut gradient);
@@ -167,7 +188,11 @@ mod tests {
             let below = loss(&field);
             field[i] = kept;
             let numeric = (above - below) / (2.0 * f64::from(step));
-            assert!((numeric - f64::from(gradient[i])).abs() < 1e-6, "{i}: {numeric} {}", gradient[i]);
+            assert!(
+                (numeric - f64::from(gradient[i])).abs() < 1e-6,
+                "{i}: {numeric} {}",
+                gradient[i]
+            );
         }
     }
 

@@ -26,7 +26,13 @@ const MIN_ASPECT: f64 = 0.3;
 impl MaskShape {
     /// Marks `count` patches that are not `hidden` yet, or all that are left, and returns them in
     /// ascending order.
-    pub(super) fn draw(self, grid: Grid, count: usize, hidden: &mut [bool], rng: &mut ChaCha8Rng) -> Vec<u32> {
+    pub(super) fn draw(
+        self,
+        grid: Grid,
+        count: usize,
+        hidden: &mut [bool],
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<u32> {
         debug_assert_eq!(hidden.len(), grid.len());
         let before = hidden.to_vec();
         let count = count.min(before.iter().filter(|&&h| !h).count());
@@ -38,7 +44,10 @@ impl MaskShape {
                 MaskShape::Random => scatter(count, hidden, rng),
             }
         }
-        (0u32..).zip(hidden.iter().zip(before)).filter_map(|(i, (&now, then))| (now && !then).then_some(i)).collect()
+        (0u32..)
+            .zip(hidden.iter().zip(before))
+            .filter_map(|(i, (&now, then))| (now && !then).then_some(i))
+            .collect()
     }
 }
 
@@ -47,8 +56,17 @@ impl MaskShape {
 /// norm is the larger coordinate, and a cross of two bands when it is the smaller. The outermost line
 /// is filled from the centre outwards, so that the count is exact; a cross too small for
 /// two whole lines has shorter arms.
-fn nearest(grid: Grid, count: usize, hidden: &mut [bool], rng: &mut ChaCha8Rng, norm: fn(f64, f64) -> f64) {
-    let centre = (rng.random_range(0..grid.height), rng.random_range(0..grid.width));
+fn nearest(
+    grid: Grid,
+    count: usize,
+    hidden: &mut [bool],
+    rng: &mut ChaCha8Rng,
+    norm: fn(f64, f64) -> f64,
+) {
+    let centre = (
+        rng.random_range(0..grid.height),
+        rng.random_range(0..grid.width),
+    );
     let aspect = log_uniform(MIN_ASPECT, 1.0 / MIN_ASPECT, rng).sqrt();
     // Where two patches are equally far, the nearer in a straight line goes first, and a coin decides
     // between mirror images.
@@ -58,9 +76,14 @@ fn nearest(grid: Grid, count: usize, hidden: &mut [bool], rng: &mut ChaCha8Rng, 
         let x = (i % grid.width).abs_diff(centre.1) as f64 / aspect;
         (norm(x, y), x.hypot(y), (i as u64).wrapping_mul(coin | 1))
     };
-    let mut order: Vec<_> = (0..grid.len()).filter(|&i| !hidden[i]).map(|i| (key(i), i)).collect();
+    let mut order: Vec<_> = (0..grid.len())
+        .filter(|&i| !hidden[i])
+        .map(|i| (key(i), i))
+        .collect();
     order.sort_unstable_by(|(a, _), (b, _)| {
-        a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
+        a.0.total_cmp(&b.0)
+            .then(a.1.total_cmp(&b.1))
+            .then(a.2.cmp(&b.2))
     });
     for &(_, i) in &order[..count] {
         hidden[i] = true;
@@ -73,7 +96,11 @@ fn blocks(grid: Grid, count: usize, hidden: &mut [bool], rng: &mut ChaCha8Rng) {
     let mut left = count;
     let mut failures = 0;
     while left > 0 && failures < 10 {
-        let area = if left as f64 > MIN_BLOCK { rng.random_range(MIN_BLOCK..=left as f64) } else { left as f64 };
+        let area = if left as f64 > MIN_BLOCK {
+            rng.random_range(MIN_BLOCK..=left as f64)
+        } else {
+            left as f64
+        };
         let aspect = log_uniform(MIN_ASPECT, 1.0 / MIN_ASPECT, rng);
         let height = (area * aspect).sqrt().round() as usize;
         let width = (area / aspect).sqrt().round() as usize;
@@ -82,7 +109,8 @@ fn blocks(grid: Grid, count: usize, hidden: &mut [bool], rng: &mut ChaCha8Rng) {
             let top = rng.random_range(0..=grid.height - height);
             let first = rng.random_range(0..=grid.width - width);
             let patches = || {
-                (top..top + height).flat_map(move |y| (first..first + width).map(move |x| y * grid.width + x))
+                (top..top + height)
+                    .flat_map(move |y| (first..first + width).map(move |x| y * grid.width + x))
             };
             let free = patches().filter(|&i| !hidden[i]).count();
             if free <= left {
