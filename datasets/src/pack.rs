@@ -244,7 +244,7 @@ impl Worker {
         encode: bool,
         quarantined: &mut Vec<Quarantined>,
     ) -> Result<Packed, Stop> {
-        let mut decoded = decode(&file).map_err(undecodable)?;
+        let mut decoded = decode_anything(&file).map_err(undecodable)?;
         quarantined.extend(item.refused);
         if let Some(stated) = item.stated_size {
             if let Some(detail) = reconcile(stated, &mut decoded)? {
@@ -379,7 +379,18 @@ fn undecodable(error: DecodeError) -> Stop {
         DecodeError::TooLarge(..) => Reason::TooLarge,
         DecodeError::Damaged(_) => Reason::Damaged,
     };
-    Stop::Refused(reason, error.to_string())
+    let detail = match error {
+        DecodeError::Damaged(detail) => detail,
+        other => other.to_string(),
+    };
+    Stop::Refused(reason, detail)
+}
+
+/// Decodes a file that may hold anything. A decoder that panics on it costs this one picture, not hours of
+/// packing; it holds no state that the panic could leave half changed.
+fn decode_anything(file: &[u8]) -> Result<Decoded, DecodeError> {
+    let decoded = std::panic::catch_unwind(|| decode(file));
+    decoded.unwrap_or_else(|_| Err(DecodeError::Damaged("the decoder panicked on it".into())))
 }
 
 /// Takes what was made, in order.

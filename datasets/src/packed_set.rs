@@ -36,7 +36,7 @@ impl PackedSet {
     /// Opens the packed set in `folder`: reads the manifest, maps the shards and checks their indices.
     ///
     /// # Errors
-    /// If there is no manifest, it does not fit the shards, or a shard is damaged in its head or index.
+    /// If there is no manifest, it lists no records or does not fit the shards, or a shard is damaged in its head or index.
     /// Records are checked when they are read, all of them by [`Self::verify`].
     pub fn open(folder: &Path) -> Result<Self> {
         let manifest = Manifest::read(folder)?;
@@ -60,6 +60,13 @@ impl PackedSet {
             shards.push(shard);
             ends.push(end);
         }
+        if end == 0 {
+            let what = "records = 0; pack the data set again".into();
+            return Err(DatasetError::Manifest {
+                path: folder.join(MANIFEST),
+                what,
+            });
+        }
         Ok(Self {
             folder: folder.into(),
             manifest,
@@ -73,7 +80,7 @@ impl PackedSet {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// Whether there are none; never true of a set that [`crate::pack`] made.
+    /// Always false: a set without records is not opened.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -58,30 +58,28 @@ impl Quarantined {
     }
 }
 
+/// What it is about and what was found; the reason goes before it where it is not clear from the place.
 impl std::fmt::Display for Quarantined {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = match self.what {
+        f.write_str(match self.what {
             Subject::Picture => "picture",
             Subject::Annotation => "annotation",
             Subject::Category => "category",
-        };
-        write!(f, "{what}")?;
+        })?;
         if let Some(id) = self.annotation_id {
             write!(f, " {id}")?;
         }
-        if let Some(source) = &self.source {
-            write!(
-                f,
-                " {}`{source}`",
-                if self.what == Subject::Picture {
-                    ""
-                } else {
-                    "of "
-                }
-            )?;
+        match &self.source {
+            Some(source) if self.what == Subject::Picture => write!(f, " `{source}`")?,
+            Some(source) => write!(f, " of `{source}`")?,
+            None => {}
         }
-        let kept = if self.kept { " (kept)" } else { "" };
-        write!(f, ": {}{kept}: {}", self.reason, self.detail)
+        write!(
+            f,
+            "{}: {}",
+            if self.kept { " (kept)" } else { "" },
+            self.detail
+        )
     }
 }
 
