@@ -235,14 +235,24 @@ fn warn_of_quarantine(report: &PackReport) {
         HumanCount(total as u64),
         total - kept
     );
-    let found = |reason| report.quarantined.iter().filter(move |entry| entry.reason == reason);
+    let found = |reason| {
+        report
+            .quarantined
+            .iter()
+            .filter(move |entry| entry.reason == reason)
+    };
     for (reason, count) in count_reasons(&report.quarantined) {
         eprintln!("  {count} x {reason}");
-        found(reason).take(3).for_each(|entry| eprintln!("      {entry}"));
+        found(reason)
+            .take(3)
+            .for_each(|entry| eprintln!("      {entry}"));
     }
     match &report.out {
         Some(out) => eprintln!("All of them: {}", out.join(QUARANTINE).display()),
-        None => report.quarantined.iter().for_each(|entry| println!("{}: {entry}", entry.reason)),
+        None => report
+            .quarantined
+            .iter()
+            .for_each(|entry| println!("{}: {entry}", entry.reason)),
     }
 }
 
