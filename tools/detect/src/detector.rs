@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use image::RgbImage;
+use intertwine_flow::describe::Description;
+use intertwine_flow::Counters;
 
 use crate::card::ModelCard;
 use crate::engine::Engine;
 use crate::error::{DetectError, ModelError};
+use crate::graph::{edge_graph, unwrap_error, EdgeGraph, Frame, Judge};
 use crate::postprocess::{Detection, Postprocessor, RawOutputs, Thresholds};
 use crate::preprocess::Preprocessor;
 
@@ -32,12 +35,10 @@ use crate::preprocess::Preprocessor;
 /// # Ok::<(), intertwine_detect::DetectError>(())
 /// ```
 pub struct Detector {
-    card: ModelCard,
-    thresholds: Thresholds,
+    graph: EdgeGraph,
     preprocessor: Preprocessor,
     engine: Engine,
-    postprocessor: Postprocessor,
-    detections: Vec<Detection>,
+    judge: Judge,
 }
 
 impl Detector {
@@ -69,12 +70,15 @@ impl Detector {
 
     fn assemble(engine: Engine, card: ModelCard) -> Self {
         Self {
-            thresholds: Thresholds::display(&card),
+            graph: edge_graph().inline(),
             preprocessor: Preprocessor::new(&card),
             engine,
-            postprocessor: Postprocessor::new(),
-            detections: Vec::new(),
-            card,
+            judge: Judge {
+                thresholds: Thresholds::display(&card),
+                card,
+                postprocessor: Postprocessor::new(),
+                detections: Vec::new(),
+            },
         }
     }
 
@@ -83,23 +87,24 @@ impl Detector {
     /// # Errors
     /// The runtime cannot set up another session.
     pub fn try_clone(&self) -> Result<Self, DetectError> {
-        let clone = Self::assemble(self.engine.try_clone()?, self.card.clone());
-        Ok(Self { thresholds: self.thresholds, ..clone })
+        let mut clone = Self::assemble(self.engine.try_clone()?, self.card().clone());
+        clone.set_thresholds(*self.thresholds());
+        Ok(clone)
     }
 
     /// What the model says about itself.
     pub fn card(&self) -> &ModelCard {
-        &self.card
+        &self.judge.card
     }
 
     /// Which detections are kept; at first [`Thresholds::display`].
     pub fn thresholds(&self) -> &Thresholds {
-        &self.thresholds
+        &self.judge.thresholds
     }
 
     /// Chooses which detections are kept; [`Thresholds::evaluation`] to measure average precision.
     pub fn set_thresholds(&mut self, thresholds: Thresholds) {
-        self.thresholds = thresholds;
+        self.judge.thresholds = thresholds;
     }
 
     /// The things in a picture, strongest first. They are valid until the next call.
@@ -107,16 +112,24 @@ impl Detector {
     /// # Errors
     /// A picture without pixels; a failure of the runtime.
     pub fn detect(&mut self, picture: &RgbImage) -> Result<&[Detection], DetectError> {
-        let letterbox = self.preprocessor.apply(picture, self.engine.input_mut()?)?;
-        let raw = self.engine.run()?;
-        self.postprocessor.apply(
-            &raw,
-            &self.card,
-            &letterbox,
-            &self.thresholds,
-            &mut self.detections,
-        )?;
-        Ok(&self.detections)
+        let frame = Frame {
+            picture,
+            preprocessor: &mut self.preprocessor,
+            engine: &mut self.engine,
+            judge: &mut self.judge,
+        };
+        self.graph.push(frame).map_err(unwrap_error)?;
+        Ok(&self.judge.detections)
+    }
+
+    /// The graph that [`detect`](Self::detect) runs, to be drawn as Mermaid or DOT.
+    pub fn describe() -> Description {
+        edge_graph().describe()
+    }
+
+    /// Pictures and time of each stage so far.
+    pub fn counters(&self) -> Counters {
+        self.graph.counters()
     }
 
     /// Runs the bare network on an input tensor `[1, 3, S, S]`, normalised, row-major.
@@ -129,7 +142,7 @@ impl Detector {
             return Err(DetectError::InputLength {
                 found: input.len(),
                 expected: tensor.len(),
-                size: self.card.input_size,
+                size: self.judge.card.input_size,
             });
         }
         tensor.copy_from_slice(input);

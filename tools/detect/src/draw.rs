@@ -1,1 +1,138 @@
-//! todo
+//! Detections drawn on a picture: translucent masks, boxes, labels.
+
+use image::imageops::{self, FilterType};
+use image::{Rgb, RgbImage};
+use intertwine_rle::Rle;
+
+use crate::card::Class;
+use crate::font;
+use crate::postprocess::Detection;
+
+/// Pictures whose shorter side is below this are enlarged, so that labels can be read.
+const READABLE_SIDE: u32 = 480;
+/// Share of the mask's colour in the pixels below it.
+const MASK_SHARE: f32 = 0.45;
+
+/// Draws detections on a copy of the picture they were found in. Small pictures are enlarged by a whole
+/// factor first. Stronger detections lie above weaker ones, labels above everything.
+///
+/// Every class has a colour of its own; in a model of one class every detection has.
+///
+/// # Panics
+/// If a detection's class is not in `classes`.
+pub fn draw(picture: &RgbImage, detections: &[Detection], classes: &[Class]) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    let factor = READABLE_SIDE.div_ceil(width.min(height).max(1)).clamp(1, 8);
+    let mut canvas = match factor {
+        1 => picture.clone(),
+        _ => imageops::resize(picture, width * factor, height * factor, FilterType::Nearest),
+    };
+    let line = (canvas.width().max(canvas.height()) / 400).max(2);
+    let text = (canvas.width().min(canvas.height()) / 300).max(2);
+    let color = |index: usize| match classes.len() {
+        1 => palette(index),
+        _ => palette(detections[index].class),
+    };
+    for (index, detection) in detections.iter().enumerate().rev() {
+        if let Some(mask) = &detection.mask {
+            fill_mask(&mut canvas, mask, factor, color(index));
+        }
+    }
+    let scaled = |detection: &Detection| detection.bbox.map(|v| (v * factor as f32).round() as i64);
+    for (index, detection) in detections.iter().enumerate().rev() {
+        outline(&mut canvas, scaled(detection), line.into(), color(index));
+    }
+    for (index, detection) in detections.iter().enumerate().rev() {
+        let label = format!("{} {:.0}%", classes[detection.class].name, 100.0 * detection.score);
+        let [x0, y0, ..] = scaled(detection);
+        write_label(&mut canvas, [x0, y0], text, &label, color(index));
+    }
+    canvas
+}
+
+/// Colours that stay apart: hues by the golden angle, in three steps of brightness.
+fn palette(index: usize) -> Rgb<u8> {
+    let hue = (index as f32 * 137.508 + 20.0).rem_euclid(360.0) / 60.0;
+    let value = [255.0, 215.0, 175.0][index / 12 % 3];
+    let channel = |shift: f32| {
+        let distance = ((hue + shift).rem_euclid(6.0) - 3.0).abs() - 1.0;
+        (value * (0.15 + 0.85 * distance.clamp(0.0, 1.0))) as u8
+    };
+    Rgb([channel(0.0), channel(4.0), channel(2.0)])
+}
+
+fn fill_mask(canvas: &mut RgbImage, mask: &Rle, factor: u32, color: Rgb<u8>) {
+    let height = mask.size().0;
+    let mut at = 0;
+    for (run, &count) in mask.counts().iter().enumerate() {
+        if run % 2 == 1 {
+            for pixel in at..at + count {
+                let (x, y) = (pixel / height * factor, pixel % height * factor);
+                blend(canvas, [x, y, x + factor, y + factor], color);
+            }
+        }
+        at += count;
+    }
+}
+
+fn blend(canvas: &mut RgbImage, [x0, y0, x1, y1]: [u32; 4], color: Rgb<u8>) {
+    for y in y0..y1.min(canvas.height()) {
+        for x in x0..x1.min(canvas.width()) {
+            let pixel = canvas.get_pixel_mut(x, y);
+            for (below, above) in pixel.0.iter_mut().zip(color.0) {
+                let mixed = f32::from(*below) * (1.0 - MASK_SHARE) + f32::from(above) * MASK_SHARE;
+                *below = mixed.round() as u8;
+            }
+        }
+    }
+}
+
+/// Fills a rectangle, clipped to the canvas.
+fn fill(canvas: &mut RgbImage, [x0, y0, x1, y1]: [i64; 4], color: Rgb<u8>) {
+    let (width, height) = (i64::from(canvas.width()), i64::from(canvas.height()));
+    for y in y0.max(0)..y1.min(height) {
+        for x in x0.max(0)..x1.min(width) {
+            canvas.put_pixel(x as u32, y as u32, color);
+        }
+    }
+}
+
+/// Draws the edges of a box, inside it.
+fn outline(canvas: &mut RgbImage, [x0, y0, x1, y1]: [i64; 4], line: i64, color: Rgb<u8>) {
+    fill(canvas, [x0, y0, x1, (y0 + line).min(y1)], color);
+    fill(canvas, [x0, (y1 - line).max(y0), x1, y1], color);
+    fill(canvas, [x0, y0, (x0 + line).min(x1), y1], color);
+    fill(canvas, [(x1 - line).max(x0), y0, x1, y1], color);
+}
+
+/// Writes a label on a bar above the point, or below it where the picture ends; moved left where it would
+/// leave the picture.
+fn write_label(canvas: &mut RgbImage, [x, y]: [i64; 2], scale: u32, label: &str, color: Rgb<u8>) {
+    let unit = i64::from(scale);
+    let advance = i64::from(font::WIDTH + 1) * unit;
+    let width = label.chars().count() as i64 * advance + unit;
+    let height = i64::from(font::HEIGHT + 2) * unit;
+    let x = x.min(i64::from(canvas.width()) - width).max(0);
+    let y = if y >= height { y - height } else { y };
+    fill(canvas, [x, y, x + width, y + height], color);
+    let ink = match luminance(color) > 140.0 {
+        true => Rgb([0; 3]),
+        false => Rgb([255; 3]),
+    };
+    for (position, character) in (0..).zip(label.chars()) {
+        let left = x + unit + position * advance;
+        for (row, bits) in (0..).zip(font::glyph(character)) {
+            for column in 0..font::WIDTH {
+                if bits >> (font::WIDTH - 1 - column) & 1 == 1 {
+                    let (x, y) = (left + i64::from(column) * unit, y + (row + 1) * unit);
+                    fill(canvas, [x, y, x + unit, y + unit], ink);
+                }
+            }
+        }
+    }
+}
+
+/// Brightness as people see it, 0..=255 (ITU-R BT.601).
+fn luminance(Rgb([r, g, b]): Rgb<u8>) -> f32 {
+    0.299 * f32::from(r) + 0.587 * f32::from(g) + 0.114 * f32::from(b)
+}

@@ -4,7 +4,7 @@
 //! so what is measured is what runs on the device.
 //!
 //! # Layout
-//! - [`Detector`]: the whole way, picture to detections.
+//! - [`Detector`]: the whole way, picture to detections. `graph`: its stages and their wiring.
 //! - [`Preprocessor`], [`Letterbox`]: picture to input tensor, and boxes back.
 //! - `engine`: the network itself; the only file that knows `tract`.
 //! - [`Postprocessor`], [`Detection`]: candidates, non-maximum suppression, masks.
@@ -19,6 +19,7 @@ pub mod draw;
 mod engine;
 mod error;
 mod font;
+mod graph;
 mod letterbox;
 mod mask;
 pub mod picture;

@@ -2,7 +2,7 @@
 
 use intertwine_rle::Rle;
 
-use crate::card::ModelCard;
+use crate::card::{MaskCard, ModelCard};
 use crate::error::DetectError;
 use crate::letterbox::Letterbox;
 use crate::mask::MaskAssembler;
@@ -104,43 +104,22 @@ impl Postprocessor {
         thresholds: &Thresholds,
         detections: &mut Vec<Detection>,
     ) -> Result<(), DetectError> {
-        check_lengths(raw, card)?;
-        self.decode(raw, card.classes.len(), letterbox, thresholds);
+        self.decode(raw, card, letterbox, thresholds)?;
         self.suppress(thresholds);
-        detections.clear();
-        for candidate in &self.kept {
-            let mask = match (raw.coefficients, raw.prototypes, card.masks) {
-                (Some(coefficients), Some(prototypes), Some(layout)) => {
-                    let row = candidate.anchor as usize * layout.prototypes;
-                    let coefficients = &coefficients[row..row + layout.prototypes];
-                    Some(self.masks.assemble(
-                        coefficients,
-                        prototypes,
-                        layout.stride,
-                        letterbox,
-                        letterbox.to_source(candidate.bbox),
-                    ))
-                }
-                _ => None,
-            };
-            detections.push(Detection {
-                bbox: letterbox.to_source(candidate.bbox),
-                score: candidate.score,
-                class: candidate.class as usize,
-                mask,
-            });
-        }
+        self.finish(raw, card, letterbox, detections);
         Ok(())
     }
 
     /// Fills `candidates` with the strongest `pre_nms` pairs above the threshold, in ranking order.
-    fn decode(
+    pub(crate) fn decode(
         &mut self,
         raw: &RawOutputs<'_>,
-        classes: usize,
+        card: &ModelCard,
         letterbox: &Letterbox,
         thresholds: &Thresholds,
-    ) {
+    ) -> Result<(), DetectError> {
+        check_lengths(raw, card)?;
+        let classes = card.classes.len();
         self.ranked.clear();
         // NaN fails the comparison, so it never becomes a candidate.
         let above = raw.scores.iter().enumerate().filter(|(_, &s)| s >= thresholds.score && s.is_finite());
@@ -166,10 +145,11 @@ impl Postprocessor {
             let visible = bbox[2] > bbox[0] && bbox[3] > bbox[1];
             visible.then_some(Candidate { score, anchor: anchor as u32, class: class as u32, bbox })
         }));
+        Ok(())
     }
 
     /// Greedy non-maximum suppression within each class, from `candidates` into `kept`.
-    fn suppress(&mut self, thresholds: &Thresholds) {
+    pub(crate) fn suppress(&mut self, thresholds: &Thresholds) {
         self.kept.clear();
         for candidate in &self.candidates {
             if self.kept.len() == thresholds.max_detections {
@@ -182,6 +162,29 @@ impl Postprocessor {
                 self.kept.push(*candidate);
             }
         }
+    }
+
+    /// Turns what was `kept` into detections in source pixels, with masks.
+    pub(crate) fn finish(
+        &mut self,
+        raw: &RawOutputs<'_>,
+        card: &ModelCard,
+        letterbox: &Letterbox,
+        detections: &mut Vec<Detection>,
+    ) {
+        let Self { kept, masks, .. } = self;
+        detections.clear();
+        detections.extend(kept.iter().map(|candidate| {
+            let bbox = letterbox.to_source(candidate.bbox);
+            let mask = match (raw.coefficients, raw.prototypes, card.masks) {
+                (Some(coefficients), Some(prototypes), Some(MaskCard { prototypes: count, stride })) => {
+                    let row = &coefficients[candidate.anchor as usize * count..][..count];
+                    Some(masks.assemble(row, prototypes, stride, letterbox, bbox))
+                }
+                _ => None,
+            };
+            Detection { bbox, score: candidate.score, class: candidate.class as usize, mask }
+        }));
     }
 }
 
