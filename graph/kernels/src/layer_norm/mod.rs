@@ -10,7 +10,7 @@ mod reference;
 mod tests;
 
 use crate::parallel::{rows_per_piece, PIECE};
-use crate::simd::{dot, sum};
+use crate::simd::{add_lanes, dot, sum, LANES};
 use crate::{check_len, rows_of};
 use rayon::prelude::*;
 
@@ -125,7 +125,6 @@ multiversion! {
         dgamma: &mut [f32],
         dbeta: &mut [f32],
     ) {
-        use crate::simd::{add_lanes, LANES};
         let d = gamma.len();
         let rows = x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d));
         for (((x, dy), dx), (mean, rstd)) in rows.zip(mean.iter().zip(rstd)) {

@@ -10,7 +10,7 @@ mod reference;
 mod tests;
 
 use crate::parallel::{rows_per_piece, sum_pieces, PIECE};
-use crate::simd::{dot, exp, max, sum, LANES};
+use crate::simd::{add_lanes, dot, exp, max, sum, LANES};
 use crate::{check_len, rows_of};
 use rayon::prelude::*;
 
@@ -241,7 +241,6 @@ multiversion! {
             products[i] = A::mul_add(*t, s, products[i]);
             masses[i] += t;
         }
-        use crate::simd::add_lanes;
         let (total, product, mass) = (add_lanes(exps), add_lanes(products), add_lanes(masses));
         let scale = weight * inverse_temperature;
         let probability = mass / total;
