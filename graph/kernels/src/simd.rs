@@ -111,15 +111,15 @@ pub(crate) fn exp<A: Arithmetic>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     let shifted = A::mul_add(clamped, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    // ln 2 in two parts, the first exact in few enough bits that n * HIGH is exact.
-    let r = A::mul_add(n, -0.693_359_375, clamped);
+    // ln 2 in two parts, the first of so few bits that its product with n is exact.
+    let r = A::mul_add(n, -355.0 / 512.0, clamped);
     let r = A::mul_add(n, 2.121_944_4e-4, r);
     let mut p = 1.987_569_1e-4;
     p = A::mul_add(p, r, 1.398_199_9e-3);
     p = A::mul_add(p, r, 8.333_452e-3);
     p = A::mul_add(p, r, 4.166_579_6e-2);
     p = A::mul_add(p, r, 1.666_666_5e-1);
-    p = A::mul_add(p, r, 5.000_000_1e-1);
+    p = A::mul_add(p, r, 0.500_000_1);
     let p = A::mul_add(p, r * r, r) + 1.0;
     let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
     let y = p * scale;

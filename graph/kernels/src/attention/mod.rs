@@ -219,14 +219,12 @@ pub fn cls_attention(qkv: &[f32], groups: &[Group], heads: usize, d: usize, out:
         width: d / heads,
     };
     for (first, len) in sequences(groups) {
-        for h in 0..heads {
+        let rows = &mut out[first * heads..(first + len) * heads];
+        for (h, out) in rows.chunks_exact_mut(len).enumerate() {
             with_scratch(|scratch| {
-                if len > 0 {
-                    let scores =
-                        head.scores(h, &(first..first + 1), first, len, &mut scratch.scores);
-                    softmax_rows(scores, padded(len), head.scale(), &mut [0.0]);
-                    out[first * heads + h * len..][..len].copy_from_slice(&scores[..len]);
-                }
+                let scores = head.scores(h, &(first..first + 1), first, len, &mut scratch.scores);
+                softmax_rows(scores, padded(len), head.scale(), &mut [0.0]);
+                out.copy_from_slice(&scores[..len]);
             });
         }
     }
@@ -345,17 +343,17 @@ fn check_shape(qkv: &[f32], groups: &[Group], heads: usize, d: usize) -> usize {
     rows
 }
 
-/// First row and length of every sequence.
+/// First row and length of every sequence that has rows.
 fn sequences(groups: &[Group]) -> impl Iterator<Item = (usize, usize)> + '_ {
-    let mut next = 0;
-    groups
+    let lengths = groups
         .iter()
-        .flat_map(|g| std::iter::repeat_n(g.len, g.count))
-        .map(move |len| {
-            let first = next;
-            next += len;
-            (first, len)
-        })
+        .filter(|g| g.len > 0)
+        .flat_map(|g| std::iter::repeat_n(g.len, g.count));
+    lengths.scan(0, |next, len| {
+        let first = *next;
+        *next += len;
+        Some((first, len))
+    })
 }
 
 multiversion! {

@@ -38,7 +38,7 @@ fn agrees_with_the_reference() {
         (vec![group(1, 65), group(2, 10)], 3, 93),
         (vec![group(2, 37), group(8, 10)], 3, 192),
         (vec![group(1, 197), group(1, 5)], 3, 192),
-        (vec![group(1, 33), group(0, 5)], 1, 64),
+        (vec![group(1, 33), group(0, 5), group(2, 0)], 1, 64),
         (vec![group(1, 50)], 2, 256),
     ] {
         let (qkv, dy) = inputs(&groups, d);

@@ -14,6 +14,7 @@ mod tests;
 pub use shuffle::{pixel_shuffle, pixel_unshuffle_add};
 
 use crate::check_len;
+use crate::gemm::{matmul, Layout};
 use crate::linear;
 
 /// The shape of one convolution.
@@ -73,9 +74,11 @@ impl Shape {
 pub fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, y: &mut [f32], shape: &Shape) {
     shape.check(x, w, y);
     let patch = 9 * shape.inp;
-    let mut columns = vec![0.0; shape.out_rows() * patch];
-    im2col::gather(x, shape, &mut columns);
-    linear::forward(&columns, w, b, y, patch, shape.out);
+    im2col::for_each_block(shape, |lines, outputs, columns| {
+        im2col::gather(x, shape, lines, columns);
+        let y = &mut y[outputs.start * shape.out..outputs.end * shape.out];
+        linear::forward(columns, w, b, y, patch, shape.out);
+    });
 }
 
 /// Adds the gradients of `x`, `w` and `b`.
@@ -86,20 +89,33 @@ pub fn backward(
     x: &[f32],
     w: &[f32],
     dy: &[f32],
-    dx: Option<&mut [f32]>,
+    mut dx: Option<&mut [f32]>,
     dw: &mut [f32],
-    db: Option<&mut [f32]>,
+    mut db: Option<&mut [f32]>,
     shape: &Shape,
 ) {
     shape.check(x, w, dy);
-    let patch = 9 * shape.inp;
-    let mut columns = vec![0.0; shape.out_rows() * patch];
-    im2col::gather(x, shape, &mut columns);
-    linear::backward_params(dy, &columns, dw, db, patch, shape.out);
-    if let Some(dx) = dx {
+    if let Some(dx) = dx.as_deref() {
         check_len("conv", "dx", dx, x.len());
-        columns.fill(0.0);
-        linear::backward_input(dy, w, &mut columns, patch, shape.out);
-        im2col::scatter_add(&columns, shape, dx);
     }
+    let patch = 9 * shape.inp;
+    im2col::for_each_block(shape, |lines, outputs, columns| {
+        let dy = &dy[outputs.start * shape.out..outputs.end * shape.out];
+        im2col::gather(x, shape, lines.clone(), columns);
+        linear::backward_params(dy, columns, dw, db.as_deref_mut(), patch, shape.out);
+        if let Some(dx) = dx.as_deref_mut() {
+            matmul(
+                outputs.len(),
+                shape.out,
+                patch,
+                dy,
+                Layout::N,
+                w,
+                Layout::N,
+                columns,
+                false,
+            );
+            im2col::scatter_add(columns, shape, lines, dx);
+        }
+    });
 }

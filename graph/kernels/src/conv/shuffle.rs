@@ -1,6 +1,7 @@
 //! The permutation between [b*h*w, 4*c] with channels (dy, dx, c) and the map of twice the size [b*2h*2w, c].
 
 use crate::check_len;
+use crate::parallel::PIECE;
 use rayon::prelude::*;
 
 /// `y[(b, 2 i + dy, 2 j + dx), c] = x[(b, i, j), (dy, dx, c)]`.
@@ -16,6 +17,7 @@ pub fn pixel_shuffle(x: &[f32], y: &mut [f32], b: usize, h: usize, w: usize, c: 
     // One line of x is two lines of y.
     x.par_chunks(w * 4 * c)
         .zip(y.par_chunks_mut(w * 4 * c))
+        .with_min_len(PIECE.div_ceil(4 * w * c))
         .for_each(|(x, y)| {
             let (top, bottom) = y.split_at_mut(w * 2 * c);
             for ((x, top), bottom) in x
@@ -41,6 +43,7 @@ pub fn pixel_unshuffle_add(dy: &[f32], dx: &mut [f32], b: usize, h: usize, w: us
     }
     dy.par_chunks(w * 4 * c)
         .zip(dx.par_chunks_mut(w * 4 * c))
+        .with_min_len(PIECE.div_ceil(4 * w * c))
         .for_each(|(dy, dx)| {
             let (top, bottom) = dy.split_at(w * 2 * c);
             for ((dx, top), bottom) in dx

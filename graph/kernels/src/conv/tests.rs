@@ -61,6 +61,7 @@ fn agrees_with_the_reference() {
         shape(2, 17, 9, 31, 24, 1),
         shape(3, 40, 36, 16, 17, 1),
         shape(1, 41, 37, 33, 17, 2),
+        shape(4, 61, 50, 24, 3, 2),
     ] {
         let [x, w, b, dy] = inputs(&s);
         let r = run(&x, &w, &b, &dy, &s, 1.0);

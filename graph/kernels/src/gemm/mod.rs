@@ -4,6 +4,8 @@
 //! into tiles by shape; threads only share the tiles out, so their number never changes a result.
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 
 use crate::check_len;

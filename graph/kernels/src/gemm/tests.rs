@@ -1,35 +1,6 @@
-use super::{matmul, Layout};
+use super::{matmul, reference, Layout};
 use crate::testing::{assert_close, same_on_any_pool, values};
 use proptest::prelude::*;
-
-/// The definition, in double precision.
-fn reference(
-    m: usize,
-    k: usize,
-    n: usize,
-    a: &[f32],
-    la: Layout,
-    b: &[f32],
-    lb: Layout,
-    c: &[f32],
-) -> Vec<f64> {
-    let at = |x: &[f32], layout, i: usize, j: usize, rows: usize, cols: usize| {
-        f64::from(if layout == Layout::N {
-            x[i * cols + j]
-        } else {
-            x[j * rows + i]
-        })
-    };
-    let mut out: Vec<f64> = c.iter().map(|v| f64::from(*v)).collect();
-    for i in 0..m {
-        for j in 0..n {
-            out[i * n + j] += (0..k)
-                .map(|p| at(a, la, i, p, m, k) * at(b, lb, p, j, k, n))
-                .sum::<f64>();
-        }
-    }
-    out
-}
 
 fn check(m: usize, k: usize, n: usize, la: Layout, lb: Layout) {
     let (a, b, c) = (values(m * k, 1), values(k * n, 2), values(m * n, 3));
@@ -38,7 +9,7 @@ fn check(m: usize, k: usize, n: usize, la: Layout, lb: Layout) {
     assert_close(
         "accumulated",
         &found,
-        &reference(m, k, n, &a, la, &b, lb, &c),
+        &reference::matmul(m, k, n, (&a, la), (&b, lb), &c),
         2e-5,
     );
     let mut found = vec![f32::NAN; m * n];
@@ -46,7 +17,7 @@ fn check(m: usize, k: usize, n: usize, la: Layout, lb: Layout) {
     assert_close(
         "overwritten",
         &found,
-        &reference(m, k, n, &a, la, &b, lb, &vec![0.0; m * n]),
+        &reference::matmul(m, k, n, (&a, la), (&b, lb), &vec![0.0; m * n]),
         2e-5,
     );
 }

@@ -12,7 +12,7 @@ use crate::simd::dot;
 use crate::{check_len, rows_of};
 use rayon::prelude::*;
 
-/// `x`, `y` [rows, d]; `norm` [rows] is `||x||` as it was, kept for [`backward`].
+/// `x`, `y` [rows, d]; `norm` `[rows]` is `||x||` as it was, kept for [`backward`].
 ///
 /// # Panics
 /// If a slice's length does not fit the shape.

@@ -10,11 +10,11 @@ mod reference;
 mod tests;
 
 use crate::parallel::{rows_per_piece, PIECE};
-use crate::simd::{dot, sum};
+use crate::simd::{add_lanes, dot, sum, LANES};
 use crate::{check_len, rows_of};
 use rayon::prelude::*;
 
-/// `x`, `y` [rows, d]; `gamma`, `beta` [d]; `mean`, `rstd` [rows] are kept for [`backward`].
+/// `x`, `y` [rows, d]; `gamma`, `beta` `[d]`; `mean`, `rstd` `[rows]` are kept for [`backward`].
 ///
 /// # Panics
 /// If a slice's length does not fit the shape.
@@ -44,7 +44,7 @@ pub fn forward(
         .for_each(|(x, y, mean, rstd)| forward_rows(x, gamma, beta, eps, y, mean, rstd));
 }
 
-/// Adds the gradients of `x` [rows, d], `gamma` [d] and `beta` [d].
+/// Adds the gradients of `x` [rows, d], `gamma` `[d]` and `beta` `[d]`.
 ///
 /// # Panics
 /// If a slice's length does not fit the shape.
@@ -125,7 +125,6 @@ multiversion! {
         dgamma: &mut [f32],
         dbeta: &mut [f32],
     ) {
-        use crate::simd::{add_lanes, LANES};
         let d = gamma.len();
         let rows = x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d));
         for (((x, dy), dx), (mean, rstd)) in rows.zip(mean.iter().zip(rstd)) {

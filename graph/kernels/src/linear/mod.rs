@@ -1,6 +1,6 @@
 //! Fully connected layer, `y = x w^T + b`.
 //!
-//! `x` is [rows, inp], `w` is [out, inp] (PyTorch's and timm's layout), `b` is [out], `y` is [rows, out].
+//! `x` is [rows, inp], `w` is [out, inp] (PyTorch's and timm's layout), `b` is `[out]`, `y` is [rows, out].
 //! With `dy` the gradient of `y`: `dx = dy w`, `dw = dy^T x`, `db = sum over rows of dy`.
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Residual branch with LayerScale (Touvron et al., 2021) and stochastic depth (Huang et al., 2016):
 //! `y = x + row_scale * gamma * f`.
 //!
-//! `gamma` [d] is per channel, `row_scale` [rows] per row (0 or 1 / keep probability, equal for the rows of one item);
+//! `gamma` `[d]` is per channel, `row_scale` `[rows]` per row (0 or 1 / keep probability, equal for the rows of one item);
 //! each is 1 where absent. `df = row_scale * gamma * dy`, `dgamma = sum over rows of row_scale * f * dy`; the gradient
 //! of `x` is `dy` itself and the caller's to add.
 
@@ -43,7 +43,7 @@ pub fn forward(
         });
 }
 
-/// Adds the gradients of `f` [rows, d] and, where wanted, of `gamma` [d]. `f` is only read for `dgamma`.
+/// Adds the gradients of `f` [rows, d] and, where wanted, of `gamma` `[d]`. `f` is only read for `dgamma`.
 ///
 /// # Panics
 /// If a slice's length does not fit the shape.

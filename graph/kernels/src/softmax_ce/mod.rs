@@ -10,11 +10,11 @@ mod reference;
 mod tests;
 
 use crate::parallel::{rows_per_piece, sum_pieces, PIECE};
-use crate::simd::{dot, exp, max, sum, LANES};
+use crate::simd::{add_lanes, dot, exp, max, sum, LANES};
 use crate::{check_len, rows_of};
 use rayon::prelude::*;
 
-/// `out = softmax((z - centre) / temperature)` row by row; `z`, `out` [rows, k], `centre` [k].
+/// `out = softmax((z - centre) / temperature)` row by row; `z`, `out` [rows, k], `centre` `[k]`.
 ///
 /// # Panics
 /// If a slice's length does not fit the shape or the temperature is not positive.
@@ -98,7 +98,7 @@ pub fn sinkhorn(z: &[f32], temperature: f32, iterations: usize, k: usize, out: &
 
 /// Sum over rows of `weight_r * -sum_k target_rk * log softmax(z_r / temperature)_k`; adds its gradient to `dz`.
 ///
-/// `z`, `dz` [rows, k]; `weight`, `target_row` [rows]; row `r` of `z` is held against row `target_row[r]` of
+/// `z`, `dz` [rows, k]; `weight`, `target_row` `[rows]`; row `r` of `z` is held against row `target_row[r]` of
 /// `targets` [any, k], so that several views share one target. A target need not sum to 1.
 ///
 /// # Panics
@@ -241,7 +241,6 @@ multiversion! {
             products[i] = A::mul_add(*t, s, products[i]);
             masses[i] += t;
         }
-        use crate::simd::add_lanes;
         let (total, product, mass) = (add_lanes(exps), add_lanes(products), add_lanes(masses));
         let scale = weight * inverse_temperature;
         let probability = mass / total;
