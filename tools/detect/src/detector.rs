@@ -1,5 +1,6 @@
 //! A model and everything around it, as one thing that turns pictures into detections.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use image::RgbImage;
@@ -19,14 +20,14 @@ use crate::preprocess::Preprocessor;
 /// weights. Buffers are kept from one picture to the next.
 ///
 /// ```
-/// # // The paths are those of the crate's own test model, which finds bright squares.
 /// use image::{Rgb, RgbImage};
 /// use intertwine_detect::Detector;
 ///
+/// // A small model of the tests, which finds bright and dark squares.
 /// let mut detector = Detector::load("tests/data/squares.onnx".as_ref())?;
-/// let mut picture = RgbImage::new(128, 128);
+/// let mut picture = RgbImage::from_pixel(128, 128, Rgb([128; 3]));
 /// for (x, y) in (32..48).flat_map(|x| (64..80).map(move |y| (x, y))) {
-///     picture.put_pixel(x, y, Rgb([255, 255, 255]));
+///     picture.put_pixel(x, y, Rgb([255; 3]));
 /// }
 /// let found = detector.detect(&picture)?.to_vec();
 /// assert_eq!(found.len(), 1);
@@ -90,6 +91,15 @@ impl Detector {
         let mut clone = Self::assemble(self.engine.try_clone()?, self.card().clone());
         clone.set_thresholds(*self.thresholds());
         Ok(clone)
+    }
+
+    /// How many threads may work on one picture; at first one. More threads give a result sooner; more
+    /// detectors, each on a thread of its own, give more results.
+    ///
+    /// # Errors
+    /// The threads cannot be started.
+    pub fn set_threads(&mut self, threads: NonZeroUsize) -> Result<(), DetectError> {
+        self.engine.set_threads(threads)
     }
 
     /// What the model says about itself.

@@ -1,9 +1,11 @@
 //! The one place that knows `tract`: from ONNX bytes to a plan, from an input tensor to raw outputs.
 
+use std::num::NonZeroUsize;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
 use tract_onnx::pb;
+use tract_onnx::prelude::multithread::{multithread_tract_scope, Executor};
 use tract_onnx::prelude::*;
 
 use crate::card::{ModelCard, METADATA_KEY};
@@ -23,6 +25,7 @@ pub(crate) struct Engine {
     /// Outputs of the last run, in the model's order.
     outputs: TVec<TValue>,
     layout: Layout,
+    executor: Executor,
 }
 
 /// Which output of the model is what.
@@ -47,7 +50,7 @@ impl Engine {
         // Before planning: the advice to export with our program helps more than a missing operator.
         let card = read_card(&proto)?;
         let graph = proto.graph.as_ref().ok_or_else(|| ModelError::Onnx("it holds no graph".into()))?;
-        check_graph(graph)?;
+        check_graph(graph, card.input_size)?;
         let layout = find_outputs(graph, &card)?;
 
         let typed = onnx()
@@ -69,13 +72,30 @@ impl Engine {
 
     fn with_plan(plan: Arc<TypedRunnableModel>, size: usize, layout: Layout) -> TractResult<Self> {
         let input = Arc::new(Tensor::zero::<f32>(&[1, 3, size, size])?);
-        Ok(Self { state: plan.spawn()?, plan, input, outputs: tvec!(), layout })
+        Ok(Self { state: plan.spawn()?, plan, input, outputs: tvec!(), layout, executor: Executor::SingleThread })
     }
 
     /// A second engine on the same plan and weights, with tensors of its own.
     pub(crate) fn try_clone(&self) -> Result<Self, DetectError> {
         let size = self.input.shape()[3];
-        Self::with_plan(self.plan.clone(), size, self.layout).map_err(run_error)
+        let clone = Self::with_plan(self.plan.clone(), size, self.layout).map_err(run_error)?;
+        Ok(Self { executor: self.executor.clone(), ..clone })
+    }
+
+    /// Gives the network so many threads.
+    pub(crate) fn set_threads(&mut self, threads: NonZeroUsize) -> Result<(), DetectError> {
+        self.executor = match threads.get() {
+            1 => Executor::SingleThread,
+            count => {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(count)
+                    .thread_name(|index| format!("detect-{index}"))
+                    .build()
+                    .map_err(|error| DetectError::Run(format!("cannot start {count} threads: {error}")))?;
+                Executor::MultiThread(Arc::new(pool))
+            }
+        };
+        Ok(())
     }
 
     /// The input tensor, to be filled before [`run`](Self::run).
@@ -90,7 +110,9 @@ impl Engine {
     /// Runs the network on the input tensor.
     pub(crate) fn run(&mut self) -> Result<RawOutputs<'_>, DetectError> {
         let input = tvec!(TValue::from_const(self.input.clone()));
-        match catch_unwind(AssertUnwindSafe(|| self.state.run(input))) {
+        let Self { state, executor, .. } = self;
+        let run = || multithread_tract_scope(executor.clone(), || state.run(input));
+        match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(outputs)) => self.outputs = outputs,
             failure => {
                 // What the failed run left behind must not reach the next one.
@@ -139,7 +161,7 @@ fn read_card(proto: &pb::ModelProto) -> Result<ModelCard, ModelError> {
 }
 
 /// What tract takes for granted about a graph and would panic on, or go looking for on the disk.
-fn check_graph(graph: &pb::GraphProto) -> Result<(), ModelError> {
+fn check_graph(graph: &pb::GraphProto, size: u32) -> Result<(), ModelError> {
     let external = Some(pb::tensor_proto::DataLocation::External as i32);
     for tensor in &graph.initializer {
         if tensor.data_location == external {
@@ -153,15 +175,17 @@ fn check_graph(graph: &pb::GraphProto) -> Result<(), ModelError> {
             return Err(ModelError::Onnx(format!("the weight `{}` claims {:?} values", tensor.name, tensor.dims)));
         }
     }
-    let inputs: Vec<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
     let constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
-    let free: Vec<&str> = inputs.into_iter().filter(|name| !constant(name)).collect();
-    if !free.contains(&"image") {
-        return Err(ModelError::Missing { what: "input", name: "image", found: free.join(", ") });
-    }
-    if let Some(other) = free.iter().find(|name| **name != "image") {
+    let inputs: Vec<_> = graph.input.iter().filter(|input| !constant(&input.name)).collect();
+    let Some(image) = inputs.iter().find(|input| input.name == "image") else {
+        let found = inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(ModelError::Missing { what: "input", name: "image", found });
+    };
+    if let Some(other) = inputs.iter().find(|input| input.name != "image") {
+        let other = &other.name;
         return Err(ModelError::Onnx(format!("it has a second input `{other}`; only `image` is allowed")));
     }
+    check_input(image, size)?;
     for output in &graph.output {
         let made = graph.node.iter().any(|node| node.output.contains(&output.name));
         if !made && output.name != "image" && !constant(&output.name) {
@@ -169,6 +193,33 @@ fn check_graph(graph: &pb::GraphProto) -> Result<(), ModelError> {
         }
     }
     Ok(())
+}
+
+/// Checks the declared type of the input, on which all other shapes depend.
+fn check_input(image: &pb::ValueInfoProto, size: u32) -> Result<(), ModelError> {
+    use pb::tensor_proto::DataType;
+    use pb::tensor_shape_proto::dimension::Value;
+    let declared = image.r#type.as_ref().and_then(|declared| declared.value.as_ref());
+    let Some(pb::type_proto::Value::TensorType(tensor)) = declared else {
+        return Err(ModelError::Onnx("its input `image` has no type".into()));
+    };
+    let dims: Vec<String> = tensor
+        .shape
+        .iter()
+        .flat_map(|shape| &shape.dim)
+        .map(|dim| match &dim.value {
+            Some(Value::DimValue(extent)) => extent.to_string(),
+            Some(Value::DimParam(symbol)) => symbol.clone(),
+            None => "?".into(),
+        })
+        .collect();
+    let element = DataType::try_from(tensor.elem_type);
+    let found = format!("{} [{}]", element.map_or("?", |kind| kind.as_str_name()), dims.join(", "));
+    let expected = format!("FLOAT [1, 3, {size}, {size}]");
+    match found == expected {
+        true => Ok(()),
+        false => Err(ModelError::Shape { name: "image", found, expected }),
+    }
 }
 
 fn find_outputs(graph: &pb::GraphProto, card: &ModelCard) -> Result<Layout, ModelError> {
@@ -186,10 +237,8 @@ fn find_outputs(graph: &pb::GraphProto, card: &ModelCard) -> Result<Layout, Mode
     Ok(Layout { boxes: find("boxes")?, scores: find("scores")?, masks })
 }
 
-/// Checks input and outputs against the contract.
+/// Checks the outputs against the contract.
 fn check_shapes(model: &TypedModel, card: &ModelCard, layout: Layout) -> Result<(), ModelError> {
-    let size = card.input_size as usize;
-    expect(model.input_fact(0).map_err(onnx_error)?, "image", [Some(1), Some(3), Some(size), Some(size)])?;
     let output = |index| model.output_fact(index).map_err(onnx_error);
     let anchors = expect(output(layout.boxes)?, "boxes", [Some(1), None, Some(4)])?[1];
     expect(output(layout.scores)?, "scores", [Some(1), Some(anchors), Some(card.classes.len())])?;

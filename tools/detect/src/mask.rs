@@ -147,3 +147,90 @@ impl Runs {
         self.counts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The definition, pixel by pixel, on the whole picture and in double precision.
+    fn reference(coefficients: &[f32], prototypes: &[f32], stride: u32, letterbox: &Letterbox, bbox: [f32; 4]) -> Vec<f64> {
+        let side = (letterbox.size() / stride) as usize;
+        let cell = |row: usize, column: usize| {
+            let logit: f64 = (0..coefficients.len())
+                .map(|p| f64::from(coefficients[p]) * f64::from(prototypes[(p * side + row) * side + column]))
+                .sum();
+            1.0 / (1.0 + (-logit).exp())
+        };
+        let (width, height) = letterbox.source();
+        let (content_width, content_height) = letterbox.content();
+        let place = |pixel: u32, content: u32, source: u32| {
+            let at = (f64::from(pixel) + 0.5) * f64::from(content) / f64::from(source) / f64::from(stride) - 0.5;
+            at.clamp(0.0, (side - 1) as f64)
+        };
+        let mut probabilities = Vec::new();
+        for y in 0..height {
+            for x in 0..width {
+                let (centre_x, centre_y) = (x as f32 + 0.5, y as f32 + 0.5);
+                let inside = centre_x >= bbox[0] && centre_x < bbox[2] && centre_y >= bbox[1] && centre_y < bbox[3];
+                let (u, v) = (place(x, content_width, width), place(y, content_height, height));
+                let (column, row) = (u.floor(), v.floor());
+                let mut sum = 0.0;
+                for (r, weight_y) in [(row, 1.0 - (v - row)), (row + 1.0, v - row)] {
+                    for (c, weight_x) in [(column, 1.0 - (u - column)), (column + 1.0, u - column)] {
+                        if weight_x * weight_y > 0.0 {
+                            sum += weight_x * weight_y * cell(r as usize, c as usize);
+                        }
+                    }
+                }
+                probabilities.push(if inside { sum } else { 0.0 });
+            }
+        }
+        probabilities
+    }
+
+    #[test]
+    fn equals_the_definition() {
+        // Rounding may decide a probability of exactly one half either way, so such pixels are skipped.
+        let mut state = 7u32;
+        let mut random = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32
+        };
+        let mut assembler = MaskAssembler::default();
+        let mut inside = 0;
+        for (width, height) in [(64, 64), (91, 40), (33, 117), (7, 300), (300, 7), (1, 1)] {
+            for stride in [4, 8, 64] {
+                let letterbox = Letterbox::new(width, height, 64).unwrap();
+                let cells = (64 / stride as usize).pow(2);
+                let coefficients: Vec<f32> = (0..3).map(|_| 2.0 * random() - 1.0).collect();
+                let prototypes: Vec<f32> = (0..3 * cells).map(|_| 8.0 * random() - 4.0).collect();
+                let (w, h) = (width as f32, height as f32);
+                let (x0, y0) = (random() * w * 0.5, random() * h * 0.5);
+                for bbox in [[0.0, 0.0, w, h], [x0, y0, x0 + 0.5 * w, y0 + 0.4 * h], [x0, y0, x0 + 0.01, h]] {
+                    let mask = assembler.assemble(&coefficients, &prototypes, stride, &letterbox, bbox);
+                    assert_eq!(mask.size(), (height, width));
+                    let bitmap = mask.decode();
+                    let expected = reference(&coefficients, &prototypes, stride, &letterbox, bbox);
+                    for (at, (&bit, &p)) in bitmap.iter().zip(&expected).enumerate() {
+                        let (x, y) = (at as u32 % width, at as u32 / width);
+                        assert!((p - 0.5).abs() < 1e-4 || (bit == 1) == (p > 0.5), "{width} x {height}, stride {stride}, at {x}, {y}: {p}");
+                    }
+                    inside += mask.area();
+                }
+            }
+        }
+        assert!(inside > 5000, "the masks are empty: {inside}");
+    }
+
+    #[test]
+    fn runs_are_canonical() {
+        // A full mask is one run after an empty one; a column that touches the next is one run.
+        let letterbox = Letterbox::new(8, 8, 8).unwrap();
+        let mut assembler = MaskAssembler::default();
+        let mut assemble = |bbox| assembler.assemble(&[1.0], &[5.0; 16], 2, &letterbox, bbox).counts().to_vec();
+        assert_eq!(assemble([0.0, 0.0, 8.0, 8.0]), [0, 64]);
+        assert_eq!(assemble([2.0, 0.0, 4.0, 8.0]), [16, 16, 32]);
+        assert_eq!(assemble([6.0, 5.0, 8.0, 8.0]), [53, 3, 5, 3]);
+        assert_eq!(assemble([3.0, 3.0, 3.2, 8.0]), [64]); // no pixel's centre
+    }
+}

@@ -231,3 +231,112 @@ fn check_lengths(raw: &RawOutputs<'_>, card: &ModelCard) -> Result<(), DetectErr
     check("coefficients", raw.coefficients.map_or(0, <[f32]>::len), anchors * per_anchor)?;
     check("prototypes", raw.prototypes.map_or(0, <[f32]>::len), cells)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::card::Class;
+
+    const SIZE: u32 = 100;
+
+    fn card(classes: u32) -> ModelCard {
+        let class = |id| Class { id, name: format!("class {id}") };
+        ModelCard::new(SIZE, (0..classes).map(class).collect())
+    }
+
+    fn run(boxes: &[[f32; 4]], scores: &[f32], thresholds: Thresholds) -> Vec<(usize, f32, [f32; 4])> {
+        let card = card((scores.len() / boxes.len()) as u32);
+        let boxes = boxes.concat();
+        let raw = RawOutputs { boxes: &boxes, scores, coefficients: None, prototypes: None };
+        let letterbox = Letterbox::new(SIZE, SIZE, SIZE).unwrap();
+        let detections = postprocess(&raw, &card, &letterbox, &thresholds).unwrap();
+        detections.into_iter().map(|d| (d.class, d.score, d.bbox)).collect()
+    }
+
+    fn thresholds() -> Thresholds {
+        Thresholds { score: 0.1, nms_iou: 0.5, max_detections: 100, pre_nms: 1000 }
+    }
+
+    // a and b overlap in 5 x 10 of 15 x 10 (IoU 1/3); a and c in 8 x 10 of 12 x 10 (IoU 2/3).
+    const A: [f32; 4] = [10.0, 10.0, 20.0, 20.0];
+    const B: [f32; 4] = [15.0, 10.0, 25.0, 20.0];
+    const C: [f32; 4] = [12.0, 10.0, 22.0, 20.0];
+
+    #[test]
+    fn hand_worked_suppression() {
+        assert!((iou(A, B) - 1.0 / 3.0).abs() < 1e-6);
+        assert!((iou(A, C) - 2.0 / 3.0).abs() < 1e-6);
+        // C is the strongest: it hides A (2/3) and B (7 of 13, 0.54); at 0.6 it hides A alone.
+        let scores = [0.5, 0.6, 0.9];
+        assert_eq!(run(&[A, B, C], &scores, thresholds()), [(0, 0.9, C)]);
+        let loose = Thresholds { nms_iou: 0.6, ..thresholds() };
+        assert_eq!(run(&[A, B, C], &scores, loose), [(0, 0.9, C), (0, 0.6, B)]);
+        // A hides C, so C does not hide B: suppression is greedy.
+        assert_eq!(run(&[A, B, C], &[0.9, 0.5, 0.6], thresholds()), [(0, 0.9, A), (0, 0.5, B)]);
+    }
+
+    #[test]
+    fn classes_do_not_hide_each_other() {
+        // One row of scores per box, one column per class.
+        let found = run(&[A, C], &[0.9, 0.2, 0.05, 0.8], thresholds());
+        assert_eq!(found, [(0, 0.9, A), (1, 0.8, C)]); // (1, 0.2, A) is hidden by C
+    }
+
+    #[test]
+    fn equal_scores_rank_by_anchor_then_class() {
+        let far = [60.0, 60.0, 70.0, 70.0];
+        let found = run(&[far, A], &[0.5, 0.5, 0.5, 0.5], thresholds());
+        assert_eq!(found, [(0, 0.5, far), (1, 0.5, far), (0, 0.5, A), (1, 0.5, A)]);
+        // Also when the selection before suppression has to choose among equals.
+        let two = Thresholds { pre_nms: 2, ..thresholds() };
+        assert_eq!(run(&[far, A], &[0.5, 0.5, 0.5, 0.5], two), found[..2]);
+    }
+
+    #[test]
+    fn selection_keeps_the_strongest() {
+        let boxes: Vec<[f32; 4]> = (0..90).map(|i| [i as f32, 0.0, i as f32 + 0.9, 1.0]).collect();
+        let scores: Vec<f32> = (0..90).map(|i| 0.2 + (i * 37 % 90) as f32 / 200.0).collect();
+        let all = run(&boxes, &scores, thresholds());
+        assert_eq!(all.len(), 90);
+        assert!(all.is_sorted_by(|a, b| a.1 >= b.1));
+        assert_eq!(run(&boxes, &scores, Thresholds { pre_nms: 7, ..thresholds() }), all[..7]);
+        assert_eq!(run(&boxes, &scores, Thresholds { max_detections: 5, ..thresholds() }), all[..5]);
+    }
+
+    #[test]
+    fn nothing_that_is_not_a_number_or_outside_is_a_detection() {
+        let nan = f32::NAN;
+        let boxes = [
+            [nan, 0.0, 5.0, 5.0],
+            [0.0, 0.0, f32::INFINITY, 5.0],
+            [120.0, 0.0, 140.0, 5.0],
+            [9.0, 9.0, 3.0, 3.0],
+            [-5.0, 90.0, 5.0, 130.0],
+            A,
+            A,
+        ];
+        let scores = [0.9, 0.9, 0.9, 0.9, 0.8, nan, f32::INFINITY];
+        assert_eq!(run(&boxes, &scores, thresholds()), [(0, 0.8, [0.0, 90.0, 5.0, 100.0])]);
+    }
+
+    #[test]
+    fn the_score_threshold_is_inclusive() {
+        assert_eq!(run(&[A], &[0.1], thresholds()).len(), 1);
+        assert_eq!(run(&[A], &[0.099], thresholds()).len(), 0);
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_are_errors_that_name_the_output() {
+        let mut card = card(2);
+        let letterbox = Letterbox::new(SIZE, SIZE, SIZE).unwrap();
+        let fails = |card: &ModelCard, boxes: &[f32], scores: &[f32], coefficients: Option<&[f32]>| {
+            let raw = RawOutputs { boxes, scores, coefficients, prototypes: None };
+            postprocess(&raw, card, &letterbox, &thresholds()).unwrap_err().to_string()
+        };
+        assert!(fails(&card, &A, &[0.5; 3], None).contains("`scores` has 3 values, expected 2"));
+        assert!(fails(&card, &A, &[0.5; 4], None).contains("`boxes` has 4 values, expected 8"));
+        assert!(fails(&card, &A, &[0.5; 2], Some(&[1.0])).contains("`coefficients` has 1"));
+        card.masks = Some(MaskCard { prototypes: 1, stride: 50 });
+        assert!(fails(&card, &A, &[0.5; 2], Some(&[1.0])).contains("`prototypes` has 0 values, expected 4"));
+    }
+}

@@ -1,0 +1,159 @@
+//! `detect bench`: how long a model takes here.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use image::{Rgb, RgbImage};
+use intertwine_detect::{picture, write, Detector};
+use serde::Serialize;
+
+/// What to measure.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Model written by `intertwine export`.
+    #[arg(long, value_name = "M.onnx")]
+    model: PathBuf,
+    /// Threads that work on one picture.
+    #[arg(long, value_name = "N", default_value = "1")]
+    threads: NonZeroUsize,
+    /// Timed runs; a few more go before, untimed.
+    #[arg(long, value_name = "N", default_value = "30")]
+    iterations: NonZeroUsize,
+    /// Picture for the whole way [default: a made-up one of 640 x 480].
+    #[arg(long, value_name = "PATH")]
+    picture: Option<PathBuf>,
+    /// Write the numbers to this file too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Untimed runs before the timed ones.
+const WARM_UP: usize = 2;
+
+/// Times in milliseconds.
+#[derive(Serialize)]
+struct Percentiles {
+    min: f64,
+    p10: f64,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    max: f64,
+}
+
+#[derive(Serialize)]
+struct Numbers {
+    model: String,
+    input_size: u32,
+    threads: usize,
+    iterations: usize,
+    load_ms: f64,
+    /// Median of the network alone.
+    model_ms: f64,
+    /// Median from a decoded picture to its detections.
+    total_ms: f64,
+    model_percentiles: Percentiles,
+    total_percentiles: Percentiles,
+    images_per_s: f64,
+    /// Mean of each stage on the whole way.
+    stages_ms: Vec<(&'static str, f64)>,
+    /// Most memory the process ever held; none where the system does not tell.
+    peak_rss_mb: Option<f64>,
+}
+
+/// Measures, prints, and writes the numbers if asked to.
+pub fn bench(args: &Args) -> Result<ExitCode> {
+    let start = Instant::now();
+    let mut detector = Detector::load(&args.model)?;
+    let load_ms = milliseconds(start);
+    detector.set_threads(args.threads)?;
+    let size = detector.card().input_size;
+
+    // The input of the peer, tests/peers: the same numbers, whatever they mean to the model.
+    let input: Vec<f32> = (0..3 * size * size).map(|i| (i as f32 * 0.37).sin()).collect();
+    let model = times(args.iterations, || detector.run_raw(&input).map(drop))?;
+
+    let picture = match &args.picture {
+        Some(path) => picture::open(path).with_context(|| format!("picture {}", path.display()))?,
+        None => RgbImage::from_fn(640, 480, |x, y| Rgb([x as u8, y as u8, (x ^ y) as u8])),
+    };
+    let before = detector.counters().snapshot();
+    let total = times(args.iterations, || detector.detect(&picture).map(drop))?;
+    let stages_ms = detector
+        .counters()
+        .snapshot()
+        .stages
+        .iter()
+        .zip(&before.stages)
+        .map(|(after, before)| {
+            let items = (after.items - before.items).max(1);
+            (after.name, 1e3 * (after.busy - before.busy).as_secs_f64() / items as f64)
+        })
+        .collect();
+
+    let numbers = Numbers {
+        model: args.model.display().to_string(),
+        input_size: size,
+        threads: args.threads.get(),
+        iterations: args.iterations.get(),
+        load_ms,
+        model_ms: model.p50,
+        total_ms: total.p50,
+        images_per_s: 1e3 / total.p50,
+        model_percentiles: model,
+        total_percentiles: total,
+        stages_ms,
+        peak_rss_mb: peak_rss_mb(),
+    };
+    print(&numbers);
+    if let Some(path) = &args.json {
+        let json = serde_json::to_vec_pretty(&numbers).context("cannot write the numbers as JSON")?;
+        write::bytes(path, &json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(numbers: &Numbers) {
+    let Numbers { model, input_size, threads, iterations, load_ms, .. } = numbers;
+    println!("{model}: input {input_size} x {input_size}, {threads} threads, {iterations} runs, loaded in {load_ms:.0} ms");
+    for (name, p) in [("model", &numbers.model_percentiles), ("total", &numbers.total_percentiles)] {
+        println!("{name}: median {:.2} ms (min {:.2}, p90 {:.2}, p99 {:.2}, max {:.2})", p.p50, p.min, p.p90, p.p99, p.max);
+    }
+    let stages: Vec<String> =
+        numbers.stages_ms.iter().map(|(name, ms)| format!("{name} {ms:.2} ms")).collect();
+    println!("stages: {}; {:.1} images/s", stages.join(", "), numbers.images_per_s);
+    if let Some(peak) = numbers.peak_rss_mb {
+        println!("peak memory {peak:.0} MB");
+    }
+}
+
+fn times<E>(iterations: NonZeroUsize, mut work: impl FnMut() -> Result<(), E>) -> Result<Percentiles, E> {
+    for _ in 0..WARM_UP {
+        work()?;
+    }
+    let mut times = Vec::with_capacity(iterations.get());
+    for _ in 0..iterations.get() {
+        let start = Instant::now();
+        work()?;
+        times.push(milliseconds(start));
+    }
+    times.sort_by(f64::total_cmp);
+    // The nearest rank; with few runs the upper percentiles are the maximum.
+    let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+    Ok(Percentiles { min: at(0.0), p10: at(0.1), p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1.0) })
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    1e3 * since.elapsed().as_secs_f64()
+}
+
+/// Linux keeps the peak of the resident set in `/proc/self/status`.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes / 1024.0)
+}

@@ -1,0 +1,8 @@
+//! The crate from outside: models built here, pictures drawn here, the program run as people run it.
+
+mod detector;
+mod drawing;
+mod hostile_models;
+mod hostile_pictures;
+mod program;
+mod squares;
