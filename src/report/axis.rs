@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(labels(linear(0.0, 3e7), 3), "0 1e7 2e7 3e7");
         assert_eq!(labels(linear(0.0, 2e-6), 2), "0 1e-6 2e-6");
         let log = |low, high| Axis::logarithmic([low, high].into_iter(), 0.0).unwrap();
-        assert_eq!(labels(log(6.9, 7.6), 6), "7.0 7.2 7.4 7.6");
+        assert_eq!(labels(log(6.85, 7.55), 6), "6.9 7.0 7.1 7.2 7.3 7.4 7.5");
         assert_eq!(labels(log(0.9, 60.0), 6), "1 2 5 10 20 50");
         assert_eq!(labels(log(1e-5, 1e3), 6), "1e-4 0.01 1 100");
     }

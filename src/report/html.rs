@@ -10,6 +10,9 @@ use std::fmt::Write;
 /// Pictures with more pixels than this are photographs or sheets, and much smaller as JPEG.
 const MAX_PNG_PIXELS: u32 = 512 * 512;
 
+/// The format's limit.
+const MAX_JPEG_SIDE: u32 = 65_535;
+
 /// A picture narrower than this is shown enlarged by a whole factor.
 const MIN_SHOWN_WIDTH: u32 = 192;
 
@@ -208,8 +211,17 @@ fn is_number(text: &str) -> bool {
 
 fn render_picture(html: &mut String, image: &RgbImage, caption: &str) -> Result<(), ReportError> {
     let (width, height) = image.dimensions();
+    if width == 0 || height == 0 {
+        let _ = write!(
+            html,
+            "<p class=\"note\">{} (a picture without pixels)</p>",
+            escape(caption)
+        );
+        return Ok(());
+    }
     let mut bytes = Vec::new();
-    let (kind, encoded) = if width.saturating_mul(height) <= MAX_PNG_PIXELS {
+    let small = width.saturating_mul(height) <= MAX_PNG_PIXELS || width.max(height) > MAX_JPEG_SIDE;
+    let (kind, encoded) = if small {
         ("png", image.write_with_encoder(PngEncoder::new(&mut bytes)))
     } else {
         (
@@ -223,7 +235,7 @@ fn render_picture(html: &mut String, image: &RgbImage, caption: &str) -> Result<
         height,
         source,
     })?;
-    let factor = MIN_SHOWN_WIDTH.div_ceil(width.max(1)).max(1);
+    let factor = MIN_SHOWN_WIDTH.div_ceil(width).max(1);
     let class = if factor > 1 { " class=\"hard\"" } else { "" };
     let (shown_width, shown_height) = (width.saturating_mul(factor), height.saturating_mul(factor));
     let caption = escape(caption);

@@ -33,8 +33,8 @@ pub fn field_arrows(crop: &RgbImage, grid: (usize, usize), positions: &[[f32; 2]
     let large = imageops::resize(crop, width, height, imageops::FilterType::Triangle);
 
     let gap = 12;
-    let side = width.max(height) * 5 / 8;
-    let mut picture = RgbImage::from_pixel(width + gap + side, height.max(side), Rgb([24; 3]));
+    let side = height;
+    let mut picture = RgbImage::from_pixel(width + gap + side, height, Rgb([24; 3]));
     imageops::replace(&mut picture, &large, 0, 0);
     let cell = [
         width as f32 / columns.max(1) as f32,
@@ -166,8 +166,7 @@ mod tests {
         );
         let flipped = field_arrows(&crop, (6, 6), &grid_positions([0.25, 0.25, 0.5, 0.5], true));
         assert_ne!(plain, flipped);
-        // The window is centred, so mirroring the positions is mirroring the places: the arrow on the first
-        // patch points down and to the left's mirror, that is, its colour is that of the last patch of the row.
+        // The window is centred, so the flip swaps what the first and the last patch of a row read.
         let large = plain.height();
         let patch = large / 6;
         let middle = |image: &RgbImage, column: u32| {

@@ -23,7 +23,7 @@ pub struct PrincipalComponents {
 /// If the features are not whole vectors of `d` values.
 pub fn principal_components(features: &[f32], d: usize, count: usize) -> PrincipalComponents {
     assert!(
-        d > 0 && features.len() % d == 0,
+        d > 0 && features.len().is_multiple_of(d),
         "{} values are not vectors of {d}",
         features.len()
     );
