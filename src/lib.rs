@@ -10,4 +10,5 @@ pub mod files;
 pub mod nn;
 pub mod pretrain;
 pub mod records;
+pub mod report;
 pub mod run;
