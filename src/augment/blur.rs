@@ -56,9 +56,9 @@ fn half_kernel(sigma: f64, radius: usize, half: &mut [f32; MAX_RADIUS + 1]) -> u
     let weight = |x: usize| (-0.5 * (x as f64 / sigma).powi(2)).exp();
     let total = weight(0) + 2.0 * (1..=radius).map(weight).sum::<f64>();
     let mut kept = 0;
-    for x in 0..=radius {
-        half[x] = (weight(x) / total) as f32;
-        if half[x] > 2e-5 {
+    for (x, tap) in half.iter_mut().enumerate().take(radius + 1) {
+        *tap = (weight(x) / total) as f32;
+        if *tap > 2e-5 {
             kept = x;
         }
     }

@@ -393,3 +393,21 @@ fn patches_are_laid_out_like_a_convolution_weight() {
     let expected = (f32::from(p.get_pixel(5, 11)[1]) / 255.0 - config.mean[1]) / config.std[1];
     assert!((value - expected).abs() < 1e-5);
 }
+
+/// The memory of the views before is used again, and nothing of them is left.
+#[test]
+fn buffers_are_recycled() {
+    let multi_crop = MultiCrop::new(small_config()).unwrap();
+    let (mut scratch, mut views) = (Scratch::default(), Views::default());
+    let mut addresses = Vec::new();
+    for index in 0..3 {
+        let mut rng = stream(6, Purpose::Augment, 0, index);
+        multi_crop
+            .apply_into(&picture(80, 60), &mut rng, &mut scratch, &mut views)
+            .unwrap();
+        let all = views.globals.iter().chain(&views.locals);
+        addresses.push(all.map(|v| v.patches().as_ptr()).collect::<Vec<_>>());
+    }
+    assert_eq!(addresses[0], addresses[1]);
+    assert_eq!(addresses[1], addresses[2]);
+}

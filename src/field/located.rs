@@ -4,14 +4,6 @@
 //! neither, its only origin is a whole picture, and nothing puts pixels and a geometry together from
 //! outside. The chain is `Located<Region>` (a part of a picture, nothing computed yet), resized to
 //! `Located<Canvas>` (planes of f32), cut into `Located<Patches>`, which is a [`View`].
-//!
-//! Pixels are never set apart from their geometry:
-//! ```compile_fail
-//! # use intertwine::field::{Geometry, Located, Patches, Window};
-//! fn forge(pixels: Patches) -> Located<Patches> {
-//!     Located { pixels, geometry: Geometry::whole(Window::WHOLE) }
-//! }
-//! ```
 
 use super::geometry::{Geometry, Grid, Rect, Window};
 use super::resample::{resample, Filter};
@@ -21,6 +13,42 @@ use fast_image_resize::{pixels::U8x3, Resizer};
 use image::RgbImage;
 
 /// Pixels and where they lie in the picture and in the field.
+///
+/// A crop takes the field along:
+/// ```
+/// use intertwine::field::{Filter, Located, Normalisation, PixelBox, Resampler, View, Window};
+///
+/// let picture = image::RgbImage::new(64, 64);
+/// let crop = PixelBox { x: 8, y: 8, w: 32, h: 32 };
+/// let region = Located::whole(&picture, Window::centred(0.35)).crop(crop)?.flip();
+/// let canvas = region.resize(16, 16, Filter::Bicubic, &mut Resampler::default(), Default::default());
+/// let mut view = View::default();
+/// canvas.cut(8, Normalisation::IMAGENET, &mut view);
+/// assert!(view.geometry().flip && view.geometry().rect.w == 0.5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+/// No view is made of pixels and whatever geometry is at hand:
+/// ```compile_fail,E0451
+/// use intertwine::field::{Geometry, Located, Region, Window};
+/// fn forge<'a>(pixels: Region<'a>) -> Located<Region<'a>> {
+///     Located { pixels, geometry: Geometry::whole(Window::WHOLE) }
+/// }
+/// ```
+/// Pixels are not cropped alone:
+/// ```compile_fail,E0616
+/// use intertwine::field::{Located, PixelBox, Region};
+/// fn crop(mut region: Located<Region>) -> Located<Region> {
+///     region.pixels.area = PixelBox { x: 0, y: 0, w: 8, h: 8 };
+///     region
+/// }
+/// ```
+/// Nor is a geometry swapped alone:
+/// ```compile_fail,E0616
+/// use intertwine::field::{Geometry, View, Window};
+/// fn swap(view: &mut View) {
+///     view.geometry = Geometry::whole(Window::WHOLE);
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Located<P> {
     pixels: P,

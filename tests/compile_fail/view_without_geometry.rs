@@ -1,12 +1,8 @@
 //! A view cannot be made of pixels and whatever geometry is at hand.
-use intertwine::field::{Geometry, Located, Region, View, Window};
+use intertwine::field::{Geometry, Located, Patches, View, Window};
 
-fn forge<'a>(pixels: Region<'a>) -> Located<Region<'a>> {
+fn forge(pixels: Patches) -> View {
     Located { pixels, geometry: Geometry::whole(Window::WHOLE) }
-}
-
-fn from_patches(patches: Vec<f32>) -> View {
-    View::from(patches)
 }
 
 fn main() {}
