@@ -76,7 +76,11 @@ struct Done {
 /// Runs the program: 0 if every picture was done.
 pub fn run(args: Args) -> Result<ExitCode> {
     let inputs = Arc::new(inputs::collect(&args.paths, args.out.as_deref())?);
-    let drawn = args.out.as_deref().map(|out| inputs::drawn_paths(&inputs, out)).transpose()?;
+    let drawn = args
+        .out
+        .as_deref()
+        .map(|out| inputs::drawn_paths(&inputs, out))
+        .transpose()?;
     let ids = args
         .ids
         .as_deref()
@@ -84,15 +88,21 @@ pub fn run(args: Args) -> Result<ExitCode> {
         .transpose()?;
     let mut detector = Detector::load(&args.model)?;
     let show = args.score.unwrap_or(detector.card().display_threshold);
-    let mut thresholds = Thresholds { score: show, ..Thresholds::evaluation(detector.card()) };
+    let mut thresholds = Thresholds {
+        score: show,
+        ..Thresholds::evaluation(detector.card())
+    };
     if args.json.is_some() && args.score.is_none() {
         thresholds.score = show.min(detector.card().score_threshold);
     }
-    thresholds.max_detections = args.max_detections.map_or(thresholds.max_detections, NonZeroUsize::get);
+    thresholds.max_detections = args
+        .max_detections
+        .map_or(thresholds.max_detections, NonZeroUsize::get);
     detector.set_thresholds(thresholds);
     let threads = match args.threads {
         Some(threads) => threads,
-        None => std::thread::available_parallelism().context("cannot count the cores; give --threads")?,
+        None => std::thread::available_parallelism()
+            .context("cannot count the cores; give --threads")?,
     };
     // Every thread takes pictures of its own; where there are fewer pictures, they share a picture's work.
     let spare = threads.get() / inputs.len().clamp(1, threads.get());
@@ -103,9 +113,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let input = &inputs[index];
         match &ids {
             None => Ok(index as u64 + 1),
-            Some(ids) => ids
-                .of(&input.path)
-                .ok_or_else(|| format!("the label file has no `file_name` that ends {}", input.path.display())),
+            Some(ids) => ids.of(&input.path).ok_or_else(|| {
+                format!(
+                    "the label file has no `file_name` that ends {}",
+                    input.path.display()
+                )
+            }),
         }
     };
 
@@ -115,11 +128,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let result = outcome.and_then(|done| {
             if args.json.is_some() {
                 let id = image_id(index)?;
-                let name = ids.is_none().then(|| inputs[index].path.display().to_string());
-                entries.extend(
-                    coco::entries(id, &done.detections, &card)
-                        .map(|entry| ResultEntry { file_name: name.clone(), ..entry }),
-                );
+                let name = ids
+                    .is_none()
+                    .then(|| inputs[index].path.display().to_string());
+                entries.extend(coco::entries(id, &done.detections, &card).map(|entry| {
+                    ResultEntry {
+                        file_name: name.clone(),
+                        ..entry
+                    }
+                }));
             }
             Ok(done)
         });
@@ -134,7 +151,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
     if let Some(path) = &args.json {
         coco::write(path, &entries).with_context(|| format!("cannot write {}", path.display()))?;
-        report.note(&format!("{} detections written to {}", entries.len(), path.display()));
+        report.note(&format!(
+            "{} detections written to {}",
+            entries.len(),
+            path.display()
+        ));
     }
     if let Some(out) = &args.out {
         report.note(&format!("pictures written to {}", out.display()));
@@ -162,24 +183,32 @@ fn pictures(
     let card = detector.card().clone();
     let prototype = Mutex::new(detector);
     let paths = inputs.clone();
-    source("Pictures", Some(inputs.len() as u64), |index| Ok::<_, Infallible>(index as usize))
-        .then(stage("Read", move |index: usize| match picture::open(&paths[index].path) {
+    source("Pictures", Some(inputs.len() as u64), |index| {
+        Ok::<_, Infallible>(index as usize)
+    })
+    .then(stage("Read", move |index: usize| {
+        match picture::open(&paths[index].path) {
             Ok(picture) => Ok(Read { index, picture }),
             Err(error) => Err(error.to_string()),
-        }))
-        .then(stage_with(
-            "Detect",
-            move || prototype.lock().expect("no holder panics").try_clone(),
-            |read: Result<Read, Failure>, detector| {
-                Ok::<_, Infallible>(read.and_then(|read| {
-                    let detector = detector.as_mut().map_err(|error| error.to_string())?;
-                    let found = detector.detect(&read.picture).map_err(|error| error.to_string())?;
-                    let found = found.to_vec();
-                    Ok((read, found))
-                }))
-            },
-        ))
-        .then(stage("Draw", move |found: Result<(Read, Vec<Detection>), Failure>| {
+        }
+    }))
+    .then(stage_with(
+        "Detect",
+        move || prototype.lock().expect("no holder panics").try_clone(),
+        |read: Result<Read, Failure>, detector| {
+            Ok::<_, Infallible>(read.and_then(|read| {
+                let detector = detector.as_mut().map_err(|error| error.to_string())?;
+                let found = detector
+                    .detect(&read.picture)
+                    .map_err(|error| error.to_string())?;
+                let found = found.to_vec();
+                Ok((read, found))
+            }))
+        },
+    ))
+    .then(stage(
+        "Draw",
+        move |found: Result<(Read, Vec<Detection>), Failure>| {
             let (read, detections) = found?;
             // Strongest first, so those shown are a prefix.
             let shown = detections.partition_point(|detection| detection.score >= show);
@@ -189,10 +218,15 @@ fn pictures(
                 save(&canvas, path)
                     .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
             }
-            Ok(Done { size: read.picture.dimensions(), detections, shown })
-        }))
-        .sink("Report")
-        .run(..)
+            Ok(Done {
+                size: read.picture.dimensions(),
+                detections,
+                shown,
+            })
+        },
+    ))
+    .sink("Report")
+    .run(..)
 }
 
 fn save(canvas: &RgbImage, path: &Path) -> io::Result<()> {
@@ -221,7 +255,12 @@ impl Report {
         };
         let style = "{bar:30} {pos}/{len} pictures, {per_sec}, {eta} left";
         progress.set_style(ProgressStyle::with_template(style).expect("a valid template"));
-        Self { progress, done: 0, failed: 0, notes: Vec::new() }
+        Self {
+            progress,
+            done: 0,
+            failed: 0,
+            notes: Vec::new(),
+        }
     }
 
     fn picture(&mut self, path: &Path, result: &Result<Done, Failure>, card: &ModelCard) {
@@ -236,7 +275,8 @@ impl Report {
             }
             Err(reason) => {
                 self.failed += 1;
-                self.progress.suspend(|| eprintln!("failed: {}: {reason}", path.display()));
+                self.progress
+                    .suspend(|| eprintln!("failed: {}: {reason}", path.display()));
             }
         }
         self.progress.inc(1);
