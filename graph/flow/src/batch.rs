@@ -22,13 +22,13 @@ use crate::{
 /// items return to their pools.
 pub struct Batch<T> {
     items: Pooled<Vec<T>>,
-    start: u64,
+    positions: Range<u64>,
 }
 
 impl<T> Batch<T> {
-    /// The positions of the items; the end is where to resume after this batch.
+    /// The positions the items came from; the end is where to resume after this batch.
     pub fn positions(&self) -> Range<u64> {
-        self.start..self.start + self.items.len() as u64
+        self.positions.clone()
     }
 
     /// Moves the items out.
@@ -69,7 +69,7 @@ impl<T> Drop for Batch<T> {
 impl<T: fmt::Debug> fmt::Debug for Batch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
-            .field("start", &self.start)
+            .field("positions", &self.positions)
             .field("items", &&self[..])
             .finish()
     }
@@ -209,13 +209,17 @@ where
             scratch,
         } = self;
         prefetch.serve(|prefetch| {
+            let start = prefetch.position();
             let mut batch = Batch {
-                start: prefetch.position(),
                 items: lists.take(),
+                positions: start..start,
             };
             while batch.len() < *size {
                 match prefetch.take() {
-                    Some(Ok(item)) => batch.items.push(item),
+                    Some(Ok(item)) => {
+                        batch.items.push(item);
+                        batch.positions.end += 1;
+                    }
                     Some(Err(error)) => return Some(Err(error)),
                     None => break,
                 }
@@ -240,7 +244,7 @@ fn run_after<T, D: Chain<Batch<T>>>(
     first: usize,
     counters: &Counters,
 ) -> Result<D::Out, FlowError> {
-    let position = batch.start;
+    let position = batch.positions.start;
     let mut probe = Probe::new(first, counters);
     let source = match catch_unwind(AssertUnwindSafe(|| after.run(batch, scratch, &mut probe))) {
         Ok(Ok(out)) => return Ok(out),

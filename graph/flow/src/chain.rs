@@ -45,10 +45,8 @@ pub trait Chain<In>: Sealed {
 }
 
 /// A chain that starts at a [`Source`], so that it can run by itself.
-#[diagnostic::on_unimplemented(
-    message = "this graph has no source, so it cannot run by itself",
-    note = "start it from a `Source` instead of `input`, or push items through it with `inline`"
-)]
+// As for a source: whether a position exists is asked, never whether it is empty.
+#[allow(clippy::len_without_is_empty)]
 pub trait Sourced: Chain<u64> {
     /// How many positions the source has; `None` when there is no end.
     fn len(&self) -> Option<u64>;

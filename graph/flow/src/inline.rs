@@ -12,7 +12,7 @@ use crate::{
 /// Executes a graph on the caller's thread; made by [`Graph::inline`](crate::Graph::inline).
 ///
 /// It allocates nothing of its own: what a push allocates, its stages allocate. It needs no operating
-/// system. A panic of a stage goes through to the caller.
+/// system. A panic of a stage goes through to the caller; after it, build the graph anew.
 ///
 /// To keep one in a struct without naming the type of the graph, box the call:
 ///

@@ -7,9 +7,12 @@
 //! position. When the next one is not there it claims an item itself, and when all are claimed it runs
 //! other work of the pool or sleeps until one is filed: on a pool of one thread it does everything.
 //!
-//! Why this cannot hang: only the consumer waits, and only for items that are claimed. A claimed item runs
-//! on another thread (a prefetcher stays on the thread that made it, so whatever this thread took up above
-//! the consumer has returned), that thread waits for nothing of ours, and a panic is filed like a result.
+//! Why this cannot hang: only consumers wait, and only for items that are claimed. A claimed item runs on
+//! another thread (a prefetcher stays on the thread that made it, so whatever this thread took up above the
+//! consumer has returned), and a panic is filed like a result. A stage that forks may lend its thread to
+//! another job, even to another consumer, and its item is suspended meanwhile; but that job began after
+//! the item, which was claimed after its own consumer began. So waits go from older to younger consumers
+//! only, never in a circle, and the youngest goes on.
 
 use std::{
     any::Any,
@@ -40,7 +43,7 @@ pub(crate) struct Prefetch<C: Sourced> {
     /// What the consumer's own time goes into.
     clock: OwnTime,
     in_pool: bool,
-    /// Ties the prefetcher to its thread; see the module's last paragraph.
+    /// Ties the prefetcher to its thread; see above why this cannot hang.
     _not_send: PhantomData<*const ()>,
 }
 
@@ -299,8 +302,6 @@ impl<C: Sourced> Shared<C> {
             Ok(Err(source)) => Err(self.failure(position, &probe, source)),
             Err(payload) => {
                 probe.panicked();
-                // A panic may have left the scratch half-written.
-                quietly(|| drop(scratch.take()));
                 Err(self.failure(position, &probe, Box::new(Panicked(message(payload)))))
             }
         };
@@ -309,6 +310,7 @@ impl<C: Sourced> Shared<C> {
 
         let mut state = self.lock();
         state.running -= 1;
+        // A panic may leave it half-written, but nothing is claimed after a failure.
         state.scratch.extend(scratch);
         let unwanted = if state.closed {
             Some(result)

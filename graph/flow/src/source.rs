@@ -12,10 +12,6 @@ use crate::{
 /// A position is one integer and the item at a position is always the same. That is all the state a run
 /// has: to resume, start at the position where it stopped. For epochs, let positions go on beyond the
 /// data (`epoch = position / records`).
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a source",
-    note = "a source is a `Stage<u64>` that takes a position and says how many there are"
-)]
 // A source is asked whether a position exists, never whether it is empty.
 #[allow(clippy::len_without_is_empty)]
 pub trait Source: Stage<u64> {

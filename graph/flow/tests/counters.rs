@@ -80,15 +80,16 @@ fn run(source_ms: u32, consumer_ms: u32) -> Stats {
 #[test]
 fn waiting_is_charged_to_whoever_waits() {
     let slow_data = run(20, 0);
-    assert!(
-        slow_data.waiting > slow_data.consumer_busy && slow_data.waiting > slow_data.full,
-        "{slow_data:?}"
-    );
+    assert!(slow_data.waiting > slow_data.consumer_busy, "{slow_data:?}");
+    assert!(slow_data.waiting > slow_data.full, "{slow_data:?}");
     let slow_consumer = run(0, 10);
-    // Ten times the window was full while the consumer slept, less what the system needs to wake a worker.
-    assert!(slow_consumer.full > 40 * MS, "{slow_consumer:?}");
+    assert!(slow_consumer.consumer_busy >= 120 * MS, "{slow_consumer:?}");
     assert!(
-        slow_consumer.consumer_busy >= 120 * MS && slow_consumer.waiting < 60 * MS,
+        slow_consumer.consumer_busy > slow_consumer.waiting,
+        "{slow_consumer:?}"
+    );
+    assert!(
+        slow_consumer.full > slow_consumer.waiting,
         "{slow_consumer:?}"
     );
 }

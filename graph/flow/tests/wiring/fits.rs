@@ -3,7 +3,12 @@ use intertwine_flow::Source;
 use parts::*;
 use std::num::NonZeroUsize;
 
-fn main() {
-    let run = pictures().then(Augment).then(Mask).batch(NonZeroUsize::MIN).then(Step).run(..);
+pub fn main() {
+    let run = pictures()
+        .then(Augment)
+        .then(Mask)
+        .batch(NonZeroUsize::MIN)
+        .then(Step)
+        .run(..);
     assert_eq!(run.map(Result::unwrap).count(), 4);
 }

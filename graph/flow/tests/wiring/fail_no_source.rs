@@ -1,8 +1,6 @@
-mod parts;
 use intertwine_flow::input;
-use parts::*;
 
 fn main() {
+    // Positions given from outside are not a source: nobody knows how many there are.
     let _ = input::<u64>("Position").run(..);
-    let _ = input::<Picture>("Frame").then(Augment).run(..);
 }

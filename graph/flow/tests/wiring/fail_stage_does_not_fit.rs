@@ -4,5 +4,5 @@ use parts::*;
 
 fn main() {
     // The mask needs views, and nobody has made them.
-    let _ = pictures().then(Mask).then(Augment);
+    let _ = pictures().then(Mask);
 }
