@@ -285,7 +285,8 @@ mod tests {
 
     #[test]
     fn errors_name_the_key() {
-        let broken: [(&str, fn(&mut ModelCard)); 8] = [
+        type Damage = fn(&mut ModelCard);
+        let broken: [(&str, Damage); 8] = [
             ("input_size", |c| c.input_size = 0),
             ("input_size", |c| c.input_size = 1 << 20),
             ("std", |c| c.std[1] = 0.0),

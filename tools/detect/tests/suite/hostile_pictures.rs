@@ -34,11 +34,10 @@ fn png_claiming(width: u32, height: u32) -> Vec<u8> {
 fn a_size_is_refused_on_the_headers_word() {
     for (width, height) in [(40_000, 40_000), (2_000_000_000, 1), (65_000, 65_000)] {
         let error = picture::decode(&png_claiming(width, height)).unwrap_err();
-        let refused = match &error {
-            PictureError::TooLarge { .. } => true,
-            PictureError::Decode(image::ImageError::Limits(_)) => true,
-            _ => false,
-        };
+        let refused = matches!(
+            error,
+            PictureError::TooLarge { .. } | PictureError::Decode(image::ImageError::Limits(_))
+        );
         assert!(refused, "{width} x {height}: {error}");
     }
     // The same header with a size we take fails later, for want of pixels: the check above is not a fluke.

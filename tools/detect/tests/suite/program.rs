@@ -257,7 +257,7 @@ fn ids_come_from_the_label_file() {
     assert_eq!(output.status.code(), Some(1));
     let err = text(&output.stderr);
     assert!(
-        err.contains("in/deep/one.bmp: the label file has no `file_name`"),
+        err.contains("in/deep/one.bmp: no `file_name` of the label file"),
         "{err}"
     );
     let entries = desk.json("r.json");

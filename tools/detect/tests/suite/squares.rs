@@ -90,7 +90,7 @@ pub fn proto() -> pb::ModelProto {
             ),
         ],
         output: ["boxes", "scores", "coefficients", "prototypes"]
-            .map(|name| untyped(name))
+            .map(untyped)
             .to_vec(),
         ..Default::default()
     };
