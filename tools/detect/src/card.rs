@@ -165,8 +165,18 @@ impl ModelCard {
             format!("{:?}", self.std),
             "three numbers above 0",
         )?;
-        check(!self.classes.is_empty(), "classes", "empty", "at least one class")?;
-        check(probability(self.score_threshold), "score_threshold", self.score_threshold, "0 to 1")?;
+        check(
+            !self.classes.is_empty(),
+            "classes",
+            "empty",
+            "at least one class",
+        )?;
+        check(
+            probability(self.score_threshold),
+            "score_threshold",
+            self.score_threshold,
+            "0 to 1",
+        )?;
         check(
             probability(self.display_threshold),
             "display_threshold",
@@ -174,11 +184,26 @@ impl ModelCard {
             "0 to 1",
         )?;
         check(probability(self.nms_iou), "nms_iou", self.nms_iou, "0 to 1")?;
-        check(self.max_detections > 0, "max_detections", self.max_detections, "at least 1")?;
+        check(
+            self.max_detections > 0,
+            "max_detections",
+            self.max_detections,
+            "at least 1",
+        )?;
         check(self.pre_nms > 0, "pre_nms", self.pre_nms, "at least 1")?;
-        check(self.strides.iter().all(|s| *s > 0), "strides", format!("{:?}", self.strides), "pixels above 0")?;
+        check(
+            self.strides.iter().all(|s| *s > 0),
+            "strides",
+            format!("{:?}", self.strides),
+            "pixels above 0",
+        )?;
         if let Some(masks) = self.masks {
-            check(masks.prototypes > 0, "masks.prototypes", masks.prototypes, "at least 1")?;
+            check(
+                masks.prototypes > 0,
+                "masks.prototypes",
+                masks.prototypes,
+                "at least 1",
+            )?;
             check(
                 masks.stride > 0 && self.input_size.is_multiple_of(masks.stride),
                 "masks.stride",
@@ -204,7 +229,11 @@ fn check(
     if valid {
         return Ok(());
     }
-    Err(CardError::Value { key, found: found.to_string(), expected })
+    Err(CardError::Value {
+        key,
+        found: found.to_string(),
+        expected,
+    })
 }
 
 #[cfg(test)]
@@ -212,7 +241,13 @@ mod tests {
     use super::*;
 
     fn card() -> ModelCard {
-        ModelCard::new(64, vec![Class { id: 7, name: "cat".into() }])
+        ModelCard::new(
+            64,
+            vec![Class {
+                id: 7,
+                name: "cat".into(),
+            }],
+        )
     }
 
     #[test]
@@ -221,7 +256,13 @@ mod tests {
             "pad_value": [1, 2, 3], "classes": [{"id": 7, "name": "cat"}], "later_key": true}"#;
         let read = ModelCard::from_json(json).unwrap();
         assert_eq!(
-            (read.score_threshold, read.display_threshold, read.nms_iou, read.max_detections, read.pre_nms),
+            (
+                read.score_threshold,
+                read.display_threshold,
+                read.nms_iou,
+                read.max_detections,
+                read.pre_nms
+            ),
             (0.05, 0.3, 0.6, 100, 1000)
         );
         assert_eq!(read.masks, None);
@@ -230,15 +271,22 @@ mod tests {
     #[test]
     fn survives_a_round_trip() {
         let mut card = card();
-        card.masks = Some(MaskCard { prototypes: 8, stride: 4 });
+        card.masks = Some(MaskCard {
+            prototypes: 8,
+            stride: 4,
+        });
         card.strides = vec![8, 16, 32];
         card.training.insert("ap".into(), serde_json::json!(0.41));
-        assert_eq!(ModelCard::from_json(&card.to_json().unwrap()).unwrap(), card);
+        assert_eq!(
+            ModelCard::from_json(&card.to_json().unwrap()).unwrap(),
+            card
+        );
     }
 
     #[test]
     fn errors_name_the_key() {
-        let broken: [(&str, fn(&mut ModelCard)); 8] = [
+        type Damage = fn(&mut ModelCard);
+        let broken: [(&str, Damage); 8] = [
             ("input_size", |c| c.input_size = 0),
             ("input_size", |c| c.input_size = 1 << 20),
             ("std", |c| c.std[1] = 0.0),
@@ -246,7 +294,12 @@ mod tests {
             ("classes", |c| c.classes.clear()),
             ("nms_iou", |c| c.nms_iou = 1.5),
             ("max_detections", |c| c.max_detections = 0),
-            ("masks.stride", |c| c.masks = Some(MaskCard { prototypes: 8, stride: 5 })),
+            ("masks.stride", |c| {
+                c.masks = Some(MaskCard {
+                    prototypes: 8,
+                    stride: 5,
+                })
+            }),
         ];
         for (key, damage) in broken {
             let mut card = card();
@@ -258,9 +311,14 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_apart_from_a_broken_card() {
-        assert!(matches!(ModelCard::from_json(r#"{"format_version": 2}"#), Err(CardError::Version(2))));
+        assert!(matches!(
+            ModelCard::from_json(r#"{"format_version": 2}"#),
+            Err(CardError::Version(2))
+        ));
         assert!(matches!(ModelCard::from_json("{"), Err(CardError::Json(_))));
-        let missing = ModelCard::from_json(r#"{"format_version": 1}"#).unwrap_err().to_string();
+        let missing = ModelCard::from_json(r#"{"format_version": 1}"#)
+            .unwrap_err()
+            .to_string();
         assert!(missing.contains("input_size"), "{missing}");
     }
 }

@@ -56,7 +56,10 @@ pub fn entries<'a>(
             score: detection.score,
             segmentation: detection.mask.as_ref().map(|mask| {
                 let (height, width) = mask.size();
-                Segmentation { size: [height, width], counts: mask.to_coco_string() }
+                Segmentation {
+                    size: [height, width],
+                    counts: mask.to_coco_string(),
+                }
             }),
             file_name: None,
         }
@@ -76,7 +79,11 @@ pub fn write(path: &Path, entries: &[ResultEntry]) -> io::Result<()> {
             serde_json::to_writer(&mut *writer, entry)?;
             separator = ",\n";
         }
-        writer.write_all(if entries.is_empty() { b"[]\n" } else { b"\n]\n" })
+        writer.write_all(if entries.is_empty() {
+            b"[]\n"
+        } else {
+            b"\n]\n"
+        })
     })
 }
 
@@ -118,7 +125,10 @@ impl ImageIds {
         let labels: Labels = serde_json::from_slice(&std::fs::read(path)?)?;
         let mut by_name = HashMap::with_capacity(labels.images.len());
         for Image { id, file_name } in labels.images {
-            if by_name.insert(file_name.replace('\\', "/"), id).is_some_and(|other| other != id) {
+            if by_name
+                .insert(file_name.replace('\\', "/"), id)
+                .is_some_and(|other| other != id)
+            {
                 return Err(ImageIdsError::Duplicate(file_name));
             }
         }
@@ -159,7 +169,9 @@ mod tests {
         let file = folder.path().join("labels.json");
         let images = r#"[{"id": 5, "file_name": "1.jpg"}, {"id": 6, "file_name": "1.jpg"}]"#;
         std::fs::write(&file, format!(r#"{{"images": {images}}}"#)).unwrap();
-        assert!(matches!(ImageIds::read(&file), Err(ImageIdsError::Duplicate(name)) if name == "1.jpg"));
+        assert!(
+            matches!(ImageIds::read(&file), Err(ImageIdsError::Duplicate(name)) if name == "1.jpg")
+        );
         std::fs::write(&file, images).unwrap();
         assert!(matches!(ImageIds::read(&file), Err(ImageIdsError::Json(_))));
     }

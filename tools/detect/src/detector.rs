@@ -50,9 +50,14 @@ impl Detector {
     /// A file that cannot be read, is no model of ours, or contradicts its own metadata.
     pub fn load(path: &Path) -> Result<Self, DetectError> {
         let origin = || path.display().to_string();
-        let bytes = std::fs::read(path)
-            .map_err(|error| DetectError::Model { origin: origin(), source: error.into() })?;
-        Self::new(&bytes).map_err(|source| DetectError::Model { origin: origin(), source })
+        let bytes = std::fs::read(path).map_err(|error| DetectError::Model {
+            origin: origin(),
+            source: error.into(),
+        })?;
+        Self::new(&bytes).map_err(|source| DetectError::Model {
+            origin: origin(),
+            source,
+        })
     }
 
     /// Reads a model from memory.
@@ -60,8 +65,10 @@ impl Detector {
     /// # Errors
     /// Bytes that are no model of ours, or one that contradicts its own metadata.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DetectError> {
-        Self::new(bytes)
-            .map_err(|source| DetectError::Model { origin: "from memory".into(), source })
+        Self::new(bytes).map_err(|source| DetectError::Model {
+            origin: "from memory".into(),
+            source,
+        })
     }
 
     fn new(bytes: &[u8]) -> Result<Self, ModelError> {

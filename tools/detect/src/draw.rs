@@ -25,7 +25,12 @@ pub fn draw(picture: &RgbImage, detections: &[Detection], classes: &[Class]) -> 
     let factor = READABLE_SIDE.div_ceil(width.min(height).max(1)).clamp(1, 8);
     let mut canvas = match factor {
         1 => picture.clone(),
-        _ => imageops::resize(picture, width * factor, height * factor, FilterType::Nearest),
+        _ => imageops::resize(
+            picture,
+            width * factor,
+            height * factor,
+            FilterType::Nearest,
+        ),
     };
     let line = (canvas.width().max(canvas.height()) / 400).max(2);
     let text = (canvas.width().min(canvas.height()) / 300).max(2);
@@ -43,7 +48,11 @@ pub fn draw(picture: &RgbImage, detections: &[Detection], classes: &[Class]) -> 
         outline(&mut canvas, scaled(detection), line.into(), color(index));
     }
     for (index, detection) in detections.iter().enumerate().rev() {
-        let label = format!("{} {:.0}%", classes[detection.class].name, 100.0 * detection.score);
+        let label = format!(
+            "{} {:.0}%",
+            classes[detection.class].name,
+            100.0 * detection.score
+        );
         let [x0, y0, ..] = scaled(detection);
         write_label(&mut canvas, [x0, y0], text, &label, color(index));
     }

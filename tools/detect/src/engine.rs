@@ -1,5 +1,6 @@
 //! The one place that knows `tract`: from ONNX bytes to a plan, from an input tensor to raw outputs.
 
+use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
@@ -41,15 +42,24 @@ impl Engine {
     /// Plans a model and checks it against the card in its metadata.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<(Self, ModelCard), ModelError> {
         // tract indexes and unwraps in a few places on what a file says; a damaged model must stay an error.
-        catch_unwind(AssertUnwindSafe(|| Self::plan(bytes)))
-            .unwrap_or_else(|_| Err(ModelError::Onnx("the planner gave up on it; the file is damaged".into())))
+        catch_unwind(AssertUnwindSafe(|| Self::plan(bytes))).unwrap_or_else(|panic| {
+            Err(ModelError::Onnx(format!(
+                "the planner gave up: {}",
+                message(&*panic)
+            )))
+        })
     }
 
     fn plan(mut bytes: &[u8]) -> Result<(Self, ModelCard), ModelError> {
-        let proto = onnx().proto_model_for_read(&mut bytes).map_err(onnx_error)?;
+        let proto = onnx()
+            .proto_model_for_read(&mut bytes)
+            .map_err(onnx_error)?;
         // Before planning: the advice to export with our program helps more than a missing operator.
         let card = read_card(&proto)?;
-        let graph = proto.graph.as_ref().ok_or_else(|| ModelError::Onnx("it holds no graph".into()))?;
+        let graph = proto
+            .graph
+            .as_ref()
+            .ok_or_else(|| ModelError::Onnx("it holds no graph".into()))?;
         check_graph(graph, card.input_size)?;
         let layout = find_outputs(graph, &card)?;
 
@@ -72,14 +82,24 @@ impl Engine {
 
     fn with_plan(plan: Arc<TypedRunnableModel>, size: usize, layout: Layout) -> TractResult<Self> {
         let input = Arc::new(Tensor::zero::<f32>(&[1, 3, size, size])?);
-        Ok(Self { state: plan.spawn()?, plan, input, outputs: tvec!(), layout, executor: Executor::SingleThread })
+        Ok(Self {
+            state: plan.spawn()?,
+            plan,
+            input,
+            outputs: tvec!(),
+            layout,
+            executor: Executor::SingleThread,
+        })
     }
 
     /// A second engine on the same plan and weights, with tensors of its own.
     pub(crate) fn try_clone(&self) -> Result<Self, DetectError> {
         let size = self.input.shape()[3];
         let clone = Self::with_plan(self.plan.clone(), size, self.layout).map_err(run_error)?;
-        Ok(Self { executor: self.executor.clone(), ..clone })
+        Ok(Self {
+            executor: self.executor.clone(),
+            ..clone
+        })
     }
 
     /// Gives the network so many threads.
@@ -91,7 +111,9 @@ impl Engine {
                     .num_threads(count)
                     .thread_name(|index| format!("detect-{index}"))
                     .build()
-                    .map_err(|error| DetectError::Run(format!("cannot start {count} threads: {error}")))?;
+                    .map_err(|error| {
+                        DetectError::Run(format!("cannot start {count} threads: {error}"))
+                    })?;
                 Executor::MultiThread(Arc::new(pool))
             }
         };
@@ -103,24 +125,29 @@ impl Engine {
         // An output may *be* the input tensor in a degenerate model, so the last outputs go first. Should
         // tract still hold the tensor (after a failed run), `make_mut` copies it.
         self.outputs.clear();
-        let values = Arc::make_mut(&mut self.input).to_plain_array_view_mut::<f32>().map_err(run_error)?;
-        values.into_slice().ok_or_else(|| DetectError::Run("the input tensor is not contiguous".into()))
+        let values = Arc::make_mut(&mut self.input)
+            .to_plain_array_view_mut::<f32>()
+            .map_err(run_error)?;
+        values
+            .into_slice()
+            .ok_or_else(|| DetectError::Run("the input tensor is not contiguous".into()))
     }
 
     /// Runs the network on the input tensor.
     pub(crate) fn run(&mut self) -> Result<RawOutputs<'_>, DetectError> {
         let input = tvec!(TValue::from_const(self.input.clone()));
-        let Self { state, executor, .. } = self;
+        let Self {
+            state, executor, ..
+        } = self;
         let run = || multithread_tract_scope(executor.clone(), || state.run(input));
-        match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(Ok(outputs)) => self.outputs = outputs,
-            failure => {
+        let outcome = catch_unwind(AssertUnwindSafe(run))
+            .unwrap_or_else(|panic| Err(TractError::msg(message(&*panic).to_string())));
+        match outcome {
+            Ok(outputs) => self.outputs = outputs,
+            Err(error) => {
                 // What the failed run left behind must not reach the next one.
                 self.state = self.plan.spawn().map_err(run_error)?;
-                return Err(match failure {
-                    Ok(Err(error)) => run_error(error),
-                    _ => DetectError::Run("the runtime panicked".into()),
-                });
+                return Err(run_error(error));
             }
         }
         let output = |index: usize| -> Result<&[f32], DetectError> {
@@ -130,7 +157,9 @@ impl Engine {
                 .map_err(run_error)
         };
         let (coefficients, prototypes) = match self.layout.masks {
-            Some((coefficients, prototypes)) => (Some(output(coefficients)?), Some(output(prototypes)?)),
+            Some((coefficients, prototypes)) => {
+                (Some(output(coefficients)?), Some(output(prototypes)?))
+            }
             None => (None, None),
         };
         Ok(RawOutputs {
@@ -139,6 +168,15 @@ impl Engine {
             coefficients,
             prototypes,
         })
+    }
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "it panicked",
     }
 }
 
@@ -170,26 +208,53 @@ fn check_graph(graph: &pb::GraphProto, size: u32) -> Result<(), ModelError> {
                 tensor.name
             )));
         }
-        let elements = tensor.dims.iter().map(|&d| d.max(0) as u128).fold(1u128, u128::saturating_mul);
+        let elements = tensor
+            .dims
+            .iter()
+            .map(|&d| d.max(0) as u128)
+            .fold(1u128, u128::saturating_mul);
         if elements > MAX_TENSOR_BYTES {
-            return Err(ModelError::Onnx(format!("the weight `{}` claims {:?} values", tensor.name, tensor.dims)));
+            return Err(ModelError::Onnx(format!(
+                "the weight `{}` claims {:?} values",
+                tensor.name, tensor.dims
+            )));
         }
     }
     let constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
-    let inputs: Vec<_> = graph.input.iter().filter(|input| !constant(&input.name)).collect();
+    let inputs: Vec<_> = graph
+        .input
+        .iter()
+        .filter(|input| !constant(&input.name))
+        .collect();
     let Some(image) = inputs.iter().find(|input| input.name == "image") else {
-        let found = inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(ModelError::Missing { what: "input", name: "image", found });
+        let found = inputs
+            .iter()
+            .map(|input| input.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(ModelError::Missing {
+            what: "input",
+            name: "image",
+            found,
+        });
     };
     if let Some(other) = inputs.iter().find(|input| input.name != "image") {
         let other = &other.name;
-        return Err(ModelError::Onnx(format!("it has a second input `{other}`; only `image` is allowed")));
+        return Err(ModelError::Onnx(format!(
+            "it has a second input `{other}`; only `image` is allowed"
+        )));
     }
     check_input(image, size)?;
     for output in &graph.output {
-        let made = graph.node.iter().any(|node| node.output.contains(&output.name));
+        let made = graph
+            .node
+            .iter()
+            .any(|node| node.output.contains(&output.name));
         if !made && output.name != "image" && !constant(&output.name) {
-            return Err(ModelError::Onnx(format!("no node makes its output `{}`", output.name)));
+            return Err(ModelError::Onnx(format!(
+                "no node makes its output `{}`",
+                output.name
+            )));
         }
     }
     Ok(())
@@ -199,7 +264,10 @@ fn check_graph(graph: &pb::GraphProto, size: u32) -> Result<(), ModelError> {
 fn check_input(image: &pb::ValueInfoProto, size: u32) -> Result<(), ModelError> {
     use pb::tensor_proto::DataType;
     use pb::tensor_shape_proto::dimension::Value;
-    let declared = image.r#type.as_ref().and_then(|declared| declared.value.as_ref());
+    let declared = image
+        .r#type
+        .as_ref()
+        .and_then(|declared| declared.value.as_ref());
     let Some(pb::type_proto::Value::TensorType(tensor)) = declared else {
         return Err(ModelError::Onnx("its input `image` has no type".into()));
     };
@@ -214,40 +282,73 @@ fn check_input(image: &pb::ValueInfoProto, size: u32) -> Result<(), ModelError> 
         })
         .collect();
     let element = DataType::try_from(tensor.elem_type);
-    let found = format!("{} [{}]", element.map_or("?", |kind| kind.as_str_name()), dims.join(", "));
+    let found = format!(
+        "{} [{}]",
+        element.map_or("?", |kind| kind.as_str_name()),
+        dims.join(", ")
+    );
     let expected = format!("FLOAT [1, 3, {size}, {size}]");
     match found == expected {
         true => Ok(()),
-        false => Err(ModelError::Shape { name: "image", found, expected }),
+        false => Err(ModelError::Shape {
+            name: "image",
+            found,
+            expected,
+        }),
     }
 }
 
 fn find_outputs(graph: &pb::GraphProto, card: &ModelCard) -> Result<Layout, ModelError> {
     let find = |name: &'static str| {
-        graph.output.iter().position(|output| output.name == name).ok_or_else(|| ModelError::Missing {
-            what: "output",
-            name,
-            found: graph.output.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(", "),
-        })
+        graph
+            .output
+            .iter()
+            .position(|output| output.name == name)
+            .ok_or_else(|| ModelError::Missing {
+                what: "output",
+                name,
+                found: graph
+                    .output
+                    .iter()
+                    .map(|o| o.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })
     };
     let masks = match card.masks {
         Some(_) => Some((find("coefficients")?, find("prototypes")?)),
         None => None,
     };
-    Ok(Layout { boxes: find("boxes")?, scores: find("scores")?, masks })
+    Ok(Layout {
+        boxes: find("boxes")?,
+        scores: find("scores")?,
+        masks,
+    })
 }
 
 /// Checks the outputs against the contract.
 fn check_shapes(model: &TypedModel, card: &ModelCard, layout: Layout) -> Result<(), ModelError> {
     let output = |index| model.output_fact(index).map_err(onnx_error);
     let anchors = expect(output(layout.boxes)?, "boxes", [Some(1), None, Some(4)])?[1];
-    expect(output(layout.scores)?, "scores", [Some(1), Some(anchors), Some(card.classes.len())])?;
+    expect(
+        output(layout.scores)?,
+        "scores",
+        [Some(1), Some(anchors), Some(card.classes.len())],
+    )?;
     if let (Some((coefficients, prototypes)), Some(masks), Some(side)) =
         (layout.masks, card.masks, card.prototype_side())
     {
         let count = Some(masks.prototypes);
-        expect(output(coefficients)?, "coefficients", [Some(1), Some(anchors), count])?;
-        expect(output(prototypes)?, "prototypes", [Some(1), count, Some(side), Some(side)])?;
+        expect(
+            output(coefficients)?,
+            "coefficients",
+            [Some(1), Some(anchors), count],
+        )?;
+        expect(
+            output(prototypes)?,
+            "prototypes",
+            [Some(1), count, Some(side), Some(side)],
+        )?;
     }
     Ok(())
 }
@@ -258,11 +359,17 @@ fn expect<const N: usize>(
     name: &'static str,
     expected: [Option<usize>; N],
 ) -> Result<[usize; N], ModelError> {
-    let found = fact.shape.as_concrete().and_then(|dims| <[usize; N]>::try_from(dims).ok());
+    let found = fact
+        .shape
+        .as_concrete()
+        .and_then(|dims| <[usize; N]>::try_from(dims).ok());
     match found {
         Some(dims)
             if fact.datum_type == f32::datum_type()
-                && dims.iter().zip(expected).all(|(&d, e)| e.map_or(d > 0, |e| d == e)) =>
+                && dims
+                    .iter()
+                    .zip(expected)
+                    .all(|(&d, e)| e.map_or(d > 0, |e| d == e)) =>
         {
             Ok(dims)
         }
@@ -282,12 +389,19 @@ fn expect<const N: usize>(
 fn check_tensor_sizes(model: &TypedModel) -> Result<(), ModelError> {
     for node in model.nodes() {
         for output in &node.outputs {
-            let Some(dims) = output.fact.shape.as_concrete() else { continue };
+            let Some(dims) = output.fact.shape.as_concrete() else {
+                continue;
+            };
             let bytes = dims
                 .iter()
-                .fold(output.fact.datum_type.size_of() as u128, |n, &d| n.saturating_mul(d as u128));
+                .fold(output.fact.datum_type.size_of() as u128, |n, &d| {
+                    n.saturating_mul(d as u128)
+                });
             if bytes > MAX_TENSOR_BYTES {
-                return Err(ModelError::Onnx(format!("the tensor `{}` has shape {dims:?}", node.name)));
+                return Err(ModelError::Onnx(format!(
+                    "the tensor `{}` has shape {dims:?}",
+                    node.name
+                )));
             }
         }
     }

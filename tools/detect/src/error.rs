@@ -77,7 +77,9 @@ pub enum PictureError {
     #[error("cannot decode the picture: {0}")]
     Decode(#[from] image::ImageError),
     /// The header promises more pixels than we are willing to hold in memory.
-    #[error("the picture is {width} x {height}, more than the limit of {limit} pixels; make it smaller")]
+    #[error(
+        "the picture is {width} x {height}, more than the limit of {limit} pixels; make it smaller"
+    )]
     TooLarge {
         /// Width in the header, pixels.
         width: u32,

@@ -11,7 +11,9 @@ pub(crate) fn glyph(character: char) -> [u8; 7] {
     GLYPHS.get(index).copied().unwrap_or(UNKNOWN)
 }
 
-const UNKNOWN: [u8; 7] = [0b11111, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b11111];
+const UNKNOWN: [u8; 7] = [
+    0b11111, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b11111,
+];
 
 #[rustfmt::skip] // one glyph a line
 const GLYPHS: [[u8; 7]; 95] = [

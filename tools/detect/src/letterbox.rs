@@ -38,7 +38,11 @@ impl Letterbox {
         // Run-length masks count pixels in 32 bits.
         let limit = u64::from(u32::MAX);
         if u64::from(width) * u64::from(height) > limit {
-            return Err(PictureError::TooLarge { width, height, limit });
+            return Err(PictureError::TooLarge {
+                width,
+                height,
+                limit,
+            });
         }
         // In integers, so that no rounding of a scale can make the content larger than the input.
         let long = u64::from(width.max(height));
@@ -46,7 +50,11 @@ impl Letterbox {
             let scaled = (2 * u64::from(side) * u64::from(size) + long) / (2 * long);
             (scaled as u32).max(1)
         };
-        Ok(Self { source: (width, height), content: (fit(width), fit(height)), size })
+        Ok(Self {
+            source: (width, height),
+            content: (fit(width), fit(height)),
+            size,
+        })
     }
 
     /// (width, height) of the picture, pixels.
@@ -73,7 +81,10 @@ impl Letterbox {
     /// shorter side is rounded.
     pub fn scale(&self) -> [f32; 2] {
         let ratio = |content: u32, source: u32| (f64::from(content) / f64::from(source)) as f32;
-        [ratio(self.content.0, self.source.0), ratio(self.content.1, self.source.1)]
+        [
+            ratio(self.content.0, self.source.0),
+            ratio(self.content.1, self.source.1),
+        ]
     }
 
     /// Maps a box `[x0, y0, x1, y1]` from input pixels to source pixels and clips it to the picture.
@@ -82,7 +93,12 @@ impl Letterbox {
         let [sx, sy] = self.scale();
         let (w, h) = (self.source.0 as f32, self.source.1 as f32);
         let [x0, y0, x1, y1] = bbox;
-        [(x0 / sx).clamp(0.0, w), (y0 / sy).clamp(0.0, h), (x1 / sx).clamp(0.0, w), (y1 / sy).clamp(0.0, h)]
+        [
+            (x0 / sx).clamp(0.0, w),
+            (y0 / sy).clamp(0.0, h),
+            (x1 / sx).clamp(0.0, w),
+            (y1 / sy).clamp(0.0, h),
+        ]
     }
 
     /// Maps a box `[x0, y0, x1, y1]` from source pixels to input pixels, as training does with the truth.
@@ -120,11 +136,20 @@ mod tests {
     fn boxes_clip_to_the_picture_not_to_the_input() {
         let letterbox = Letterbox::new(200, 100, 100).unwrap();
         // The lower half of the input is padding: a box reaching into it ends at the picture's edge.
-        assert_eq!(letterbox.to_source([-5.0, 10.0, 300.0, 90.0]), [0.0, 20.0, 200.0, 100.0]);
+        assert_eq!(
+            letterbox.to_source([-5.0, 10.0, 300.0, 90.0]),
+            [0.0, 20.0, 200.0, 100.0]
+        );
     }
 
     #[test]
     fn a_picture_without_pixels_is_an_error() {
-        assert!(matches!(Letterbox::new(0, 5, 64), Err(PictureError::Empty { width: 0, height: 5 })));
+        assert!(matches!(
+            Letterbox::new(0, 5, 64),
+            Err(PictureError::Empty {
+                width: 0,
+                height: 5
+            })
+        ));
     }
 }

@@ -9,7 +9,12 @@ use program::{bench, run};
 
 /// Find things in pictures with an exported model.
 #[derive(Parser)]
-#[command(name = "detect", version, about, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "detect",
+    version,
+    about,
+    args_conflicts_with_subcommands = true
+)]
 #[command(subcommand_negates_reqs = true, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]

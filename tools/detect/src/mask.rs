@@ -34,8 +34,14 @@ impl MaskAssembler {
         let (width, height) = letterbox.source();
         let side = (letterbox.size() / stride) as usize;
         let [sx, sy] = letterbox.scale();
-        let horizontal = Sampling { scale: sx / stride as f32, last: side - 1 };
-        let vertical = Sampling { scale: sy / stride as f32, last: side - 1 };
+        let horizontal = Sampling {
+            scale: sx / stride as f32,
+            last: side - 1,
+        };
+        let vertical = Sampling {
+            scale: sy / stride as f32,
+            last: side - 1,
+        };
         let (x0, x1) = centres_within(bbox[0], bbox[2], width);
         let (y0, y1) = centres_within(bbox[1], bbox[3], height);
         let mut runs = Runs::new(height);
@@ -48,7 +54,9 @@ impl MaskAssembler {
                 let (a, b, t) = horizontal.at(x);
                 self.column.clear();
                 self.column.extend(
-                    self.cells.chunks_exact(across).map(|row| lerp(row[a - left], row[b - left], t)),
+                    self.cells
+                        .chunks_exact(across)
+                        .map(|row| lerp(row[a - left], row[b - left], t)),
                 );
                 for y in y0..y1 {
                     let (a, b, t) = vertical.at(y);
@@ -73,7 +81,10 @@ impl MaskAssembler {
         let across = right - left + 1;
         self.cells.clear();
         self.cells.resize(across * (bottom - top + 1), 0.0);
-        for (&coefficient, plane) in coefficients.iter().zip(prototypes.chunks_exact(side * side)) {
+        for (&coefficient, plane) in coefficients
+            .iter()
+            .zip(prototypes.chunks_exact(side * side))
+        {
             for (row, sums) in (top..).zip(self.cells.chunks_exact_mut(across)) {
                 let start = row * side + left;
                 for (sum, &value) in sums.iter_mut().zip(&plane[start..start + across]) {
@@ -126,7 +137,11 @@ struct Runs {
 
 impl Runs {
     fn new(height: u32) -> Self {
-        Self { height, counts: Vec::new(), end: 0 }
+        Self {
+            height,
+            counts: Vec::new(),
+            end: 0,
+        }
     }
 
     /// Adds a pixel; pixels come in column-major order.
@@ -153,30 +168,49 @@ mod tests {
     use super::*;
 
     /// The definition, pixel by pixel, on the whole picture and in double precision.
-    fn reference(coefficients: &[f32], prototypes: &[f32], stride: u32, letterbox: &Letterbox, bbox: [f32; 4]) -> Vec<f64> {
+    fn reference(
+        coefficients: &[f32],
+        prototypes: &[f32],
+        stride: u32,
+        letterbox: &Letterbox,
+        bbox: [f32; 4],
+    ) -> Vec<f64> {
         let side = (letterbox.size() / stride) as usize;
         let cell = |row: usize, column: usize| {
             let logit: f64 = (0..coefficients.len())
-                .map(|p| f64::from(coefficients[p]) * f64::from(prototypes[(p * side + row) * side + column]))
+                .map(|p| {
+                    f64::from(coefficients[p])
+                        * f64::from(prototypes[(p * side + row) * side + column])
+                })
                 .sum();
             1.0 / (1.0 + (-logit).exp())
         };
         let (width, height) = letterbox.source();
         let (content_width, content_height) = letterbox.content();
         let place = |pixel: u32, content: u32, source: u32| {
-            let at = (f64::from(pixel) + 0.5) * f64::from(content) / f64::from(source) / f64::from(stride) - 0.5;
+            let at = (f64::from(pixel) + 0.5) * f64::from(content)
+                / f64::from(source)
+                / f64::from(stride)
+                - 0.5;
             at.clamp(0.0, (side - 1) as f64)
         };
         let mut probabilities = Vec::new();
         for y in 0..height {
             for x in 0..width {
                 let (centre_x, centre_y) = (x as f32 + 0.5, y as f32 + 0.5);
-                let inside = centre_x >= bbox[0] && centre_x < bbox[2] && centre_y >= bbox[1] && centre_y < bbox[3];
-                let (u, v) = (place(x, content_width, width), place(y, content_height, height));
+                let inside = centre_x >= bbox[0]
+                    && centre_x < bbox[2]
+                    && centre_y >= bbox[1]
+                    && centre_y < bbox[3];
+                let (u, v) = (
+                    place(x, content_width, width),
+                    place(y, content_height, height),
+                );
                 let (column, row) = (u.floor(), v.floor());
                 let mut sum = 0.0;
                 for (r, weight_y) in [(row, 1.0 - (v - row)), (row + 1.0, v - row)] {
-                    for (c, weight_x) in [(column, 1.0 - (u - column)), (column + 1.0, u - column)] {
+                    for (c, weight_x) in [(column, 1.0 - (u - column)), (column + 1.0, u - column)]
+                    {
                         if weight_x * weight_y > 0.0 {
                             sum += weight_x * weight_y * cell(r as usize, c as usize);
                         }
@@ -206,14 +240,22 @@ mod tests {
                 let prototypes: Vec<f32> = (0..3 * cells).map(|_| 8.0 * random() - 4.0).collect();
                 let (w, h) = (width as f32, height as f32);
                 let (x0, y0) = (random() * w * 0.5, random() * h * 0.5);
-                for bbox in [[0.0, 0.0, w, h], [x0, y0, x0 + 0.5 * w, y0 + 0.4 * h], [x0, y0, x0 + 0.01, h]] {
-                    let mask = assembler.assemble(&coefficients, &prototypes, stride, &letterbox, bbox);
+                for bbox in [
+                    [0.0, 0.0, w, h],
+                    [x0, y0, x0 + 0.5 * w, y0 + 0.4 * h],
+                    [x0, y0, x0 + 0.01, h],
+                ] {
+                    let mask =
+                        assembler.assemble(&coefficients, &prototypes, stride, &letterbox, bbox);
                     assert_eq!(mask.size(), (height, width));
                     let bitmap = mask.decode();
                     let expected = reference(&coefficients, &prototypes, stride, &letterbox, bbox);
                     for (at, (&bit, &p)) in bitmap.iter().zip(&expected).enumerate() {
                         let (x, y) = (at as u32 % width, at as u32 / width);
-                        assert!((p - 0.5).abs() < 1e-4 || (bit == 1) == (p > 0.5), "{width} x {height}, stride {stride}, at {x}, {y}: {p}");
+                        assert!(
+                            (p - 0.5).abs() < 1e-4 || (bit == 1) == (p > 0.5),
+                            "{width} x {height}, stride {stride}, at {x}, {y}: {p}"
+                        );
                     }
                     inside += mask.area();
                 }
@@ -227,7 +269,12 @@ mod tests {
         // A full mask is one run after an empty one; a column that touches the next is one run.
         let letterbox = Letterbox::new(8, 8, 8).unwrap();
         let mut assembler = MaskAssembler::default();
-        let mut assemble = |bbox| assembler.assemble(&[1.0], &[5.0; 16], 2, &letterbox, bbox).counts().to_vec();
+        let mut assemble = |bbox| {
+            assembler
+                .assemble(&[1.0], &[5.0; 16], 2, &letterbox, bbox)
+                .counts()
+                .to_vec()
+        };
         assert_eq!(assemble([0.0, 0.0, 8.0, 8.0]), [0, 64]);
         assert_eq!(assemble([2.0, 0.0, 4.0, 8.0]), [16, 16, 32]);
         assert_eq!(assemble([6.0, 5.0, 8.0, 8.0]), [53, 3, 5, 3]);

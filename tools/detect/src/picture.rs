@@ -15,8 +15,13 @@ pub const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
 
 /// Whether a file name ends like a picture's.
 pub fn has_picture_extension(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default();
+    EXTENSIONS
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(extension))
 }
 
 /// Reads a picture as people see it: the format is recognised by content, the EXIF orientation applied, grey
@@ -49,10 +54,16 @@ fn read<R: BufRead + Seek>(mut reader: ImageReader<R>) -> Result<RgbImage, Pictu
         return Err(PictureError::Empty { width, height });
     }
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(PictureError::TooLarge { width, height, limit: MAX_PIXELS });
+        return Err(PictureError::TooLarge {
+            width,
+            height,
+            limit: MAX_PIXELS,
+        });
     }
     // A damaged EXIF block is no reason to refuse the pixels.
-    let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
+    let orientation = decoder
+        .orientation()
+        .unwrap_or(image::metadata::Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder)?;
     picture.apply_orientation(orientation);
     Ok(picture.into_rgb8())

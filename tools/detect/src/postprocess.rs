@@ -59,7 +59,10 @@ impl Thresholds {
 
     /// For people: only what is likely there.
     pub fn display(card: &ModelCard) -> Self {
-        Self { score: card.display_threshold, ..Self::evaluation(card) }
+        Self {
+            score: card.display_threshold,
+            ..Self::evaluation(card)
+        }
     }
 }
 
@@ -122,11 +125,17 @@ impl Postprocessor {
         let classes = card.classes.len();
         self.ranked.clear();
         // NaN fails the comparison, so it never becomes a candidate.
-        let above = raw.scores.iter().enumerate().filter(|(_, &s)| s >= thresholds.score && s.is_finite());
-        self.ranked.extend(above.map(|(pair, &score)| (score, pair)));
+        let above = raw
+            .scores
+            .iter()
+            .enumerate()
+            .filter(|(_, &s)| s >= thresholds.score && s.is_finite());
+        self.ranked
+            .extend(above.map(|(pair, &score)| (score, pair)));
         let order = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
         if self.ranked.len() > thresholds.pre_nms {
-            self.ranked.select_nth_unstable_by(thresholds.pre_nms, order);
+            self.ranked
+                .select_nth_unstable_by(thresholds.pre_nms, order);
             self.ranked.truncate(thresholds.pre_nms);
         }
         self.ranked.sort_unstable_by(order);
@@ -134,17 +143,28 @@ impl Postprocessor {
         let (width, height) = letterbox.content();
         let (width, height) = (width as f32, height as f32);
         self.candidates.clear();
-        self.candidates.extend(self.ranked.iter().filter_map(|&(score, pair)| {
-            let (anchor, class) = (pair / classes, pair % classes);
-            let [x0, y0, x1, y1] = *raw.boxes[4 * anchor..].first_chunk::<4>()?;
-            if ![x0, y0, x1, y1].iter().all(|v| v.is_finite()) {
-                return None;
-            }
-            // Clipped before suppression, so that overlap is judged on what will be seen.
-            let bbox = [x0.clamp(0.0, width), y0.clamp(0.0, height), x1.clamp(0.0, width), y1.clamp(0.0, height)];
-            let visible = bbox[2] > bbox[0] && bbox[3] > bbox[1];
-            visible.then_some(Candidate { score, anchor: anchor as u32, class: class as u32, bbox })
-        }));
+        self.candidates
+            .extend(self.ranked.iter().filter_map(|&(score, pair)| {
+                let (anchor, class) = (pair / classes, pair % classes);
+                let [x0, y0, x1, y1] = *raw.boxes[4 * anchor..].first_chunk::<4>()?;
+                if ![x0, y0, x1, y1].iter().all(|v| v.is_finite()) {
+                    return None;
+                }
+                // Clipped before suppression, so that overlap is judged on what will be seen.
+                let bbox = [
+                    x0.clamp(0.0, width),
+                    y0.clamp(0.0, height),
+                    x1.clamp(0.0, width),
+                    y1.clamp(0.0, height),
+                ];
+                let visible = bbox[2] > bbox[0] && bbox[3] > bbox[1];
+                visible.then_some(Candidate {
+                    score,
+                    anchor: anchor as u32,
+                    class: class as u32,
+                    bbox,
+                })
+            }));
         Ok(())
     }
 
@@ -156,7 +176,8 @@ impl Postprocessor {
                 break;
             }
             let hidden = self.kept.iter().any(|stronger| {
-                stronger.class == candidate.class && iou(stronger.bbox, candidate.bbox) > thresholds.nms_iou
+                stronger.class == candidate.class
+                    && iou(stronger.bbox, candidate.bbox) > thresholds.nms_iou
             });
             if !hidden {
                 self.kept.push(*candidate);
@@ -177,13 +198,25 @@ impl Postprocessor {
         detections.extend(kept.iter().map(|candidate| {
             let bbox = letterbox.to_source(candidate.bbox);
             let mask = match (raw.coefficients, raw.prototypes, card.masks) {
-                (Some(coefficients), Some(prototypes), Some(MaskCard { prototypes: count, stride })) => {
+                (
+                    Some(coefficients),
+                    Some(prototypes),
+                    Some(MaskCard {
+                        prototypes: count,
+                        stride,
+                    }),
+                ) => {
                     let row = &coefficients[candidate.anchor as usize * count..][..count];
                     Some(masks.assemble(row, prototypes, stride, letterbox, bbox))
                 }
                 _ => None,
             };
-            Detection { bbox, score: candidate.score, class: candidate.class as usize, mask }
+            Detection {
+                bbox,
+                score: candidate.score,
+                class: candidate.class as usize,
+                mask,
+            }
         }));
     }
 }
@@ -219,7 +252,11 @@ pub fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
 fn check_lengths(raw: &RawOutputs<'_>, card: &ModelCard) -> Result<(), DetectError> {
     let check = |name, found, expected| match found == expected {
         true => Ok(()),
-        false => Err(DetectError::OutputLength { name, found, expected }),
+        false => Err(DetectError::OutputLength {
+            name,
+            found,
+            expected,
+        }),
     };
     let anchors = raw.scores.len() / card.classes.len();
     check("scores", raw.scores.len(), anchors * card.classes.len())?;
@@ -228,7 +265,11 @@ fn check_lengths(raw: &RawOutputs<'_>, card: &ModelCard) -> Result<(), DetectErr
         (Some(masks), Some(side)) => (masks.prototypes, masks.prototypes * side * side),
         _ => (0, 0),
     };
-    check("coefficients", raw.coefficients.map_or(0, <[f32]>::len), anchors * per_anchor)?;
+    check(
+        "coefficients",
+        raw.coefficients.map_or(0, <[f32]>::len),
+        anchors * per_anchor,
+    )?;
     check("prototypes", raw.prototypes.map_or(0, <[f32]>::len), cells)
 }
 
@@ -240,21 +281,41 @@ mod tests {
     const SIZE: u32 = 100;
 
     fn card(classes: u32) -> ModelCard {
-        let class = |id| Class { id, name: format!("class {id}") };
+        let class = |id| Class {
+            id,
+            name: format!("class {id}"),
+        };
         ModelCard::new(SIZE, (0..classes).map(class).collect())
     }
 
-    fn run(boxes: &[[f32; 4]], scores: &[f32], thresholds: Thresholds) -> Vec<(usize, f32, [f32; 4])> {
+    fn run(
+        boxes: &[[f32; 4]],
+        scores: &[f32],
+        thresholds: Thresholds,
+    ) -> Vec<(usize, f32, [f32; 4])> {
         let card = card((scores.len() / boxes.len()) as u32);
         let boxes = boxes.concat();
-        let raw = RawOutputs { boxes: &boxes, scores, coefficients: None, prototypes: None };
+        let raw = RawOutputs {
+            boxes: &boxes,
+            scores,
+            coefficients: None,
+            prototypes: None,
+        };
         let letterbox = Letterbox::new(SIZE, SIZE, SIZE).unwrap();
         let detections = postprocess(&raw, &card, &letterbox, &thresholds).unwrap();
-        detections.into_iter().map(|d| (d.class, d.score, d.bbox)).collect()
+        detections
+            .into_iter()
+            .map(|d| (d.class, d.score, d.bbox))
+            .collect()
     }
 
     fn thresholds() -> Thresholds {
-        Thresholds { score: 0.1, nms_iou: 0.5, max_detections: 100, pre_nms: 1000 }
+        Thresholds {
+            score: 0.1,
+            nms_iou: 0.5,
+            max_detections: 100,
+            pre_nms: 1000,
+        }
     }
 
     // a and b overlap in 5 x 10 of 15 x 10 (IoU 1/3); a and c in 8 x 10 of 12 x 10 (IoU 2/3).
@@ -269,10 +330,16 @@ mod tests {
         // C is the strongest: it hides A (2/3) and B (7 of 13, 0.54); at 0.6 it hides A alone.
         let scores = [0.5, 0.6, 0.9];
         assert_eq!(run(&[A, B, C], &scores, thresholds()), [(0, 0.9, C)]);
-        let loose = Thresholds { nms_iou: 0.6, ..thresholds() };
+        let loose = Thresholds {
+            nms_iou: 0.6,
+            ..thresholds()
+        };
         assert_eq!(run(&[A, B, C], &scores, loose), [(0, 0.9, C), (0, 0.6, B)]);
         // A hides C, so C does not hide B: suppression is greedy.
-        assert_eq!(run(&[A, B, C], &[0.9, 0.5, 0.6], thresholds()), [(0, 0.9, A), (0, 0.5, B)]);
+        assert_eq!(
+            run(&[A, B, C], &[0.9, 0.5, 0.6], thresholds()),
+            [(0, 0.9, A), (0, 0.5, B)]
+        );
     }
 
     #[test]
@@ -286,21 +353,51 @@ mod tests {
     fn equal_scores_rank_by_anchor_then_class() {
         let far = [60.0, 60.0, 70.0, 70.0];
         let found = run(&[far, A], &[0.5, 0.5, 0.5, 0.5], thresholds());
-        assert_eq!(found, [(0, 0.5, far), (1, 0.5, far), (0, 0.5, A), (1, 0.5, A)]);
+        assert_eq!(
+            found,
+            [(0, 0.5, far), (1, 0.5, far), (0, 0.5, A), (1, 0.5, A)]
+        );
         // Also when the selection before suppression has to choose among equals.
-        let two = Thresholds { pre_nms: 2, ..thresholds() };
+        let two = Thresholds {
+            pre_nms: 2,
+            ..thresholds()
+        };
         assert_eq!(run(&[far, A], &[0.5, 0.5, 0.5, 0.5], two), found[..2]);
     }
 
     #[test]
     fn selection_keeps_the_strongest() {
-        let boxes: Vec<[f32; 4]> = (0..90).map(|i| [i as f32, 0.0, i as f32 + 0.9, 1.0]).collect();
-        let scores: Vec<f32> = (0..90).map(|i| 0.2 + (i * 37 % 90) as f32 / 200.0).collect();
+        let boxes: Vec<[f32; 4]> = (0..90)
+            .map(|i| [i as f32, 0.0, i as f32 + 0.9, 1.0])
+            .collect();
+        let scores: Vec<f32> = (0..90)
+            .map(|i| 0.2 + (i * 37 % 90) as f32 / 200.0)
+            .collect();
         let all = run(&boxes, &scores, thresholds());
         assert_eq!(all.len(), 90);
         assert!(all.is_sorted_by(|a, b| a.1 >= b.1));
-        assert_eq!(run(&boxes, &scores, Thresholds { pre_nms: 7, ..thresholds() }), all[..7]);
-        assert_eq!(run(&boxes, &scores, Thresholds { max_detections: 5, ..thresholds() }), all[..5]);
+        assert_eq!(
+            run(
+                &boxes,
+                &scores,
+                Thresholds {
+                    pre_nms: 7,
+                    ..thresholds()
+                }
+            ),
+            all[..7]
+        );
+        assert_eq!(
+            run(
+                &boxes,
+                &scores,
+                Thresholds {
+                    max_detections: 5,
+                    ..thresholds()
+                }
+            ),
+            all[..5]
+        );
     }
 
     #[test]
@@ -316,7 +413,10 @@ mod tests {
             A,
         ];
         let scores = [0.9, 0.9, 0.9, 0.9, 0.8, nan, f32::INFINITY];
-        assert_eq!(run(&boxes, &scores, thresholds()), [(0, 0.8, [0.0, 90.0, 5.0, 100.0])]);
+        assert_eq!(
+            run(&boxes, &scores, thresholds()),
+            [(0, 0.8, [0.0, 90.0, 5.0, 100.0])]
+        );
     }
 
     #[test]
@@ -329,14 +429,26 @@ mod tests {
     fn lengths_that_do_not_fit_are_errors_that_name_the_output() {
         let mut card = card(2);
         let letterbox = Letterbox::new(SIZE, SIZE, SIZE).unwrap();
-        let fails = |card: &ModelCard, boxes: &[f32], scores: &[f32], coefficients: Option<&[f32]>| {
-            let raw = RawOutputs { boxes, scores, coefficients, prototypes: None };
-            postprocess(&raw, card, &letterbox, &thresholds()).unwrap_err().to_string()
-        };
+        let fails =
+            |card: &ModelCard, boxes: &[f32], scores: &[f32], coefficients: Option<&[f32]>| {
+                let raw = RawOutputs {
+                    boxes,
+                    scores,
+                    coefficients,
+                    prototypes: None,
+                };
+                postprocess(&raw, card, &letterbox, &thresholds())
+                    .unwrap_err()
+                    .to_string()
+            };
         assert!(fails(&card, &A, &[0.5; 3], None).contains("`scores` has 3 values, expected 2"));
         assert!(fails(&card, &A, &[0.5; 4], None).contains("`boxes` has 4 values, expected 8"));
         assert!(fails(&card, &A, &[0.5; 2], Some(&[1.0])).contains("`coefficients` has 1"));
-        card.masks = Some(MaskCard { prototypes: 1, stride: 50 });
-        assert!(fails(&card, &A, &[0.5; 2], Some(&[1.0])).contains("`prototypes` has 0 values, expected 4"));
+        card.masks = Some(MaskCard {
+            prototypes: 1,
+            stride: 50,
+        });
+        assert!(fails(&card, &A, &[0.5; 2], Some(&[1.0]))
+            .contains("`prototypes` has 0 values, expected 4"));
     }
 }

@@ -52,8 +52,16 @@ impl Preprocessor {
     ///
     /// # Panics
     /// If `input` does not have [`input_len`](Self::input_len) values.
-    pub fn apply(&mut self, picture: &RgbImage, input: &mut [f32]) -> Result<Letterbox, PictureError> {
-        assert_eq!(input.len(), self.input_len(), "the input tensor has another size");
+    pub fn apply(
+        &mut self,
+        picture: &RgbImage,
+        input: &mut [f32],
+    ) -> Result<Letterbox, PictureError> {
+        assert_eq!(
+            input.len(),
+            self.input_len(),
+            "the input tensor has another size"
+        );
         let letterbox = Letterbox::new(picture.width(), picture.height(), self.size)?;
         let content = match letterbox.is_identity() {
             true => picture,
@@ -62,7 +70,13 @@ impl Preprocessor {
                 &self.content
             }
         };
-        normalize(content, self.size as usize, &self.normalized, self.pad_value, input);
+        normalize(
+            content,
+            self.size as usize,
+            &self.normalized,
+            self.pad_value,
+            input,
+        );
         Ok(letterbox)
     }
 
@@ -90,12 +104,14 @@ impl Preprocessor {
             pixels.resize(3 * width as usize * height as usize, 0);
             self.content = RgbImage::from_raw(width, height, pixels).expect("sized just above");
         }
-        let options =
-            ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
         // The typed form: the dynamic one compiles its kernels for fifteen pixel types.
-        let source = TypedImageRef::<U8x3>::from_buffer(picture.width(), picture.height(), picture.as_raw());
+        let source =
+            TypedImageRef::<U8x3>::from_buffer(picture.width(), picture.height(), picture.as_raw());
         let target = TypedImage::<U8x3>::from_buffer(width, height, &mut self.content);
-        let (source, mut target) = source.and_then(|s| Ok((s, target?))).expect("the buffers have these sizes");
+        let (source, mut target) = source
+            .and_then(|s| Ok((s, target?)))
+            .expect("the buffers have these sizes");
         self.resizer
             .resize_typed(&source, &mut target, &options)
             .expect("without a crop, no error applies");
@@ -120,8 +136,11 @@ fn normalize(
         .zip(green.chunks_exact_mut(size))
         .zip(blue.chunks_exact_mut(size))
     {
-        for (((pixel, r), g), b) in
-            row.chunks_exact(3).zip(red.iter_mut()).zip(green.iter_mut()).zip(blue.iter_mut())
+        for (((pixel, r), g), b) in row
+            .chunks_exact(3)
+            .zip(red.iter_mut())
+            .zip(green.iter_mut())
+            .zip(blue.iter_mut())
         {
             *r = normalized[0][pixel[0] as usize];
             *g = normalized[1][pixel[1] as usize];
@@ -142,7 +161,13 @@ mod tests {
     use crate::card::Class;
 
     fn card(size: u32) -> ModelCard {
-        let mut card = ModelCard::new(size, vec![Class { id: 0, name: "thing".into() }]);
+        let mut card = ModelCard::new(
+            size,
+            vec![Class {
+                id: 0,
+                name: "thing".into(),
+            }],
+        );
         card.mean = [0.5, 0.25, 0.0];
         card.std = [0.5, 0.25, 1.0];
         card.pad_value = [0, 255, 51];
@@ -152,8 +177,9 @@ mod tests {
     #[test]
     fn a_picture_of_the_right_size_is_normalised_and_nothing_else() {
         let size = 16;
-        let picture =
-            RgbImage::from_fn(size, size, |x, y| image::Rgb([(x * 16) as u8, (y * 16) as u8, 255]));
+        let picture = RgbImage::from_fn(size, size, |x, y| {
+            image::Rgb([(x * 16) as u8, (y * 16) as u8, 255])
+        });
         let mut preprocessor = Preprocessor::new(&card(size));
         let mut input = vec![f32::NAN; preprocessor.input_len()];
         preprocessor.apply(&picture, &mut input).unwrap();
@@ -192,7 +218,10 @@ mod tests {
             let inside = [1.0, 3.0, 1.0][channel];
             let outside = [-1.0, 3.0, 0.2][channel];
             let expected: f32 = if x < 8 { inside } else { outside };
-            assert!((value - expected).abs() < 1e-6, "at {at}: {value}, expected {expected}");
+            assert!(
+                (value - expected).abs() < 1e-6,
+                "at {at}: {value}, expected {expected}"
+            );
         }
     }
 

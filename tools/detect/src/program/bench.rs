@@ -73,7 +73,9 @@ pub fn bench(args: &Args) -> Result<ExitCode> {
     let size = detector.card().input_size;
 
     // The input of the peer, tests/peers: the same numbers, whatever they mean to the model.
-    let input: Vec<f32> = (0..3 * size * size).map(|i| (i as f32 * 0.37).sin()).collect();
+    let input: Vec<f32> = (0..3 * size * size)
+        .map(|i| (i as f32 * 0.37).sin())
+        .collect();
     let model = times(args.iterations, || detector.run_raw(&input).map(drop))?;
 
     let picture = match &args.picture {
@@ -90,7 +92,10 @@ pub fn bench(args: &Args) -> Result<ExitCode> {
         .zip(&before.stages)
         .map(|(after, before)| {
             let items = (after.items - before.items).max(1);
-            (after.name, 1e3 * (after.busy - before.busy).as_secs_f64() / items as f64)
+            (
+                after.name,
+                1e3 * (after.busy - before.busy).as_secs_f64() / items as f64,
+            )
         })
         .collect();
 
@@ -110,27 +115,51 @@ pub fn bench(args: &Args) -> Result<ExitCode> {
     };
     print(&numbers);
     if let Some(path) = &args.json {
-        let json = serde_json::to_vec_pretty(&numbers).context("cannot write the numbers as JSON")?;
+        let json =
+            serde_json::to_vec_pretty(&numbers).context("cannot write the numbers as JSON")?;
         write::bytes(path, &json).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn print(numbers: &Numbers) {
-    let Numbers { model, input_size, threads, iterations, load_ms, .. } = numbers;
+    let Numbers {
+        model,
+        input_size,
+        threads,
+        iterations,
+        load_ms,
+        ..
+    } = numbers;
     println!("{model}: input {input_size} x {input_size}, {threads} threads, {iterations} runs, loaded in {load_ms:.0} ms");
-    for (name, p) in [("model", &numbers.model_percentiles), ("total", &numbers.total_percentiles)] {
-        println!("{name}: median {:.2} ms (min {:.2}, p90 {:.2}, p99 {:.2}, max {:.2})", p.p50, p.min, p.p90, p.p99, p.max);
+    for (name, p) in [
+        ("model", &numbers.model_percentiles),
+        ("total", &numbers.total_percentiles),
+    ] {
+        println!(
+            "{name}: median {:.2} ms (min {:.2}, p90 {:.2}, p99 {:.2}, max {:.2})",
+            p.p50, p.min, p.p90, p.p99, p.max
+        );
     }
-    let stages: Vec<String> =
-        numbers.stages_ms.iter().map(|(name, ms)| format!("{name} {ms:.2} ms")).collect();
-    println!("stages: {}; {:.1} images/s", stages.join(", "), numbers.images_per_s);
+    let stages: Vec<String> = numbers
+        .stages_ms
+        .iter()
+        .map(|(name, ms)| format!("{name} {ms:.2} ms"))
+        .collect();
+    println!(
+        "stages: {}; {:.1} images/s",
+        stages.join(", "),
+        numbers.images_per_s
+    );
     if let Some(peak) = numbers.peak_rss_mb {
         println!("peak memory {peak:.0} MB");
     }
 }
 
-fn times<E>(iterations: NonZeroUsize, mut work: impl FnMut() -> Result<(), E>) -> Result<Percentiles, E> {
+fn times<E>(
+    iterations: NonZeroUsize,
+    mut work: impl FnMut() -> Result<(), E>,
+) -> Result<Percentiles, E> {
     for _ in 0..WARM_UP {
         work()?;
     }
@@ -143,7 +172,14 @@ fn times<E>(iterations: NonZeroUsize, mut work: impl FnMut() -> Result<(), E>) -
     times.sort_by(f64::total_cmp);
     // The nearest rank; with few runs the upper percentiles are the maximum.
     let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
-    Ok(Percentiles { min: at(0.0), p10: at(0.1), p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1.0) })
+    Ok(Percentiles {
+        min: at(0.0),
+        p10: at(0.1),
+        p50: at(0.5),
+        p90: at(0.9),
+        p99: at(0.99),
+        max: at(1.0),
+    })
 }
 
 fn milliseconds(since: Instant) -> f64 {
@@ -153,7 +189,9 @@ fn milliseconds(since: Instant) -> f64 {
 /// Linux keeps the peak of the resident set in `/proc/self/status`.
 fn peak_rss_mb() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kilobytes / 1024.0)
 }

@@ -27,7 +27,10 @@ pub fn collect(paths: &[PathBuf], skip: Option<&Path>) -> Result<Vec<Input>> {
     for path in paths {
         if !path.is_dir() {
             let relative = path.file_name().map_or_else(|| path.clone(), PathBuf::from);
-            inputs.push(Input { path: path.clone(), relative });
+            inputs.push(Input {
+                path: path.clone(),
+                relative,
+            });
             continue;
         }
         let mut found = Vec::new();
@@ -40,7 +43,10 @@ pub fn collect(paths: &[PathBuf], skip: Option<&Path>) -> Result<Vec<Input>> {
         found.sort();
         inputs.extend(found.into_iter().map(|file| {
             let relative = file.strip_prefix(path).unwrap_or(&file).to_path_buf();
-            Input { path: file, relative }
+            Input {
+                path: file,
+                relative,
+            }
         }));
     }
     Ok(inputs)
@@ -71,8 +77,10 @@ fn search(folder: &Path, skip: Option<&Path>, found: &mut Vec<PathBuf>) -> io::R
 /// # Errors
 /// A copy that would replace one of the pictures.
 pub fn drawn_paths(inputs: &[Input], folder: &Path) -> Result<Vec<PathBuf>> {
-    let sources: HashSet<PathBuf> =
-        inputs.iter().filter_map(|input| input.path.canonicalize().ok()).collect();
+    let sources: HashSet<PathBuf> = inputs
+        .iter()
+        .filter_map(|input| input.path.canonicalize().ok())
+        .collect();
     let mut taken = HashSet::new();
     inputs
         .iter()
@@ -90,8 +98,14 @@ pub fn drawn_paths(inputs: &[Input], folder: &Path) -> Result<Vec<PathBuf>> {
             }
             let drawn = folder.join(relative);
             // What does not exist yet has no canonical form, and replaces nothing.
-            if drawn.canonicalize().is_ok_and(|existing| sources.contains(&existing)) {
-                bail!("{} would be replaced by its drawn copy; give another folder to --out", drawn.display());
+            if drawn
+                .canonicalize()
+                .is_ok_and(|existing| sources.contains(&existing))
+            {
+                bail!(
+                    "{} would be replaced by its drawn copy; give another folder to --out",
+                    drawn.display()
+                );
             }
             Ok(drawn)
         })
@@ -104,7 +118,8 @@ pub fn is_jpeg(path: &Path) -> bool {
 }
 
 fn has_extension(path: &Path, wanted: &str) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
+    path.extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
 }
 
 /// `a/b.jpg` becomes `a/b-2.jpg`.
@@ -130,18 +145,31 @@ mod tests {
     #[test]
     fn folders_are_searched_in_order_without_hidden_files_other_kinds_and_results() {
         let root = tempfile::tempdir().unwrap();
-        for name in ["b.JPG", "a/z.png", "a/c.webp", "notes.txt", "._b.jpg", "out/b.jpg", ".git/x.png"] {
+        for name in [
+            "b.JPG",
+            "a/z.png",
+            "a/c.webp",
+            "notes.txt",
+            "._b.jpg",
+            "out/b.jpg",
+            ".git/x.png",
+        ] {
             touch(&root.path().join(name));
         }
         let inputs = collect(&[root.path().into()], Some(&root.path().join("out"))).unwrap();
-        let relative: Vec<_> = inputs.iter().map(|input| input.relative.to_str().unwrap()).collect();
+        let relative: Vec<_> = inputs
+            .iter()
+            .map(|input| input.relative.to_str().unwrap())
+            .collect();
         assert_eq!(relative, ["a/c.webp", "a/z.png", "b.JPG"]);
     }
 
     #[test]
     fn a_folder_without_pictures_is_an_error_that_names_it() {
         let root = tempfile::tempdir().unwrap();
-        let error = collect(&[root.path().into()], None).unwrap_err().to_string();
+        let error = collect(&[root.path().into()], None)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(root.path().to_str().unwrap()), "{error}");
     }
 
@@ -154,8 +182,17 @@ mod tests {
         let inputs = collect(&[root.path().join("x"), root.path().join("y")], None).unwrap();
         let out = root.path().join("out");
         let drawn = drawn_paths(&inputs, &out).unwrap();
-        assert_eq!(drawn, [out.join("1.jpg"), out.join("1-2.jpg"), out.join("1.webp.png")]);
-        let error = drawn_paths(&inputs, &root.path().join("y")).unwrap_err().to_string();
+        assert_eq!(
+            drawn,
+            [
+                out.join("1.jpg"),
+                out.join("1-2.jpg"),
+                out.join("1.webp.png")
+            ]
+        );
+        let error = drawn_paths(&inputs, &root.path().join("y"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("1.jpg"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod bench;
 mod inputs;
+mod report;
 pub mod run;
 
 /// Reads a probability given on the command line.

@@ -6,11 +6,22 @@ use intertwine_detect::{Class, Detection};
 use intertwine_rle::Rle;
 
 fn classes(names: &[&str]) -> Vec<Class> {
-    (0..).zip(names).map(|(id, name)| Class { id, name: name.to_string() }).collect()
+    (0..)
+        .zip(names)
+        .map(|(id, name)| Class {
+            id,
+            name: name.to_string(),
+        })
+        .collect()
 }
 
 fn detection(bbox: [f32; 4], class: usize, mask: Option<Rle>) -> Detection {
-    Detection { bbox, score: 0.875, class, mask }
+    Detection {
+        bbox,
+        score: 0.875,
+        class,
+        mask,
+    }
 }
 
 #[test]
@@ -18,7 +29,9 @@ fn without_detections_the_picture_is_only_enlarged() {
     let small = RgbImage::from_fn(30, 20, |x, y| Rgb([x as u8, y as u8, 5]));
     let drawn = draw(&small, &[], &classes(&["a"]));
     assert_eq!(drawn.dimensions(), (240, 160));
-    assert!(drawn.enumerate_pixels().all(|(x, y, p)| p == small.get_pixel(x / 8, y / 8)));
+    assert!(drawn
+        .enumerate_pixels()
+        .all(|(x, y, p)| p == small.get_pixel(x / 8, y / 8)));
     let large = RgbImage::new(700, 600);
     assert_eq!(draw(&large, &[], &classes(&["a"])), large);
 }
@@ -28,16 +41,29 @@ fn a_mask_tints_its_pixels_and_a_box_its_edge() {
     let (width, height) = (600u32, 500u32);
     let picture = RgbImage::from_pixel(width, height, Rgb([100; 3]));
     let inside = |x: u32, y: u32| (200..300).contains(&x) && (220..260).contains(&y);
-    let bitmap: Vec<u8> = (0..width * height).map(|at| inside(at % width, at / width).into()).collect();
+    let bitmap: Vec<u8> = (0..width * height)
+        .map(|at| inside(at % width, at / width).into())
+        .collect();
     let mask = Rle::encode(&bitmap, height, width);
-    let drawn = draw(&picture, &[detection([150.0, 200.0, 350.0, 300.0], 0, Some(mask))], &classes(&["a", "b"]));
+    let drawn = draw(
+        &picture,
+        &[detection([150.0, 200.0, 350.0, 300.0], 0, Some(mask))],
+        &classes(&["a", "b"]),
+    );
     let untouched = Rgb([100; 3]);
     // Clear of the label, which ends above the box, and of the box's line of two pixels.
     for (x, y) in [(210, 230), (299, 259), (310, 230), (210, 265), (400, 400)] {
-        assert_eq!(*drawn.get_pixel(x, y) != untouched, inside(x, y), "at {x}, {y}");
+        assert_eq!(
+            *drawn.get_pixel(x, y) != untouched,
+            inside(x, y),
+            "at {x}, {y}"
+        );
     }
     let edge = drawn.get_pixel(150, 250);
-    assert_eq!((drawn.get_pixel(349, 250), drawn.get_pixel(250, 299)), (edge, edge));
+    assert_eq!(
+        (drawn.get_pixel(349, 250), drawn.get_pixel(250, 299)),
+        (edge, edge)
+    );
     assert_ne!(*edge, untouched);
     assert_eq!(*drawn.get_pixel(152, 250), untouched);
 }
@@ -48,7 +74,11 @@ fn nothing_leaves_the_picture() {
     for (width, height) in [(1, 1), (3, 200), (500, 480), (900, 2)] {
         let picture = RgbImage::new(width, height);
         let (w, h) = (width as f32, height as f32);
-        for bbox in [[0.0, 0.0, w, h], [w - 0.5, h - 0.5, w, h], [0.0, 0.0, 0.01, 0.01]] {
+        for bbox in [
+            [0.0, 0.0, w, h],
+            [w - 0.5, h - 0.5, w, h],
+            [0.0, 0.0, 0.01, 0.01],
+        ] {
             draw(&picture, &[detection(bbox, 0, None)], &classes(&[name]));
         }
     }

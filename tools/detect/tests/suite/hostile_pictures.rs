@@ -8,7 +8,9 @@ use intertwine_detect::{picture, PictureError};
 fn encoded(format: ImageFormat) -> Vec<u8> {
     let picture = RgbImage::from_fn(40, 30, |x, y| Rgb([(x * 6) as u8, (y * 8) as u8, 77]));
     let mut bytes = Vec::new();
-    picture.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+    picture
+        .write_to(&mut Cursor::new(&mut bytes), format)
+        .unwrap();
     bytes
 }
 
@@ -32,26 +34,41 @@ fn png_claiming(width: u32, height: u32) -> Vec<u8> {
 fn a_size_is_refused_on_the_headers_word() {
     for (width, height) in [(40_000, 40_000), (2_000_000_000, 1), (65_000, 65_000)] {
         let error = picture::decode(&png_claiming(width, height)).unwrap_err();
-        let refused = match &error {
-            PictureError::TooLarge { .. } => true,
-            PictureError::Decode(image::ImageError::Limits(_)) => true,
-            _ => false,
-        };
+        let refused = matches!(
+            error,
+            PictureError::TooLarge { .. } | PictureError::Decode(image::ImageError::Limits(_))
+        );
         assert!(refused, "{width} x {height}: {error}");
     }
     // The same header with a size we take fails later, for want of pixels: the check above is not a fluke.
-    assert!(matches!(picture::decode(&png_claiming(400, 300)), Err(PictureError::Decode(_))));
+    assert!(matches!(
+        picture::decode(&png_claiming(400, 300)),
+        Err(PictureError::Decode(_))
+    ));
     let mut bmp = encoded(ImageFormat::Bmp);
     bmp[18..22].copy_from_slice(&40_000u32.to_le_bytes());
     bmp[22..26].copy_from_slice(&40_000u32.to_le_bytes());
-    assert!(matches!(picture::decode(&bmp), Err(PictureError::TooLarge { width: 40_000, .. })));
+    assert!(matches!(
+        picture::decode(&bmp),
+        Err(PictureError::TooLarge { width: 40_000, .. })
+    ));
 }
 
 #[test]
 fn damaged_pictures_are_errors_or_pictures_but_never_panics() {
-    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Gif, ImageFormat::WebP] {
+    for format in [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::Bmp,
+        ImageFormat::Gif,
+        ImageFormat::WebP,
+    ] {
         let bytes = encoded(format);
-        assert_eq!(picture::decode(&bytes).unwrap().dimensions(), (40, 30), "{format:?}");
+        assert_eq!(
+            picture::decode(&bytes).unwrap().dimensions(),
+            (40, 30),
+            "{format:?}"
+        );
         for length in (0..bytes.len()).step_by(bytes.len() / 40 + 1) {
             let _ = picture::decode(&bytes[..length]);
         }
@@ -74,9 +91,15 @@ fn the_content_decides_about_the_format_not_the_name() {
     };
     assert!(named("a.jpg", &encoded(ImageFormat::Png)).is_ok());
     assert!(named("b", &encoded(ImageFormat::Jpeg)).is_ok());
-    assert!(matches!(named("c.jpg", b"This is a text."), Err(PictureError::Decode(_))));
+    assert!(matches!(
+        named("c.jpg", b"This is a text."),
+        Err(PictureError::Decode(_))
+    ));
     assert!(matches!(named("d.jpg", b""), Err(PictureError::Decode(_))));
-    assert!(matches!(picture::open(&folder.path().join("none.jpg")), Err(PictureError::Read(_))));
+    assert!(matches!(
+        picture::open(&folder.path().join("none.jpg")),
+        Err(PictureError::Read(_))
+    ));
 }
 
 #[test]
@@ -90,15 +113,28 @@ fn the_orientation_of_the_camera_is_undone() {
     turned.extend(exif);
     turned.extend(&jpeg[2..]);
     let plain = picture::decode(&jpeg).unwrap();
-    assert_eq!(picture::decode(&turned).unwrap(), image::imageops::rotate90(&plain));
+    assert_eq!(
+        picture::decode(&turned).unwrap(),
+        image::imageops::rotate90(&plain)
+    );
 }
 
 #[test]
 fn grey_and_transparent_pictures_become_colour() {
     let mut bytes = Vec::new();
-    image::GrayImage::from_pixel(3, 2, image::Luma([9])).write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).unwrap();
-    assert_eq!(picture::decode(&bytes).unwrap(), RgbImage::from_pixel(3, 2, Rgb([9; 3])));
+    image::GrayImage::from_pixel(3, 2, image::Luma([9]))
+        .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
+        .unwrap();
+    assert_eq!(
+        picture::decode(&bytes).unwrap(),
+        RgbImage::from_pixel(3, 2, Rgb([9; 3]))
+    );
     bytes.clear();
-    image::RgbaImage::from_pixel(3, 2, image::Rgba([9, 8, 7, 0])).write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).unwrap();
-    assert_eq!(picture::decode(&bytes).unwrap(), RgbImage::from_pixel(3, 2, Rgb([9, 8, 7])));
+    image::RgbaImage::from_pixel(3, 2, image::Rgba([9, 8, 7, 0]))
+        .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
+        .unwrap();
+    assert_eq!(
+        picture::decode(&bytes).unwrap(),
+        RgbImage::from_pixel(3, 2, Rgb([9, 8, 7]))
+    );
 }

@@ -18,12 +18,18 @@ pub const BLACK: Rgb<u8> = Rgb([0; 3]);
 const MASK_STRIDE: u32 = 4;
 
 pub fn card() -> ModelCard {
-    let classes = [(3, "bright"), (8, "dark")].map(|(id, name)| Class { id, name: name.into() });
+    let classes = [(3, "bright"), (8, "dark")].map(|(id, name)| Class {
+        id,
+        name: name.into(),
+    });
     ModelCard {
         mean: [0.5; 3],
         std: [0.5; 3],
         pad_value: [128; 3],
-        masks: Some(MaskCard { prototypes: 2, stride: MASK_STRIDE }),
+        masks: Some(MaskCard {
+            prototypes: 2,
+            stride: MASK_STRIDE,
+        }),
         strides: vec![CELL],
         ..ModelCard::new(SIZE, classes.to_vec())
     }
@@ -35,11 +41,15 @@ pub fn proto() -> pb::ModelProto {
     let anchors = cells * cells;
     let boxes: Vec<f32> = (0..anchors)
         .flat_map(|at| {
-            let (x, y) = ((at % cells) as f32 * CELL as f32, (at / cells) as f32 * CELL as f32);
+            let (x, y) = (
+                (at % cells) as f32 * CELL as f32,
+                (at / cells) as f32 * CELL as f32,
+            );
             [x, y, x + CELL as f32, y + CELL as f32]
         })
         .collect();
-    let mean = |side: u32, gain: f32| vec![gain / (3 * side * side) as f32; (3 * side * side) as usize];
+    let mean =
+        |side: u32, gain: f32| vec![gain / (3 * side * side) as f32; (3 * side * side) as usize];
     let cell_weights = [mean(CELL, 20.0), mean(CELL, -20.0)].concat();
     let mask_weights = [mean(MASK_STRIDE, 20.0), mean(MASK_STRIDE, 0.0)].concat();
     let (cell, stride) = (i64::from(CELL), i64::from(MASK_STRIDE));
@@ -56,20 +66,40 @@ pub fn proto() -> pb::ModelProto {
             integers("flat", &[1, 2, anchors]),
         ],
         node: vec![
-            node("Conv", &["image", "cell_weights", "cell_bias"], "cells", vec![ints("strides", &[cell, cell])]),
+            node(
+                "Conv",
+                &["image", "cell_weights", "cell_bias"],
+                "cells",
+                vec![ints("strides", &[cell, cell])],
+            ),
             node("Reshape", &["cells", "flat"], "rows", vec![]),
-            node("Transpose", &["rows"], "logits", vec![ints("perm", &[0, 2, 1])]),
+            node(
+                "Transpose",
+                &["rows"],
+                "logits",
+                vec![ints("perm", &[0, 2, 1])],
+            ),
             node("Sigmoid", &["logits"], "scores", vec![]),
             node("Identity", &["grid"], "boxes", vec![]),
             node("Identity", &["ones"], "coefficients", vec![]),
-            node("Conv", &["image", "mask_weights", "mask_bias"], "prototypes", vec![ints("strides", &[stride, stride])]),
+            node(
+                "Conv",
+                &["image", "mask_weights", "mask_bias"],
+                "prototypes",
+                vec![ints("strides", &[stride, stride])],
+            ),
         ],
-        output: ["boxes", "scores", "coefficients", "prototypes"].map(|name| untyped(name)).to_vec(),
+        output: ["boxes", "scores", "coefficients", "prototypes"]
+            .map(untyped)
+            .to_vec(),
         ..Default::default()
     };
     pb::ModelProto {
         ir_version: 8,
-        opset_import: vec![pb::OperatorSetIdProto { domain: String::new(), version: 17 }],
+        opset_import: vec![pb::OperatorSetIdProto {
+            domain: String::new(),
+            version: 17,
+        }],
         graph: Some(graph),
         metadata_props: vec![entry(&card().to_json().unwrap())],
         ..Default::default()
@@ -82,7 +112,10 @@ pub fn bytes() -> Vec<u8> {
 
 /// The card as the model's metadata.
 pub fn entry(json: &str) -> pb::StringStringEntryProto {
-    pb::StringStringEntryProto { key: METADATA_KEY.into(), value: json.into() }
+    pb::StringStringEntryProto {
+        key: METADATA_KEY.into(),
+        value: json.into(),
+    }
 }
 
 /// A grey picture with filled rectangles `[x, y, w, h]`.
@@ -116,7 +149,12 @@ pub fn integers(name: &str, data: &[i64]) -> pb::TensorProto {
     }
 }
 
-pub fn node(op: &str, input: &[&str], output: &str, attribute: Vec<pb::AttributeProto>) -> pb::NodeProto {
+pub fn node(
+    op: &str,
+    input: &[&str],
+    output: &str,
+    attribute: Vec<pb::AttributeProto>,
+) -> pb::NodeProto {
     pb::NodeProto {
         name: output.into(),
         op_type: op.into(),
@@ -140,7 +178,10 @@ pub fn value(name: &str, dims: &[i64]) -> pb::ValueInfoProto {
     use pb::tensor_shape_proto::{dimension::Value, Dimension};
     let dim = dims
         .iter()
-        .map(|&d| Dimension { value: Some(Value::DimValue(d)), ..Default::default() })
+        .map(|&d| Dimension {
+            value: Some(Value::DimValue(d)),
+            ..Default::default()
+        })
         .collect();
     let tensor = pb::type_proto::Tensor {
         elem_type: pb::tensor_proto::DataType::Float as i32,
@@ -157,7 +198,10 @@ pub fn value(name: &str, dims: &[i64]) -> pb::ValueInfoProto {
 }
 
 fn untyped(name: &str) -> pb::ValueInfoProto {
-    pb::ValueInfoProto { name: name.into(), ..Default::default() }
+    pb::ValueInfoProto {
+        name: name.into(),
+        ..Default::default()
+    }
 }
 
 /// The file in `tests/data`, for the examples of the documentation. To write it anew:
@@ -168,5 +212,8 @@ fn the_checked_in_model_is_this_one() {
     if std::env::var_os("UPDATE_TEST_DATA").is_some() {
         std::fs::write(path, bytes()).unwrap();
     }
-    assert!(std::fs::read(path).unwrap() == bytes(), "{path} is out of date: set UPDATE_TEST_DATA=1");
+    assert!(
+        std::fs::read(path).unwrap() == bytes(),
+        "{path} is out of date: set UPDATE_TEST_DATA=1"
+    );
 }
