@@ -7,6 +7,7 @@ pub mod evaluate;
 pub mod export;
 pub mod field;
 pub mod files;
+pub mod finetune;
 pub mod nn;
 pub mod pretrain;
 pub mod records;

@@ -34,7 +34,7 @@ pub struct RawPicture<'a> {
 pub struct Target {
     /// Boxes in pixels of the input, and classes.
     pub objects: Vec<Object>,
-    /// A bitmap an object, `mask_side * mask_side`, row-major; empty when the data have no masks.
+    /// A bitmap an object, `mask_side * mask_side`, row-major, or nothing for an object without a mask.
     pub masks: Vec<Vec<u8>>,
 }
 
@@ -157,7 +157,7 @@ fn mask_loss(
     let mut d_coefficients = vec![0.0f32; count];
     for (a, owner) in owners.iter().enumerate() {
         let Some(o) = *owner else { continue };
-        let Some(mask) = target.masks.get(o) else { continue };
+        let Some(mask) = target.masks.get(o).filter(|m| !m.is_empty()) else { continue };
         let [x0, y0, x1, y1] = target.objects[o].bbox.map(|v| v * scale);
         let columns = x0.floor().max(0.0) as usize..(x1.ceil().max(0.0) as usize).min(side);
         let rows = y0.floor().max(0.0) as usize..(y1.ceil().max(0.0) as usize).min(side);

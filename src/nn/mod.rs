@@ -17,6 +17,7 @@
 
 pub mod arch;
 pub mod backend;
+pub mod checkpoint;
 pub mod head;
 pub mod module;
 pub mod ops;

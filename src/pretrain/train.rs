@@ -9,7 +9,7 @@ use intertwine_datasets::{DatasetError, PackedSet};
 use intertwine_flow::FlowError;
 
 use super::batch::Encoding;
-use super::checkpoint::{CheckpointError, State};
+use super::checkpoint::State;
 use super::config::PretrainConfig;
 use super::data::Batches;
 use super::network::Network;
@@ -17,6 +17,7 @@ use super::objective::{objective, Centres, Losses};
 use super::schedule::{cosine, learning_rate, linear_warmup};
 use crate::config::ConfigError;
 use crate::nn::arch::{self, Arch, WithArch};
+use crate::nn::checkpoint::CheckpointError;
 use crate::nn::optim::{decays, Group, Optimizer};
 use crate::nn::vit::DropPath;
 use crate::nn::weights::{StateDict, WeightsError};
@@ -202,7 +203,7 @@ fn train<A: Arch, D: Backend>(
 }
 
 /// Tells one packed set from another: the hashes of its shards, in order.
-fn fingerprint(data: &PackedSet) -> String {
+pub(crate) fn fingerprint(data: &PackedSet) -> String {
     let hashes: Vec<&str> = data.manifest().shards.iter().map(|s| &s.blake3[..16.min(s.blake3.len())]).collect();
     format!("{} records {}", data.len(), hashes.join(" "))
 }

@@ -1,0 +1,162 @@
+//! Everything a fine-tuning run can be told.
+
+use serde::{Deserialize, Serialize};
+
+use super::loss::LossWeights;
+use crate::augment::detection::DetectionAugmentConfig;
+use crate::augment::JitterConfig;
+use crate::config::{require, ConfigError, Presets, Validate};
+use crate::export::DetectorSpec;
+use crate::nn::arch::Arch;
+use crate::nn::vit::VitConfig;
+use crate::pretrain::config::RunConfig;
+
+/// The presets, the default first.
+pub const PRESETS: Presets =
+    &[("pico", include_str!("presets/pico.toml")), ("demo", include_str!("presets/demo.toml"))];
+
+/// A fine-tuning run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinetuneConfig {
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// The encoder, when none is given.
+    pub model: VitConfig,
+    /// What is put on the encoder.
+    pub detector: DetectorConfig,
+    /// The labelled pictures and how they vary.
+    pub data: DataConfig,
+    /// Weights of the loss.
+    pub loss: LossWeights,
+    /// How it learns.
+    pub optim: OptimConfig,
+    /// Bookkeeping.
+    pub run: RunConfig,
+}
+
+/// What is put on the encoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectorConfig {
+    /// Side of the square input in pixels.
+    pub size: usize,
+    /// Channels of pyramid and head.
+    pub channels: usize,
+    /// 3x3 convolutions of each of the head's towers.
+    pub tower_convs: usize,
+    /// Mask prototypes, when the data have masks.
+    pub prototypes: usize,
+}
+
+/// The labelled pictures and how they vary; see [`DetectionAugmentConfig`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Pictures to learn from, chosen by the seed; 0 means all.
+    pub subset: usize,
+    /// Range of the factor on the size.
+    pub scale: [f64; 2],
+    /// Logarithm of the largest factor on the aspect.
+    pub aspect: f64,
+    /// Probability of mirroring.
+    pub flip: f64,
+    /// Colour jitter.
+    pub jitter: JitterConfig,
+    /// Probability of grey.
+    pub grey: f64,
+    /// Share of a box that must remain.
+    pub min_visible: f64,
+    /// Side of the centred window of the field in which the picture lies, in training and in the export.
+    pub window: f64,
+}
+
+/// Optimisation (METHOD section 6).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimConfig {
+    /// Pictures a step.
+    pub batch: usize,
+    /// Passes over the pictures.
+    pub epochs: f64,
+    /// Peak learning rate, of the head and the last block.
+    pub lr: f32,
+    /// Learning rate at the end.
+    pub lr_end: f32,
+    /// Share of the run in which it rises.
+    pub warmup: f32,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Each block's rate over that of the next.
+    pub layer_decay: f32,
+    /// Global norm to which the gradient is clipped; 0 for none.
+    pub clip: f32,
+}
+
+impl FinetuneConfig {
+    /// Steps of the run on a data set of `records` pictures.
+    pub fn steps(&self, records: u64) -> u64 {
+        ((self.optim.epochs * self.pictures(records) as f64 / self.optim.batch as f64).ceil() as u64).max(1)
+    }
+    /// Pictures that are learnt from.
+    pub fn pictures(&self, records: u64) -> u64 {
+        match self.data.subset as u64 {
+            0 => records,
+            subset => subset.min(records),
+        }
+    }
+    /// The detector's sizes on an encoder of type `A`.
+    pub fn spec<A: Arch>(&self, model: &VitConfig, classes: usize, masks: bool) -> DetectorSpec {
+        DetectorSpec {
+            image_size: self.detector.size,
+            patch: A::PATCH,
+            width: A::WIDTH,
+            depth: model.depth,
+            heads: A::HEADS,
+            classes,
+            channels: self.detector.channels,
+            prototypes: if masks { self.detector.prototypes } else { 0 },
+            tower_convs: self.detector.tower_convs,
+            layer_scale: model.layer_scale > 0.0,
+        }
+    }
+    /// The augmentation for a detector of these sizes.
+    pub fn augmentation(&self, spec: &DetectorSpec) -> DetectionAugmentConfig {
+        DetectionAugmentConfig {
+            size: spec.image_size as u32,
+            patch: spec.patch as u32,
+            mask_stride: spec.mask_stride().unwrap_or(spec.patch / 2) as u32,
+            scale: self.data.scale,
+            aspect: self.data.aspect,
+            flip: self.data.flip,
+            jitter: self.data.jitter.clone(),
+            grey: self.data.grey,
+            min_visible: self.data.min_visible,
+            window: self.data.window,
+            ..DetectionAugmentConfig::default()
+        }
+    }
+}
+
+impl Validate for FinetuneConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.model.validate()?;
+        for (value, key) in [
+            (self.optim.batch, "optim.batch"),
+            (self.detector.channels, "detector.channels"),
+            (self.detector.size, "detector.size"),
+            (self.run.log_every as usize, "run.log_every"),
+            (self.run.checkpoint_every as usize, "run.checkpoint_every"),
+        ] {
+            require(value > 0, key, || "must be at least 1".into())?;
+        }
+        require(self.optim.epochs > 0.0 && self.optim.epochs.is_finite(), "optim.epochs", || {
+            format!("is {}, expected more than 0", self.optim.epochs)
+        })?;
+        require(self.data.window > 0.0 && self.data.window <= 1.0, "data.window", || {
+            format!("is {}, expected more than 0, at most 1", self.data.window)
+        })?;
+        let decay = self.optim.layer_decay;
+        require(decay > 0.0 && decay <= 1.0, "optim.layer_decay", || format!("is {decay}, expected more than 0, at most 1"))
+    }
+}

@@ -1,0 +1,19 @@
+//! Fine-tuning: an encoder, pretrained or fresh, becomes a detector and instance segmenter.
+//!
+//! # Layout
+//! - [`config`]: every choice, with presets.
+//! - [`model`]: the detector with gradients.
+//! - [`assign`], [`boxes`], [`loss`]: which anchor answers for what, and how wrong it is.
+//! - [`data`]: shards to batches of labelled squares, as a typed graph.
+//! - [`train`]: the loop; at its end the model is exported, so that what is evaluated is what ships.
+
+pub mod assign;
+pub mod boxes;
+pub mod config;
+pub mod data;
+pub mod loss;
+pub mod model;
+pub mod train;
+
+pub use config::FinetuneConfig;
+pub use train::{finetune, FinetuneError, Job, Outcome, Progress};
