@@ -1,7 +1,5 @@
 //! What can go wrong, said so that the reader knows what to do next.
 
-use std::path::PathBuf;
-
 use thiserror::Error;
 
 /// Why a model cannot be used.
@@ -109,15 +107,7 @@ pub enum DetectError {
         /// Why.
         source: ModelError,
     },
-    /// A picture cannot be used.
-    #[error("picture {}: {source}", path.display())]
-    PictureFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: PictureError,
-    },
-    /// A picture in memory cannot be used.
+    /// The picture cannot be used.
     #[error(transparent)]
     Picture(#[from] PictureError),
     /// A tensor handed to [`Detector::run_raw`](crate::Detector::run_raw) has the wrong length.
