@@ -27,7 +27,7 @@ pub fn encode(info: &RecordInfo, instances: &[Instance]) -> Vec<u8> {
         out.extend(instance.category.to_le_bytes());
         out.extend(instance.bbox.iter().flat_map(|v| v.to_le_bytes()));
         out.extend(instance.area.to_le_bytes());
-        out.push(u8::from(instance.crowd) * CROWD | u8::from(instance.mask.is_some()) * MASK);
+        out.push((u8::from(instance.crowd) * CROWD) | (u8::from(instance.mask.is_some()) * MASK));
         if let Some(mask) = &instance.mask {
             push_varint(&mut out, mask.counts().len() as u32);
             mask.counts()
