@@ -8,7 +8,9 @@ use image::RgbImage;
 use intertwine_datasets::{PackedSet, Scratch};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = std::env::args().nth(1).ok_or("give the folder of a packed set")?;
+    let folder = std::env::args()
+        .nth(1)
+        .ok_or("give the folder of a packed set")?;
     let set = PackedSet::open(folder.as_ref())?;
     let (mut image, mut scratch) = (RgbImage::default(), Scratch::default());
     let mut best = f64::INFINITY;

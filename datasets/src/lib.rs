@@ -6,7 +6,7 @@
 //! # Layout
 //! - [`sample`]: what a record is
 //! - [`pixels`], [`shard`], [`manifest`]: the file format, stated byte by byte in `FORMAT.md`
-//! - [`packed_set`](PackedSet), [`permutation`](Permutation): reading, in order or shuffled; `stages`: as the start of a graph
+//! - [`packed_set`](PackedSet), [`permutation`](Permutation): reading, in order or shuffled
 //! - `import`: folder and COCO; a file for each kind of source
 //! - [`decode()`]: picture files to upright RGB; `labels`: labels to the stored picture
 //! - [`pack()`], `output`, [`quarantine`]: packing
@@ -30,7 +30,6 @@ pub mod pixels;
 pub mod quarantine;
 pub mod sample;
 pub mod shard;
-mod stages;
 
 pub use decode::{decode, DecodeError, Decoded};
 pub use error::{DatasetError, Result};
@@ -39,8 +38,7 @@ pub use manifest::Manifest;
 pub use options::{PackOptions, Resize};
 pub use pack::{check, pack, PackReport, Progress};
 pub use packed_set::{PackedSet, Verified};
-pub use permutation::{shuffled, Permutation};
+pub use permutation::Permutation;
 pub use pixels::{Encoding, Scratch};
 pub use quarantine::{Quarantined, Reason};
 pub use sample::{Category, Instance, RecordInfo, Sample};
-pub use stages::{Decode, Picture, RecordRef, Shards};

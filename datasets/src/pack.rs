@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 use image::RgbImage;
+use intertwine_flow::Pool;
 use rayon::prelude::*;
 
 use crate::decode::{decode, DecodeError, Decoded};
@@ -22,9 +23,12 @@ use crate::quarantine::{count_reasons, Quarantined, Reason, QUARANTINE};
 use crate::sample::RecordInfo;
 use crate::shard::{EncodedRecord, ShardWriter};
 
-/// Pictures worked on between two writes. Twice this many encoded records are in memory at most, besides
-/// one decoded picture for each thread.
-const BATCH: usize = 64;
+/// Pictures worked on between two writes, at most.
+const BATCH: usize = 256;
+
+/// A batch of several pictures ends when their files have this many bytes. What is encoded of two batches is
+/// in memory at once, some ten times the bytes of JPEG files, besides a decoded picture for each thread.
+const BATCH_BYTES: u64 = 16 << 20;
 
 /// How far packing has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,20 +167,16 @@ fn run(
     sink: &mut Sink,
 ) -> Result<()> {
     let writes = sink.writer.is_some();
+    let workers = Pool::<Worker>::default();
     let mut waiting: Vec<Outcome> = Vec::new();
-    for start in (0..importer.len()).step_by(BATCH) {
-        let batch = start..(start + BATCH).min(importer.len());
+    let mut start = 0;
+    while start < importer.len() {
+        let batch = start..start + batch_len(importer, start);
+        start = batch.end;
         let encode = || -> Result<Vec<Outcome>> {
+            let outcomes = batch.into_par_iter().with_max_len(1);
             let outcomes =
-                batch
-                    .into_par_iter()
-                    .with_max_len(1)
-                    .map_init(Worker::new, |worker, index| {
-                        worker
-                            .as_mut()
-                            .map_err(|e| io::Error::new(e.kind(), e.to_string()))?
-                            .prepare(importer, index, options, writes)
-                    });
+                outcomes.map(|index| workers.take().prepare(importer, index, options, writes));
             outcomes
                 .collect::<io::Result<_>>()
                 .map_err(DatasetError::io("encode pictures of", source))
@@ -188,20 +188,30 @@ fn run(
     sink.take(waiting)
 }
 
+/// Number of pictures in the batch from `start` on; enough to keep all threads busy, whatever their size.
+fn batch_len(importer: &dyn Importer, start: usize) -> usize {
+    let busy = 4 * rayon::current_num_threads();
+    let mut bytes = 0;
+    let ends = |&(count, index): &(usize, usize)| {
+        bytes += importer.file_len(index);
+        count >= busy && bytes >= BATCH_BYTES
+    };
+    let limit = importer.len().min(start + BATCH);
+    let last = (start..limit)
+        .enumerate()
+        .find(ends)
+        .map_or(limit, |(_, index)| index + 1);
+    last - start
+}
+
 /// What a thread keeps between pictures.
+#[derive(Default)]
 struct Worker {
     resizer: Resizer,
     encoder: PixelEncoder,
 }
 
 impl Worker {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            resizer: Resizer::new(),
-            encoder: PixelEncoder::new()?,
-        })
-    }
-
     fn prepare(
         &mut self,
         importer: &dyn Importer,

@@ -147,6 +147,12 @@ impl Importer for Coco {
         }
     }
 
+    fn file_len(&self, index: usize) -> u64 {
+        let path = picture_folder::resolve(&self.pictures, &self.images[index].file_name);
+        path.and_then(|path| fs::metadata(path).ok())
+            .map_or(0, |metadata| metadata.len())
+    }
+
     fn read(&self, index: usize) -> io::Result<Vec<u8>> {
         let name = &self.images[index].file_name;
         let path = picture_folder::resolve(&self.pictures, name).ok_or_else(|| {
