@@ -9,7 +9,7 @@
 //! - [`packed_set`](PackedSet), [`permutation`](Permutation): reading, in order or shuffled
 //! - `import`: folder and COCO; a file for each kind of source
 //! - [`decode()`]: picture files to upright RGB; `labels`: labels to the stored picture
-//! - [`pack()`], `output`, [`quarantine`]: packing
+//! - [`pack()`], `prepare`, `output`, [`quarantine`]: packing
 //!
 //! # Invariants
 //! - A packed set under its final name is complete; nothing that was there before is lost on the way.
@@ -27,6 +27,7 @@ mod pack;
 mod packed_set;
 mod permutation;
 pub mod pixels;
+mod prepare;
 pub mod quarantine;
 pub mod sample;
 pub mod shard;
