@@ -6,10 +6,10 @@
 //! # Layout
 //! - [`sample`]: what a record is
 //! - [`pixels`], [`shard`], [`manifest`]: the file format, stated byte by byte in `FORMAT.md`
-//! - [`packed_set`](PackedSet), [`permutation`](Permutation): reading, in order or shuffled; `stages`: as the start of a graph
+//! - [`packed_set`](PackedSet), [`permutation`](Permutation): reading, in order or shuffled
 //! - `import`: folder and COCO; a file for each kind of source
 //! - [`decode()`]: picture files to upright RGB; `labels`: labels to the stored picture
-//! - [`pack()`], `output`, [`quarantine`]: packing
+//! - [`pack()`], `prepare`, `output`, [`quarantine`]: packing
 //!
 //! # Invariants
 //! - A packed set under its final name is complete; nothing that was there before is lost on the way.
@@ -27,11 +27,11 @@ mod pack;
 mod packed_set;
 mod permutation;
 pub mod pixels;
+mod prepare;
 pub mod quarantine;
 pub mod sample;
 pub mod scenes;
 pub mod shard;
-mod stages;
 
 pub use decode::{decode, DecodeError, Decoded};
 pub use error::{DatasetError, Result};
@@ -40,8 +40,7 @@ pub use manifest::Manifest;
 pub use options::{PackOptions, Resize};
 pub use pack::{check, pack, PackReport, Progress};
 pub use packed_set::{PackedSet, Verified};
-pub use permutation::{shuffled, Permutation};
+pub use permutation::Permutation;
 pub use pixels::{Encoding, Scratch};
 pub use quarantine::{Quarantined, Reason};
 pub use sample::{Category, Instance, RecordInfo, Sample};
-pub use stages::{Decode, Picture, RecordRef, Shards};

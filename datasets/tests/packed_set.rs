@@ -4,16 +4,13 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use image::RgbImage;
 use intertwine_datasets::pixels::PixelEncoder;
 use intertwine_datasets::shard::{EncodedRecord, ShardWriter};
 use intertwine_datasets::{
-    pack, DatasetError, Decode, Encoding, PackOptions, PackedSet, RecordInfo, RecordRef, Resize,
-    Scratch, Shards, Source,
+    pack, DatasetError, Encoding, PackOptions, PackedSet, RecordInfo, Resize, Scratch, Source,
 };
-use intertwine_flow::Source as _;
 use proptest::prelude::*;
 use support::{draw, labelled, pack_quietly, save, small_set};
 
@@ -102,7 +99,7 @@ proptest! {
     fn pixels_are_lossless(sizes in proptest::collection::vec((1u32..90, 1u32..150), 1..6), raw: bool) {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = ShardWriter::create(folder.path(), 1 << 14).unwrap();
-        let mut encoder = PixelEncoder::new().unwrap();
+        let mut encoder = PixelEncoder::default();
         let encoding = if raw { Encoding::Raw } else { Encoding::Zpix };
         let images: Vec<_> = sizes.iter().zip(0..).map(|(&(w, h), seed)| draw(w, h, seed)).collect();
         for (i, image) in images.iter().enumerate() {
@@ -456,48 +453,4 @@ fn a_damaged_record_is_named_and_the_others_read() {
         2,
         "the shard's hash and the record: {problems:?}"
     );
-}
-
-#[test]
-fn the_graph_reads_shuffled_epochs_and_resumes() {
-    let folder = tempfile::tempdir().unwrap();
-    let pictures = folder.path().join("pictures");
-    for i in 0..10 {
-        save(&pictures.join(format!("{i}.png")), &draw(8 + i, 9, i));
-    }
-    let out = folder.path().join("set");
-    pack_quietly(&Source::new(&pictures), &PackOptions::default(), &out);
-    let set = Arc::new(PackedSet::open(&out).unwrap());
-    let run = |range: std::ops::Range<u64>| -> Vec<(RecordRef, u32)> {
-        let graph = Shards::shuffled(set.clone(), 5).then(Decode::new(set.clone()));
-        graph
-            .run(range)
-            .map(|picture| picture.map(|p| (p.at, p.image.width())).unwrap())
-            .collect()
-    };
-    let all = run(0..30);
-    assert_eq!(all[13..], run(13..30));
-    for epoch in 0..3 {
-        let mut seen: Vec<_> = all[10 * epoch..][..10]
-            .iter()
-            .map(|(at, width)| (at.epoch, at.record, *width))
-            .collect();
-        seen.sort();
-        assert!(
-            seen.iter()
-                .zip(0..)
-                .all(|(seen, i)| *seen == (epoch as u64, i, 8 + i as u32)),
-            "{seen:?}"
-        );
-    }
-    assert_ne!(
-        all[..10].iter().map(|a| a.0.record).collect::<Vec<_>>(),
-        all[10..20].iter().map(|a| a.0.record).collect::<Vec<_>>()
-    );
-    let once: Vec<_> = Shards::in_order(set)
-        .graph()
-        .run(..)
-        .map(|at| at.unwrap().record)
-        .collect();
-    assert!(once.into_iter().eq(0..10));
 }

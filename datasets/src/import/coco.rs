@@ -130,6 +130,11 @@ impl Importer for Coco {
     fn item(&self, index: usize) -> Item {
         let image = &self.images[index];
         let mut refused = Vec::new();
+        // Some writers state zeros for a size they do not know.
+        let size = image
+            .width
+            .zip(image.height)
+            .map(|(w, h)| (w as u32, h as u32));
         let annotations = self.annotations[index].iter();
         let objects = annotations
             .filter_map(|(id, at)| self.label(*id, at, &mut refused))
@@ -137,14 +142,17 @@ impl Importer for Coco {
         Item {
             image_id: image.id,
             source: image.file_name.clone(),
-            stated_size: image
-                .width
-                .zip(image.height)
-                .map(|(w, h)| (w as u32, h as u32)),
+            stated_size: size.filter(|&size| size != (0, 0)),
             label: None,
             objects,
             refused,
         }
+    }
+
+    fn file_len(&self, index: usize) -> u64 {
+        let path = picture_folder::resolve(&self.pictures, &self.images[index].file_name);
+        path.and_then(|path| fs::metadata(path).ok())
+            .map_or(0, |metadata| metadata.len())
     }
 
     fn read(&self, index: usize) -> io::Result<Vec<u8>> {

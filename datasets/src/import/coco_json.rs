@@ -226,3 +226,88 @@ pub(super) fn outline(segmentation: &str) -> Result<Option<Outline>, String> {
             .map_err(|e| e.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SOUND: &str = r#"{"images": [{"id": 1, "file_name": "NaN \" 1e999.jpg", "width": 4, "height": 3}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2.5, 1e0], "iscrowd": 1,
+            "segmentation": {"size": [3, 4], "counts": "04ON"}}, {"id": 2, "image_id": 1, "category_id": 1,
+            "bbox": [NaN, -Infinity, 1e999, -0.5], "segmentation": [[0, 0, 1, 0, 1, 1]], "iscrowd": false}],
+        "categories": [{"id": 1, "name": "Infinity"}]}"#;
+
+    #[test]
+    fn numbers_that_are_not_finite_cost_themselves_only() {
+        let document = Document::parse(SOUND.into()).unwrap();
+        let image: Image = document.entry(&document.images[0]).unwrap();
+        assert_eq!(image.file_name, "NaN \" 1e999.jpg");
+        let boxes = document
+            .annotations
+            .iter()
+            .map(|at| document.entry::<Annotation>(at).unwrap().bbox.unwrap());
+        assert_eq!(
+            boxes.collect::<Vec<_>>(),
+            [
+                vec![Some(0.), Some(0.), Some(2.5), Some(1.)],
+                vec![None, None, None, Some(-0.5)]
+            ]
+        );
+    }
+
+    #[test]
+    fn segmentations() {
+        let polygons = |text| match outline(text) {
+            Ok(Some(Outline::Polygons(polygons))) => polygons,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(polygons("[[0, 1, 2, 3.5]]"), [[0., 1., 2., 3.5]]);
+        assert_eq!(polygons("[0, 1, 2]"), [[0., 1., 2.]]);
+        assert!(polygons("[[null]]")[0][0].is_nan());
+        for text in [
+            r#"{"size": [2, 3], "counts": [1, 2, 3]}"#,
+            r#"{"counts": "123", "size": [2, 3]}"#,
+        ] {
+            match outline(text) {
+                Ok(Some(Outline::Mask(mask))) => {
+                    assert_eq!((mask.size(), mask.area()), ((2, 3), 2), "{text}")
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        assert!(matches!(outline("[]"), Ok(None)));
+        for text in [
+            r#"{"size": [2, 3], "counts": [1, 2]}"#,
+            r#"{"size": [2], "counts": [1]}"#,
+            "3",
+            "[[[1]]]",
+            r#""x""#,
+        ] {
+            assert!(outline(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_text_is_refused(
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), "[\\[\\]{}\",:0-9a-zN\\\\\u{e9}]{0,3}"), 1..5),
+        ) {
+            let mut text = SOUND.to_owned();
+            for (at, insert) in changes {
+                // The text is ASCII but for what was put in.
+                let at = (0..=at.index(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+                let end = (at + 1..=text.len()).find(|&end| text.is_char_boundary(end)).unwrap_or(at);
+                text.replace_range(at..end, &insert);
+            }
+            if let Ok(document) = Document::parse(text) {
+                for at in &document.annotations {
+                    if let Ok(Annotation { segmentation: Some(segmentation), .. }) = document.entry(at) {
+                        let _ = outline(segmentation.get());
+                    }
+                }
+            }
+        }
+    }
+}

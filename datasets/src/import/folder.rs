@@ -184,6 +184,10 @@ impl Importer for Folder {
         }
     }
 
+    fn file_len(&self, index: usize) -> u64 {
+        std::fs::metadata(&self.pictures[index].1).map_or(0, |metadata| metadata.len())
+    }
+
     fn read(&self, index: usize) -> io::Result<Vec<u8>> {
         read_file(&self.pictures[index].1)
     }

@@ -128,6 +128,9 @@ pub(crate) trait Importer: Sync {
     /// An item without its pixels.
     fn item(&self, index: usize) -> Item;
 
+    /// Bytes of an item's picture file, 0 if unknown; tells how much memory it may take.
+    fn file_len(&self, index: usize) -> u64;
+
     /// The bytes of an item's picture file.
     fn read(&self, index: usize) -> io::Result<Vec<u8>>;
 }

@@ -62,9 +62,15 @@ fn candidates(label_file: &Path) -> Vec<PathBuf> {
 
 fn subfolders(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    // Only a link needs a look of its own: a folder may hold a million pictures.
+    let is_folder = |entry: &fs::DirEntry| {
+        entry
+            .file_type()
+            .is_ok_and(|kind| kind.is_dir() || kind.is_symlink() && entry.path().is_dir())
+    };
     entries
+        .filter(is_folder)
         .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
         .collect()
 }
 

@@ -38,18 +38,12 @@ impl Encoding {
 }
 
 /// Buffers for encoding, to be kept between pictures, one for each thread.
+#[derive(Default)]
 pub struct PixelEncoder {
     zpix: zpix::Encoder,
 }
 
 impl PixelEncoder {
-    /// An encoder with empty buffers.
-    pub fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            zpix: zpix::Encoder::new()?,
-        })
-    }
-
     /// The bytes of `image`; `jpeg_quality` (1 to 100) matters for [`Encoding::Jpeg`] alone.
     pub fn encode(
         &mut self,

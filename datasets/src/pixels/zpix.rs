@@ -20,20 +20,13 @@ pub const STRIP_ROWS: usize = 64;
 const ZSTD_LEVEL: i32 = 1;
 
 /// What encoding needs besides its arguments: keep it between calls, one for each thread.
+#[derive(Default)]
 pub struct Encoder {
     zstd: zstd::bulk::Compressor<'static>,
     planes: Vec<u8>,
 }
 
 impl Encoder {
-    /// An encoder with empty buffers.
-    pub fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL)?,
-            planes: Vec::new(),
-        })
-    }
-
     /// Encodes interleaved RGB of `width` pixels a row, appending to `out`.
     ///
     /// # Panics
@@ -43,6 +36,7 @@ impl Encoder {
             width > 0 && !rgb.is_empty() && rgb.len().is_multiple_of(3 * width),
             "whole rows of RGB"
         );
+        self.zstd.set_compression_level(ZSTD_LEVEL)?;
         let table = out.len();
         let strips = rgb.chunks(3 * width * STRIP_ROWS);
         out.resize(table + 4 * strips.len(), 0);
@@ -206,10 +200,7 @@ mod tests {
 
     fn round_trip(rgb: &[u8], width: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
-        Encoder::new()
-            .unwrap()
-            .encode(rgb, width, &mut bytes)
-            .unwrap();
+        Encoder::default().encode(rgb, width, &mut bytes).unwrap();
         let mut back = vec![1; rgb.len()];
         Decoder::default().decode(&bytes, width, &mut back).unwrap();
         assert_eq!(back, rgb);

@@ -175,3 +175,78 @@ fn u32_at(bytes: &[u8; HEADER_LEN], at: usize) -> u32 {
 fn u64_at(bytes: &[u8; HEADER_LEN], at: usize) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_can_be_read(bytes in proptest::array::uniform32(any::<[u8; 2]>()), end in 64u64..1 << 40, small: bool) {
+            let mut bytes: [u8; ENTRY_LEN] = std::array::from_fn(|i| bytes[i / 2][i % 2]);
+            if small {
+                // Within the limits except for one byte or two: random bytes alone never are.
+                let sound = Entry { offset: 64, pixels_len: 9, meta_len: 12, pixels_crc: 1, meta_crc: 2, size: (3, 1),
+                    encoding: Encoding::Raw, instances: 0, image_id: 1, label: None };
+                let (at, value) = (usize::from(bytes[0]) % ENTRY_LEN, bytes[1]);
+                bytes = sound.to_bytes();
+                bytes[at] ^= value;
+            }
+            if let Ok(entry) = Entry::parse(&bytes, end) {
+                let stop = entry.offset + u64::from(entry.pixels_len) + u64::from(entry.meta_len);
+                prop_assert!(entry.offset >= 64 && stop <= end);
+                let pixels = u64::from(entry.size.0) * u64::from(entry.size.1);
+                prop_assert!((1..=MAX_PIXELS).contains(&pixels));
+            }
+        }
+    }
+
+    #[test]
+    fn header_and_entry_come_back() {
+        let header = Header {
+            records: 3,
+            index_offset: 1 << 33,
+            index_crc: 0xdead_beef,
+        };
+        assert_eq!(
+            Header::parse(&header.to_bytes(), (1 << 33) + 3 * 64),
+            Ok(header)
+        );
+        assert!(Header::parse(&header.to_bytes(), (1 << 33) + 3 * 64 + 1).is_err());
+        let overflow = Header {
+            records: u64::MAX / 64 + 2,
+            ..header
+        };
+        assert!(Header::parse(&overflow.to_bytes(), 1 << 33).is_err());
+        let entry = Entry {
+            offset: u64::from(u32::MAX) * 3,
+            pixels_len: 1,
+            meta_len: 2,
+            pixels_crc: 3,
+            meta_crc: 4,
+            size: (5, 6),
+            encoding: Encoding::Jpeg,
+            instances: 7,
+            image_id: u64::MAX,
+            label: Some(8),
+        };
+        assert_eq!(Entry::parse(&entry.to_bytes(), u64::MAX), Ok(entry));
+        let wide = Entry {
+            size: (65_536, 1),
+            ..entry
+        };
+        let large = Entry {
+            size: (40_000, 40_000),
+            ..entry
+        };
+        let wrapping = Entry {
+            offset: u64::MAX - 1,
+            ..entry
+        };
+        for bad in [wide, large, wrapping] {
+            assert!(Entry::parse(&bad.to_bytes(), u64::MAX).is_err(), "{bad:?}");
+        }
+    }
+}

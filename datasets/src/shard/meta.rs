@@ -27,7 +27,7 @@ pub fn encode(info: &RecordInfo, instances: &[Instance]) -> Vec<u8> {
         out.extend(instance.category.to_le_bytes());
         out.extend(instance.bbox.iter().flat_map(|v| v.to_le_bytes()));
         out.extend(instance.area.to_le_bytes());
-        out.push(u8::from(instance.crowd) * CROWD | u8::from(instance.mask.is_some()) * MASK);
+        out.push((u8::from(instance.crowd) * CROWD) | (u8::from(instance.mask.is_some()) * MASK));
         if let Some(mask) = &instance.mask {
             push_varint(&mut out, mask.counts().len() as u32);
             mask.counts()
@@ -183,4 +183,83 @@ fn push_varint(out: &mut Vec<u8>, mut value: u32) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pixels::Encoding;
+
+    fn entry(instances: u32, size: (u32, u32)) -> Entry {
+        Entry {
+            offset: 64,
+            pixels_len: 1,
+            meta_len: 0,
+            pixels_crc: 0,
+            meta_crc: 0,
+            size,
+            encoding: Encoding::Zpix,
+            instances,
+            image_id: 5,
+            label: Some(3),
+        }
+    }
+
+    fn instances() -> impl Strategy<Value = Vec<Instance>> {
+        let mask = proptest::option::of(proptest::collection::vec(0u8..2, 7 * 300));
+        let instance = (
+            any::<u64>(),
+            0u32..4,
+            [0f32..9., 0f32..9., 0.1f32..9., 0.1f32..9.],
+            0f32..81.,
+            any::<bool>(),
+            mask,
+        );
+        let instance = instance.prop_map(|(id, category, bbox, area, crowd, mask)| {
+            let mask = mask.map(|bitmap| Rle::encode(&bitmap, 300, 7));
+            Instance {
+                id,
+                category,
+                bbox,
+                area,
+                crowd,
+                mask,
+            }
+        });
+        proptest::collection::vec(instance, 0..4)
+    }
+
+    proptest! {
+        #[test]
+        fn comes_back(instances in instances(), source in ".{0,30}", original_size: (u32, u32)) {
+            let info = RecordInfo { image_id: 5, source, original_size, label: Some(3) };
+            let entry = entry(instances.len() as u32, (7, 300));
+            let bytes = encode(&info, &instances);
+            prop_assert_eq!(decode_info(&bytes, &entry), Ok(info.clone()));
+            prop_assert_eq!(decode(&bytes, &entry, 4), Ok((info, instances)));
+        }
+
+        /// A CRC keeps accidents away, not a writer who means harm.
+        #[test]
+        fn hostile_bytes_are_refused(
+            instances in instances(),
+            count in prop_oneof![0u32..5, any::<u32>()],
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            cut: prop::sample::Index,
+        ) {
+            let info = RecordInfo { image_id: 5, source: "a/b.jpg".into(), original_size: (1, 2), label: None };
+            let mut bytes = encode(&info, &instances);
+            for (at, value) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            bytes.truncate(cut.index(bytes.len() + 1));
+            if let Ok((_, read)) = decode(&bytes, &entry(count, (7, 300)), 4) {
+                prop_assert!(read.iter().all(|i| i.category < 4 && i.bbox.iter().all(|v| v.is_finite())));
+                prop_assert!(read.iter().filter_map(|i| i.mask.as_ref()).all(|mask| mask.size() == (300, 7)));
+            }
+        }
+    }
 }

@@ -1,0 +1,238 @@
+//! From an item of a source to a record: one picture and its labels, on one thread.
+
+use std::io::{self, ErrorKind};
+
+use fast_image_resize::{images, FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::metadata::Orientation;
+use image::RgbImage;
+
+use crate::decode::{decode, DecodeError, Decoded};
+use crate::import::{Importer, Item};
+use crate::labels::{place, Sizes};
+use crate::options::PackOptions;
+use crate::pixels::{Encoding, PixelEncoder};
+use crate::quarantine::{Quarantined, Reason};
+use crate::sample::RecordInfo;
+use crate::shard::EncodedRecord;
+
+/// What became of a picture.
+pub(crate) struct Outcome {
+    /// None if the picture was refused.
+    pub packed: Option<Packed>,
+    /// What is to be listed about it.
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// A picture that is taken in.
+pub(crate) struct Packed {
+    /// Labelled objects in it.
+    pub instances: usize,
+    /// None when only checking.
+    pub record: Option<EncodedRecord>,
+}
+
+/// Why a picture is not taken in.
+enum Stop {
+    /// It is put into quarantine.
+    Refused(Reason, String),
+    /// Packing cannot go on.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a thread keeps between pictures.
+#[derive(Default)]
+pub(crate) struct Worker {
+    resizer: Resizer,
+    encoder: PixelEncoder,
+}
+
+impl Worker {
+    /// Reads an item, checks it and brings it to its stored form; without `encode`, short of the bytes.
+    ///
+    /// # Errors
+    /// If packing cannot go on. A picture that cannot be used is no error.
+    pub(crate) fn prepare(
+        &mut self,
+        importer: &dyn Importer,
+        index: usize,
+        options: &PackOptions,
+        encode: bool,
+    ) -> io::Result<Outcome> {
+        let item = importer.item(index);
+        let (source, image_id) = (item.source.clone(), item.image_id);
+        let mut quarantined = Vec::new();
+        let read = importer.read(index).map_err(unreadable);
+        let packed = match read
+            .and_then(|bytes| self.record(item, bytes, options, encode, &mut quarantined))
+        {
+            Ok(packed) => Some(packed),
+            Err(Stop::Refused(reason, detail)) => {
+                // Labels of a picture that is not packed go with it; the picture's line stands for them.
+                quarantined = vec![Quarantined::picture(source.clone(), reason, detail)];
+                None
+            }
+            Err(Stop::Failed(error)) => {
+                return Err(io::Error::new(error.kind(), format!("{source}: {error}")))
+            }
+        };
+        for entry in &mut quarantined {
+            entry.image_id = Some(image_id);
+            entry.source.get_or_insert_with(|| source.clone());
+        }
+        Ok(Outcome {
+            packed,
+            quarantined,
+        })
+    }
+
+    fn record(
+        &mut self,
+        item: Item,
+        file: Vec<u8>,
+        options: &PackOptions,
+        encode: bool,
+        quarantined: &mut Vec<Quarantined>,
+    ) -> Result<Packed, Stop> {
+        let mut decoded = decode_anything(&file).map_err(undecodable)?;
+        quarantined.extend(item.refused);
+        if let Some(stated) = item.stated_size {
+            if let Some(detail) = reconcile(stated, &mut decoded)? {
+                let entry = Quarantined::picture(item.source.clone(), Reason::ExifIgnored, detail);
+                quarantined.push(Quarantined {
+                    kept: true,
+                    ..entry
+                });
+            }
+        }
+        let as_it_came = decoded.is_jpeg && decoded.orientation == Orientation::NoTransforms;
+        let image = decoded.upright();
+        let original = image.dimensions();
+        if original.0.min(original.1) < options.smallest_side {
+            let detail = format!(
+                "{} x {}, expected at least {} a side",
+                original.0, original.1, options.smallest_side
+            );
+            return Err(Stop::Refused(Reason::TooSmall, detail));
+        }
+        let stored = options.resize.target(original.0, original.1);
+        let sizes = Sizes { original, stored };
+        let instances: Vec<_> = item
+            .objects
+            .into_iter()
+            .filter_map(|label| place(label, sizes, quarantined))
+            .collect();
+        if !encode {
+            return Ok(Packed {
+                instances: instances.len(),
+                record: None,
+            });
+        }
+        let info = RecordInfo {
+            image_id: item.image_id,
+            source: item.source,
+            original_size: original,
+            label: item.label,
+        };
+        let record = if options.encoding == Encoding::Jpeg && as_it_came && original == stored {
+            EncodedRecord::from_pixels(file, Encoding::Jpeg, stored, &info, &instances)?
+        } else {
+            drop(file);
+            let image = self.resize(image, stored)?;
+            EncodedRecord::new(
+                &image,
+                &info,
+                &instances,
+                options.encoding,
+                options.jpeg_quality,
+                &mut self.encoder,
+            )?
+        };
+        Ok(Packed {
+            instances: instances.len(),
+            record: Some(record),
+        })
+    }
+
+    /// Makes a picture smaller, antialiased.
+    fn resize(&mut self, image: RgbImage, (width, height): (u32, u32)) -> io::Result<RgbImage> {
+        if image.dimensions() == (width, height) {
+            return Ok(image);
+        }
+        let mut smaller = RgbImage::new(width, height);
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
+        let from = images::ImageRef::new(image.width(), image.height(), &image, PixelType::U8x3);
+        let from = from.map_err(io::Error::other)?;
+        let to = images::Image::from_slice_u8(width, height, &mut smaller, PixelType::U8x3);
+        self.resizer
+            .resize(&from, &mut to.map_err(io::Error::other)?, &options)
+            .map_err(io::Error::other)?;
+        Ok(smaller)
+    }
+}
+
+/// Holds a picture against the size its label file states, in which the boxes are meant. Labels made
+/// without regard to EXIF keep the picture unrotated, which the text returned says.
+fn reconcile(stated: (u32, u32), decoded: &mut Decoded) -> Result<Option<String>, Stop> {
+    use Orientation::{Rotate270, Rotate270FlipH, Rotate90, Rotate90FlipH};
+    let (width, height) = decoded.image.dimensions();
+    let swaps_sides = matches!(
+        decoded.orientation,
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
+    );
+    let upright = if swaps_sides {
+        (height, width)
+    } else {
+        (width, height)
+    };
+    if stated == upright {
+        return Ok(None);
+    }
+    let (w, h) = stated;
+    if stated == (width, height) {
+        decoded.orientation = Orientation::NoTransforms;
+        return Ok(Some(format!(
+            "labels are for {w} x {h}, the picture without its EXIF rotation; packed so"
+        )));
+    }
+    let detail = format!(
+        "the label file says {w} x {h}, the picture is {} x {}",
+        upright.0, upright.1
+    );
+    Err(Stop::Refused(Reason::SizeMismatch, detail))
+}
+
+fn unreadable(error: io::Error) -> Stop {
+    let reason = match error.kind() {
+        ErrorKind::NotFound => Reason::MissingPicture,
+        ErrorKind::FileTooLarge => Reason::TooLarge,
+        _ => Reason::Unreadable,
+    };
+    Stop::Refused(reason, error.to_string())
+}
+
+fn undecodable(error: DecodeError) -> Stop {
+    let reason = match error {
+        DecodeError::NotAPicture(_) => Reason::NotAPicture,
+        DecodeError::Unsupported(_) => Reason::UnsupportedFormat,
+        DecodeError::TooLarge(..) => Reason::TooLarge,
+        DecodeError::Damaged(_) => Reason::Damaged,
+    };
+    let detail = match error {
+        DecodeError::Damaged(detail) => detail,
+        other => other.to_string(),
+    };
+    Stop::Refused(reason, detail)
+}
+
+/// Decodes a file that may hold anything. A decoder that panics on it costs this one picture, not hours of
+/// packing; it holds no state that the panic could leave half changed.
+fn decode_anything(file: &[u8]) -> Result<Decoded, DecodeError> {
+    let decoded = std::panic::catch_unwind(|| decode(file));
+    decoded.unwrap_or_else(|_| Err(DecodeError::Damaged("the decoder panicked on it".into())))
+}
