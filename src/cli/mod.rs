@@ -1,6 +1,10 @@
 //! The command line: what the program is told, and what it tells the user.
 
 mod bar;
+mod demo;
+mod evaluate;
+mod export;
+mod finetune;
 mod pretrain;
 
 use std::process::ExitCode;
@@ -20,7 +24,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Pretrain(pretrain::Args),
+    Finetune(finetune::Args),
+    Evaluate(evaluate::Args),
+    Export(export::Args),
 }
 
 /// Runs the program.
@@ -39,7 +47,11 @@ pub fn main() -> ExitCode {
     };
     // Inside the pool: kernels and data stages share its threads.
     let result = pool.install(|| match cli.command {
+        Command::Demo(args) => demo::run(args),
         Command::Pretrain(args) => pretrain::run(args),
+        Command::Finetune(args) => finetune::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Export(args) => export::run(args),
     });
     match result {
         Ok(code) => code,

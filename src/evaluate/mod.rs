@@ -25,6 +25,7 @@
 //! - `json.rs`: how COCO files spell it.
 //! - `matching.rs`: one category in one picture: IoU and the greedy match.
 //! - `curve.rs`: one category over all pictures: precision and recall.
+//! - [`model`]: an exported detector on a packed set.
 //! - `summary.rs`: the twelve numbers, as a table and as JSON.
 
 mod curve;
@@ -33,6 +34,7 @@ mod error;
 mod ground_truth;
 mod json;
 mod matching;
+pub mod model;
 mod summary;
 
 use std::borrow::Cow;

@@ -1,0 +1,66 @@
+//! `intertwine evaluate`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use intertwine_datasets::PackedSet;
+
+use crate::evaluate::model::evaluate_detector;
+use crate::evaluate::{self, IouType, Report};
+
+/// Score a detector, or any COCO result file, with COCO's average precision.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  intertwine evaluate --model runs/detector --data packed/val --json ap.json\n  intertwine evaluate --gt instances_val.json --dt results.json --iou segm")]
+pub struct Args {
+    /// A fine-tuning run, or an exported ONNX file.
+    #[arg(long, value_name = "RUN|ONNX", requires = "data", conflicts_with_all = ["gt", "dt"])]
+    model: Option<PathBuf>,
+    /// A labelled packed set.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// A COCO label file.
+    #[arg(long, requires = "dt")]
+    gt: Option<PathBuf>,
+    /// A COCO result file.
+    #[arg(long, requires = "gt")]
+    dt: Option<PathBuf>,
+    /// What is compared.
+    #[arg(long, default_value = "bbox")]
+    iou: Iou,
+    /// Write the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Iou {
+    Bbox,
+    Segm,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let report = match (&args.model, &args.data, &args.gt, &args.dt) {
+        (Some(model), Some(data), None, None) => {
+            let model = if model.is_dir() { model.join("model.onnx") } else { model.clone() };
+            evaluate_detector(&model, &PackedSet::open(data)?)?
+        }
+        (None, None, Some(gt), Some(dt)) => {
+            let iou = match args.iou {
+                Iou::Bbox => IouType::Bbox,
+                Iou::Segm => IouType::Segm,
+            };
+            Report::from(evaluate::run(gt, dt, iou)?)
+        }
+        _ => bail!("expected either --model and --data, or --gt and --dt; see --help"),
+    };
+    println!("{}", report.first);
+    if let Some(masks) = &report.masks {
+        println!("{masks}");
+    }
+    if let Some(path) = &args.json {
+        crate::files::write_atomic(path, &serde_json::to_vec_pretty(&report)?)?;
+        eprintln!("wrote {}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}

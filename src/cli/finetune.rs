@@ -1,0 +1,95 @@
+//! `intertwine finetune`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use intertwine_datasets::PackedSet;
+
+use super::bar::bar;
+use crate::config::resolve;
+use crate::evaluate::model::evaluate_detector;
+use crate::finetune::config::PRESETS;
+use crate::finetune::{finetune, FinetuneConfig, Job, Outcome};
+use crate::run::Interrupt;
+
+/// Fine-tune a detector on labelled pictures.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  pack-dataset my-labels/train.json packed/train --images my-labels/train\n  intertwine finetune --data packed/train --val packed/val --init runs/first --out runs/detector")]
+pub struct Args {
+    /// A labelled packed set to learn from.
+    #[arg(long)]
+    data: PathBuf,
+    /// A labelled packed set to evaluate on at the end.
+    #[arg(long)]
+    val: Option<PathBuf>,
+    /// A pretraining run, or a safetensors file; without it the encoder starts from nothing.
+    #[arg(long, value_name = "RUN|FILE")]
+    init: Option<PathBuf>,
+    /// The run folder to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// Settings to start from.
+    #[arg(long, default_value = PRESETS[0].0)]
+    preset: String,
+    /// A TOML file that changes some of them.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Changes one setting, as in --set optim.lr=0.001; may be given often.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Go on with the run in --out.
+    #[arg(long)]
+    resume: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config: FinetuneConfig = resolve(PRESETS, &args.preset, args.config.as_deref(), &args.set)?;
+    let data = Arc::new(PackedSet::open(&args.data)?);
+    let val = args.val.as_deref().map(PackedSet::open).transpose()?;
+    let interrupt = Interrupt::listen();
+    let job = Job {
+        config: &config,
+        data: &data,
+        init: args.init.as_deref(),
+        out: &args.out,
+        resume: args.resume,
+        interrupt: &interrupt,
+    };
+    let bar = bar("finetune", config.steps(data.len() as u64));
+    let outcome = finetune(job, &mut |p| {
+        if bar.position() == 0 && p.step > 1 {
+            bar.set_position(p.step - 1);
+            bar.reset_eta();
+        }
+        bar.set_position(p.step);
+        let l = p.losses;
+        bar.set_message(format!("loss {:.3} (class {:.3} box {:.3} mask {:.3})", l.loss, l.class, l.bbox, l.mask));
+    })?;
+    bar.abandon();
+    match outcome {
+        Outcome::Finished { model, parity, images_per_second } => {
+            eprintln!(
+                "fine-tuned at {images_per_second:.0} images/s; wrote {} (differs from training by {:.1e})",
+                model.display(),
+                parity.max_abs_diff()
+            );
+            if let Some(val) = val {
+                let report = evaluate_detector(&model, &val)?;
+                println!("{}", report.first);
+                if let Some(masks) = &report.masks {
+                    println!("{masks}");
+                }
+                let path = args.out.join("evaluation.json");
+                crate::files::write_atomic(&path, &serde_json::to_vec_pretty(&report)?)?;
+                eprintln!("wrote {}", path.display());
+            }
+            eprintln!("next: detect --model {} PICTURES --out drawn", model.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Interrupted { step, steps } => {
+            eprintln!("stopped after step {step} of {steps}; go on with the same command and --resume");
+            Ok(ExitCode::from(130))
+        }
+    }
+}
