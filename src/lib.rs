@@ -3,6 +3,7 @@
 pub mod augment;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod evaluate;
 pub mod export;
 pub mod field;

@@ -12,7 +12,6 @@ use crate::nn::vit::VitConfig;
 pub const PRESETS: Presets = &[
     ("pico", include_str!("presets/pico.toml")),
     ("demo", include_str!("presets/demo.toml")),
-    ("tiny", include_str!("presets/tiny.toml")),
 ];
 
 /// A pretraining run.

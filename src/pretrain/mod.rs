@@ -4,6 +4,7 @@
 //! - [`config`]: every choice, with presets.
 //! - [`data`]: shards to batches of views with masks, as a typed graph.
 //! - [`batch`]: views of several pictures as the rows that the networks take.
+//! - [`features`]: what an encoder makes of whole pictures.
 //! - [`network`]: encoder and heads, twice: student and teacher.
 //! - [`objective`]: the loss.
 //! - [`schedule`]: what changes from step to step.
@@ -14,6 +15,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod features;
 pub mod network;
 pub mod objective;
 pub mod schedule;

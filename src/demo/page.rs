@@ -1,0 +1,181 @@
+//! The demo's report.
+
+use std::path::Path;
+
+use image::RgbImage;
+use intertwine_detect::draw::draw;
+use intertwine_detect::Detector;
+use intertwine_flow::random::{stream, Purpose};
+
+use super::Metrics;
+use crate::augment::mask::MaskPlan;
+use crate::augment::{MultiCrop, Scratch};
+use crate::evaluate::Report as Score;
+use crate::field::View;
+use crate::pretrain::features::{patch_features, Features};
+use crate::pretrain::PretrainConfig;
+use crate::report::pictures::{contact_sheet, enlarge, field_arrows, mask_overlay, pca_rgb, FeatureMap, MaskKind};
+use crate::report::{BarPlot, LinePlot, Report, Section, Table, Tile};
+
+/// What the report is about.
+pub struct Facts<'a> {
+    pub out: &'a Path,
+    pub metrics: &'a Metrics,
+    pub pretraining: &'a PretrainConfig,
+    pub window: f64,
+    pub pretrained: &'a Score,
+    pub scratch: &'a Score,
+    pub unseen: &'a [RgbImage],
+    pub graph: &'a str,
+}
+
+/// Writes the report.
+pub fn write(facts: &Facts<'_>, detector: &mut Detector, path: &Path) -> anyhow::Result<()> {
+    let m = facts.metrics;
+    let number = |v: f64| format!("{v:.3}");
+    let result = Section::new("What came out")
+        .text("Scenes were drawn and packed; an encoder was pretrained on them without labels; a detector was fine-tuned on a few labelled scenes, once from the pretrained encoder and once from nothing, with the same budget; the detector was exported to ONNX and runs here in tract. All figures are on scenes that no stage has seen.")
+        .tiles([
+            Tile::new("box AP50, pretrained", number(m.ap50)),
+            Tile::new("box AP, pretrained", number(m.ap)).note(format!("from scratch {}", number(m.ap_scratch))),
+            Tile::new("mask AP", number(m.mask_ap)),
+            Tile::new("a picture in tract", format!("{:.1} ms", m.detect_ms)).note("one thread, masks included"),
+            Tile::new("pretraining", format!("{:.0} images/s", m.images_per_s_pretrain)),
+            Tile::new("export against training", format!("{:.1e}", m.export_max_abs_diff)).note("largest difference"),
+        ]);
+    let classes = detector.card().classes.clone();
+    let found = facts
+        .unseen
+        .iter()
+        .map(|picture| Ok(draw(picture, detector.detect(picture)?, &classes)))
+        .collect::<Result<Vec<_>, intertwine_detect::DetectError>>()?;
+    crate::files::write_atomic(&facts.out.join("detections.png"), &png(&contact_sheet(&found, 4))?)?;
+    let detections = Section::new("Detections on unseen pictures")
+        .text("Boxes, classes and masks above the display threshold.")
+        .picture(contact_sheet(&found, 4), "what the exported detector finds");
+
+    let scores = Section::new("Average precision")
+        .bar_plot(
+            ["AP", "AP50", "AP75"].iter().enumerate().fold(
+                BarPlot::new("Boxes, COCO's definition", ["pretrained", "from scratch"]),
+                |plot, (i, name)| plot.group(*name, [facts.pretrained.first.stats[i], facts.scratch.first.stats[i]]),
+            ),
+        )
+        .table(facts.pretrained.first.per_category.iter().zip(&facts.scratch.first.per_category).fold(
+            Table::new(["class", "AP pretrained", "AP from scratch"]),
+            |table, (a, b)| table.row([a.name.clone(), number(a.ap), number(b.ap)]),
+        ));
+
+    let curve = |run: &str, key: &str| read_curve(&facts.out.join(run).join("metrics.jsonl"), key);
+    let training = Section::new("Training")
+        .line_plot(
+            [("image", "image"), ("content", "content"), ("position", "position"), ("KoLeo", "koleo")].iter().fold(
+                LinePlot::new("Pretraining: the parts of the loss").axes("step", "nats"),
+                |plot, (label, key)| plot.series(*label, curve("pretrain", key)),
+            ),
+        )
+        .line_plot(
+            LinePlot::new("The teacher: entropy of each output, and of their mean")
+                .axes("step", "nats")
+                .series("each", curve("pretrain", "teacher_entropy"))
+                .series("mean", curve("pretrain", "mean_entropy")),
+        )
+        .line_plot(
+            LinePlot::new("Fine-tuning: loss")
+                .axes("step", "loss")
+                .series("pretrained", curve("finetuned", "loss"))
+                .series("from scratch", curve("scratch", "loss")),
+        );
+
+    let report = Report::new("Intertwine: the whole way")
+        .section(result)
+        .section(detections)
+        .section(scores)
+        .section(training)
+        .section(crops(facts)?)
+        .section(features(facts)?)
+        .section(Section::new("The data graph of pretraining").text("Mermaid, with what each stage counted.").code(facts.graph));
+    report.write(path)?;
+    Ok(())
+}
+
+/// Views of two pictures: the field as arrows, and masks.
+fn crops(facts: &Facts<'_>) -> anyhow::Result<Section> {
+    let config = facts.pretraining;
+    let multi_crop = MultiCrop::new(config.crops.clone())?;
+    let arrows = |view: &View| {
+        let positions: Vec<[f32; 2]> = view.geometry().positions(view.grid()).collect();
+        field_arrows(&view.to_rgb(), (view.grid().height, view.grid().width), &positions)
+    };
+    let mut pictures = Vec::new();
+    for (i, picture) in facts.unseen.iter().take(2).enumerate() {
+        let mut rng = stream(config.seed, Purpose::Probe, 0, i as u64);
+        let views = multi_crop.apply(picture, &mut rng, &mut Scratch::default())?;
+        pictures.push((enlarge(picture, 4), "a picture".to_owned()));
+        for view in views.globals.iter().take(1) {
+            pictures.push((arrows(view), "a global crop and where it lies in the field".to_owned()));
+        }
+        for view in views.locals.iter().take(1) {
+            pictures.push((arrows(view), "a local crop and where it lies in the field".to_owned()));
+        }
+        let view = &views.globals[0];
+        let plan = MaskPlan::new(&crate::augment::mask::MaskConfig { probability: 1.0, ratio: [0.3, 0.4], ..config.mask.clone() }, 8, 1, 0, i as u64);
+        for v in 0..8 {
+            let mask = plan.mask(v, view.grid());
+            let (kind, patches, caption) = match (mask.content(), mask.position()) {
+                ([], []) => continue,
+                ([], p) => (MaskKind::Position, p, "patches whose position is hidden"),
+                (c, _) => (MaskKind::Content, c, "patches whose content is hidden"),
+            };
+            if (i == 0) != (kind == MaskKind::Content) {
+                continue;
+            }
+            let mut hidden = vec![false; view.grid().len()];
+            patches.iter().for_each(|&p| hidden[p as usize] = true);
+            let grid = (view.grid().height, view.grid().width);
+            pictures.push((mask_overlay(&view.to_rgb(), grid, &hidden, kind), caption.to_owned()));
+            break;
+        }
+    }
+    Ok(Section::new("What the student sees")
+        .text("Every crop is cut from the picture and from the position field alike; an arrow points from the field's centre to where a patch lies in it. The student loses the content of some patches of a crop, or their position, and predicts both in feature space.")
+        .pictures(pictures))
+}
+
+/// Patch features before and after pretraining, as colours.
+fn features(facts: &Facts<'_>) -> anyhow::Result<Section> {
+    let config = facts.pretraining;
+    let weights = facts.out.join("pretrain/model.safetensors");
+    let side = 2 * facts.unseen.first().map_or(64, RgbImage::width);
+    let colours = |weights| -> anyhow::Result<RgbImage> {
+        let maps: Vec<Features> = patch_features(weights, &config.model, config.seed, facts.unseen, side, facts.window)?;
+        let views: Vec<FeatureMap> =
+            maps.iter().map(|f| FeatureMap { features: &f.patches, rows: f.grid, columns: f.grid }).collect();
+        Ok(contact_sheet(&pca_rgb(&views, maps.first().map_or(1, |f| f.width), 8), 8))
+    };
+    let pictures: Vec<RgbImage> = facts.unseen.iter().map(|p| enlarge(p, 2)).collect();
+    Ok(Section::new("Features before and after pretraining")
+        .text("The first three principal components of the patch features as red, green and blue: equal colours mean equal features. No label was seen.")
+        .pictures([
+            (contact_sheet(&pictures, 8), "pictures".to_owned()),
+            (colours(None)?, "before: random weights".to_owned()),
+            (colours(Some(&weights))?, "after pretraining".to_owned()),
+        ]))
+}
+
+/// A curve of `metrics.jsonl`; lines that do not have it are left out.
+fn read_curve(path: &Path, key: &str) -> Vec<(f64, f64)> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).ok()?;
+            Some((value.get("step")?.as_f64()?, value.get(key)?.as_f64()?))
+        })
+        .collect()
+}
+
+fn png(image: &RgbImage) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png)?;
+    Ok(bytes.into_inner())
+}
