@@ -19,7 +19,11 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::rename(beside, path)?;
     // The rename itself must survive a crash too; not every platform can sync a folder.
     if let Some(folder) = path.parent() {
-        if let Ok(folder) = File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }) {
+        if let Ok(folder) = File::open(if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        }) {
             let _ = folder.sync_all();
         }
     }

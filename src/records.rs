@@ -30,7 +30,10 @@ pub struct Records {
 impl Records {
     /// All records of a set.
     pub fn new(set: Arc<PackedSet>) -> Self {
-        Self { set, buffers: Pool::new(RgbImage::default) }
+        Self {
+            set,
+            buffers: Pool::new(RgbImage::default),
+        }
     }
 }
 
@@ -50,7 +53,11 @@ impl Stage<u64> for Records {
         let (epoch, record) = (position / len, (position % len) as usize);
         let mut image = self.buffers.take();
         self.set.read_image_into(record, &mut image, scratch)?;
-        Ok(Picture { record, epoch, image })
+        Ok(Picture {
+            record,
+            epoch,
+            image,
+        })
     }
 }
 
@@ -88,7 +95,9 @@ mod tests {
     #[test]
     fn every_epoch_has_every_record_in_an_order_of_its_own() {
         let order = shuffle(17, 3);
-        let mut epochs: Vec<Vec<u64>> = (0..3).map(|e| (0..17).map(|i| order(e * 17 + i)).collect()).collect();
+        let mut epochs: Vec<Vec<u64>> = (0..3)
+            .map(|e| (0..17).map(|i| order(e * 17 + i)).collect())
+            .collect();
         assert_ne!(
             epochs[0],
             epochs[1].iter().map(|p| p - 17).collect::<Vec<_>>(),
@@ -96,9 +105,15 @@ mod tests {
         );
         for (e, epoch) in epochs.iter_mut().enumerate() {
             epoch.sort_unstable();
-            assert_eq!(*epoch, (e as u64 * 17..(e as u64 + 1) * 17).collect::<Vec<_>>());
+            assert_eq!(
+                *epoch,
+                (e as u64 * 17..(e as u64 + 1) * 17).collect::<Vec<_>>()
+            );
         }
         // Asked out of order, the same.
-        assert_eq!(order(20), { let fresh = shuffle(17, 3); fresh(20) });
+        assert_eq!(order(20), {
+            let fresh = shuffle(17, 3);
+            fresh(20)
+        });
     }
 }

@@ -59,26 +59,42 @@ impl RunFolder {
     pub fn open(path: &Path, config: &str, resume: bool) -> Result<Self, RunError> {
         let stored = path.join("config.toml");
         match std::fs::read_to_string(&stored) {
-            Ok(_) if !resume => return Err(RunError::Exists { path: path.to_owned() }),
+            Ok(_) if !resume => {
+                return Err(RunError::Exists {
+                    path: path.to_owned(),
+                })
+            }
             Ok(old) if old != config => {
                 let difference = old
                     .lines()
                     .zip(config.lines())
                     .find(|(a, b)| a != b)
-                    .map_or("its length".to_owned(), |(a, b)| format!("`{a}` there, `{b}` now"));
-                return Err(RunError::OtherConfig { path: stored, difference });
+                    .map_or("its length".to_owned(), |(a, b)| {
+                        format!("`{a}` there, `{b}` now")
+                    });
+                return Err(RunError::OtherConfig {
+                    path: stored,
+                    difference,
+                });
             }
             Ok(_) => {}
             Err(_) => {
                 for folder in ["checkpoints", "pictures"] {
                     let folder = path.join(folder);
-                    std::fs::create_dir_all(&folder).map_err(|source| RunError::Io { path: folder, source })?;
+                    std::fs::create_dir_all(&folder).map_err(|source| RunError::Io {
+                        path: folder,
+                        source,
+                    })?;
                 }
-                write_atomic(&stored, config.as_bytes())
-                    .map_err(|source| RunError::Io { path: stored, source })?;
+                write_atomic(&stored, config.as_bytes()).map_err(|source| RunError::Io {
+                    path: stored,
+                    source,
+                })?;
             }
         }
-        Ok(Self { path: path.to_owned() })
+        Ok(Self {
+            path: path.to_owned(),
+        })
     }
 
     /// The folder.
@@ -104,7 +120,11 @@ impl RunFolder {
             let path = self.path.join(name);
             open_at(&path, step).map_err(|source| RunError::Io { path, source })
         };
-        Ok(Log { metrics: open("metrics.jsonl")?, times: open("times.jsonl")?, folder: self.path.clone() })
+        Ok(Log {
+            metrics: open("metrics.jsonl")?,
+            times: open("times.jsonl")?,
+            folder: self.path.clone(),
+        })
     }
 }
 
@@ -114,8 +134,14 @@ fn open_at(path: &Path, step: u64) -> io::Result<File> {
         for line in BufReader::new(file).split(b'\n') {
             let line = line?;
             // A line cut short by a crash is no JSON and ends the file.
-            let Ok(value) = serde_json::from_slice::<serde_json::Value>(&line) else { break };
-            if value.get("step").and_then(serde_json::Value::as_u64).is_none_or(|s| s >= step) {
+            let Ok(value) = serde_json::from_slice::<serde_json::Value>(&line) else {
+                break;
+            };
+            if value
+                .get("step")
+                .and_then(serde_json::Value::as_u64)
+                .is_none_or(|s| s >= step)
+            {
                 break;
             }
             keep.extend_from_slice(&line);
@@ -139,22 +165,36 @@ impl Log {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn write(&mut self, metrics: &impl serde::Serialize, times: &impl serde::Serialize) -> Result<(), RunError> {
-        let io = |source| RunError::Io { path: self.folder.join("metrics.jsonl"), source };
+    pub fn write(
+        &mut self,
+        metrics: &impl serde::Serialize,
+        times: &impl serde::Serialize,
+    ) -> Result<(), RunError> {
+        let io = |source| RunError::Io {
+            path: self.folder.join("metrics.jsonl"),
+            source,
+        };
         let line = |v: serde_json::Result<Vec<u8>>| -> io::Result<Vec<u8>> {
             let mut v = v?;
             v.push(b'\n');
             Ok(v)
         };
-        self.metrics.write_all(&line(serde_json::to_vec(metrics)).map_err(io)?).map_err(io)?;
-        self.times.write_all(&line(serde_json::to_vec(times)).map_err(io)?).map_err(io)
+        self.metrics
+            .write_all(&line(serde_json::to_vec(metrics)).map_err(io)?)
+            .map_err(io)?;
+        self.times
+            .write_all(&line(serde_json::to_vec(times)).map_err(io)?)
+            .map_err(io)
     }
     /// Makes sure that what was written survives a crash: called before a checkpoint is.
     ///
     /// # Errors
     /// What the file system says.
     pub fn sync(&self) -> Result<(), RunError> {
-        let io = |source| RunError::Io { path: self.folder.join("metrics.jsonl"), source };
+        let io = |source| RunError::Io {
+            path: self.folder.join("metrics.jsonl"),
+            source,
+        };
         self.metrics.sync_all().map_err(io)?;
         self.times.sync_all().map_err(io)
     }
@@ -199,7 +239,11 @@ mod tests {
         let run = RunFolder::open(dir.path(), "a = 1\n", false).unwrap();
         let mut log = run.log(0).unwrap();
         for step in 0..5 {
-            log.write(&json!({"step": step, "loss": 0.5}), &json!({"step": step, "seconds": 1.0})).unwrap();
+            log.write(
+                &json!({"step": step, "loss": 0.5}),
+                &json!({"step": step, "seconds": 1.0}),
+            )
+            .unwrap();
         }
         drop(log);
         let path = dir.path().join("metrics.jsonl");
@@ -216,8 +260,13 @@ mod tests {
     fn an_old_run_is_neither_overwritten_nor_mixed() {
         let dir = tempfile::tempdir().unwrap();
         RunFolder::open(dir.path(), "a = 1\nb = 2\n", false).unwrap();
-        assert!(matches!(RunFolder::open(dir.path(), "a = 1\nb = 2\n", false), Err(RunError::Exists { .. })));
-        let other = RunFolder::open(dir.path(), "a = 1\nb = 3\n", true).unwrap_err().to_string();
+        assert!(matches!(
+            RunFolder::open(dir.path(), "a = 1\nb = 2\n", false),
+            Err(RunError::Exists { .. })
+        ));
+        let other = RunFolder::open(dir.path(), "a = 1\nb = 3\n", true)
+            .unwrap_err()
+            .to_string();
         assert!(other.contains("`b = 2` there, `b = 3` now"), "{other}");
         RunFolder::open(dir.path(), "a = 1\nb = 2\n", true).unwrap();
     }

@@ -10,7 +10,9 @@ use crate::run::Interrupt;
 
 /// The whole way on drawn pictures: draw, pack, pretrain, fine-tune, evaluate, export, detect, report.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  intertwine demo --out demo        writes demo/report.html; run again to go on after Ctrl-C")]
+#[command(
+    after_help = "Example:\n  intertwine demo --out demo        writes demo/report.html; run again to go on after Ctrl-C"
+)]
 pub struct Args {
     /// Where everything goes.
     #[arg(long, default_value = "demo")]
@@ -42,13 +44,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             bar.set_message(remark.to_owned());
         }
     };
-    let outcome = demo(&DemoOptions { out: args.out.clone(), minutes: args.minutes }, &interrupt, &mut say)?;
+    let outcome = demo(
+        &DemoOptions {
+            out: args.out.clone(),
+            minutes: args.minutes,
+        },
+        &interrupt,
+        &mut say,
+    )?;
     if let Some((_, bar)) = current {
         bar.abandon();
     }
     match outcome {
         DemoOutcome::Finished { metrics: m, report } => {
-            println!("box AP {:.3} (from scratch {:.3}), AP50 {:.3}, mask AP {:.3}", m.ap, m.ap_scratch, m.ap50, m.mask_ap);
+            println!(
+                "box AP {:.3} (from scratch {:.3}), AP50 {:.3}, mask AP {:.3}",
+                m.ap, m.ap_scratch, m.ap50, m.mask_ap
+            );
             println!(
                 "{:.1} ms a picture in tract; export differs from training by {:.1e}; {:.0} s in all",
                 m.detect_ms,

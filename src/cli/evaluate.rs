@@ -11,7 +11,9 @@ use crate::evaluate::{self, IouType, Report};
 
 /// Score a detector, or any COCO result file, with COCO's average precision.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  intertwine evaluate --model runs/detector --data packed/val --json ap.json\n  intertwine evaluate --gt instances_val.json --dt results.json --iou segm")]
+#[command(
+    after_help = "Examples:\n  intertwine evaluate --model runs/detector --data packed/val --json ap.json\n  intertwine evaluate --gt instances_val.json --dt results.json --iou segm"
+)]
 pub struct Args {
     /// A fine-tuning run, or an exported ONNX file.
     #[arg(long, value_name = "RUN|ONNX", requires = "data", conflicts_with_all = ["gt", "dt"])]
@@ -42,7 +44,11 @@ enum Iou {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let report = match (&args.model, &args.data, &args.gt, &args.dt) {
         (Some(model), Some(data), None, None) => {
-            let model = if model.is_dir() { model.join("model.onnx") } else { model.clone() };
+            let model = if model.is_dir() {
+                model.join("model.onnx")
+            } else {
+                model.clone()
+            };
             evaluate_detector(&model, &PackedSet::open(data)?)?
         }
         (None, None, Some(gt), Some(dt)) => {

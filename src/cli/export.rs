@@ -13,7 +13,9 @@ use crate::nn::arch::{self, Arch, WithArch};
 
 /// Copy out a run's detector, or write an untrained one for benchmarks.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  intertwine export runs/detector --out detector.onnx\n  intertwine export --preset pico --size 384 --random --out random.onnx")]
+#[command(
+    after_help = "Examples:\n  intertwine export runs/detector --out detector.onnx\n  intertwine export --preset pico --size 384 --random --out random.onnx"
+)]
 pub struct Args {
     /// A finished fine-tuning run. Its detector was checked against training when it was written.
     run: Option<PathBuf>,
@@ -42,11 +44,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         (Some(run), _) => {
             let model = run.join("model.onnx");
             let bytes = std::fs::read(&model).with_context(|| {
-                format!("{}: no exported detector there; is {} a finished fine-tuning run?", model.display(), run.display())
+                format!(
+                    "{}: no exported detector there; is {} a finished fine-tuning run?",
+                    model.display(),
+                    run.display()
+                )
             })?;
             // What is copied out must load.
-            intertwine_detect::Detector::from_bytes(&bytes).with_context(|| model.display().to_string())?;
-            crate::files::write_atomic(&args.out, &bytes).with_context(|| args.out.display().to_string())?;
+            intertwine_detect::Detector::from_bytes(&bytes)
+                .with_context(|| model.display().to_string())?;
+            crate::files::write_atomic(&args.out, &bytes)
+                .with_context(|| args.out.display().to_string())?;
         }
         (None, true) => {
             let mut config: FinetuneConfig = resolve(PRESETS, &args.preset, None, &args.set)?;
@@ -58,13 +66,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     self.0.spec::<A>(&self.0.model, self.1, true)
                 }
             }
-            let spec = arch::dispatch(&config.model.arch, Spec(&config, args.classes)).context("no such network")?;
+            let spec = arch::dispatch(&config.model.arch, Spec(&config, args.classes))
+                .context("no such network")?;
             let report = export_random(&spec, config.seed, &args.out)?;
-            eprintln!("tract differs from the plain network by {:.1e} at most", report.max_abs_diff());
+            eprintln!(
+                "tract differs from the plain network by {:.1e} at most",
+                report.max_abs_diff()
+            );
         }
         (None, false) => bail!("expected a fine-tuning run to export, or --random; see --help"),
     }
     eprintln!("wrote {}", args.out.display());
-    eprintln!("next: detect --model {} PICTURES --out drawn", args.out.display());
+    eprintln!(
+        "next: detect --model {} PICTURES --out drawn",
+        args.out.display()
+    );
     Ok(ExitCode::SUCCESS)
 }

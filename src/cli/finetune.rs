@@ -15,7 +15,9 @@ use crate::run::Interrupt;
 
 /// Fine-tune a detector on labelled pictures.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  pack-dataset my-labels/train.json packed/train --images my-labels/train\n  intertwine finetune --data packed/train --val packed/val --init runs/first --out runs/detector")]
+#[command(
+    after_help = "Example:\n  pack-dataset my-labels/train.json packed/train --images my-labels/train\n  intertwine finetune --data packed/train --val packed/val --init runs/first --out runs/detector"
+)]
 pub struct Args {
     /// A labelled packed set to learn from.
     #[arg(long)]
@@ -64,11 +66,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         bar.set_position(p.step);
         let l = p.losses;
-        bar.set_message(format!("loss {:.3} (class {:.3} box {:.3} mask {:.3})", l.loss, l.class, l.bbox, l.mask));
+        bar.set_message(format!(
+            "loss {:.3} (class {:.3} box {:.3} mask {:.3})",
+            l.loss, l.class, l.bbox, l.mask
+        ));
     })?;
     bar.abandon();
     match outcome {
-        Outcome::Finished { model, parity, images_per_second } => {
+        Outcome::Finished {
+            model,
+            parity,
+            images_per_second,
+        } => {
             eprintln!(
                 "fine-tuned at {images_per_second:.0} images/s; wrote {} (differs from training by {:.1e})",
                 model.display(),
@@ -84,11 +93,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 crate::files::write_atomic(&path, &serde_json::to_vec_pretty(&report)?)?;
                 eprintln!("wrote {}", path.display());
             }
-            eprintln!("next: detect --model {} PICTURES --out drawn", model.display());
+            eprintln!(
+                "next: detect --model {} PICTURES --out drawn",
+                model.display()
+            );
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted { step, steps } => {
-            eprintln!("stopped after step {step} of {steps}; go on with the same command and --resume");
+            eprintln!(
+                "stopped after step {step} of {steps}; go on with the same command and --resume"
+            );
             Ok(ExitCode::from(130))
         }
     }

@@ -13,7 +13,11 @@ use clap::{Parser, Subcommand};
 
 /// From unlabelled pictures to an object detector on a small device.
 #[derive(Parser)]
-#[command(version, about, after_help = "Start here:\n  intertwine demo          the whole way on drawn pictures, in a quarter of an hour\n  pack-dataset --help      pack your own pictures")]
+#[command(
+    version,
+    about,
+    after_help = "Start here:\n  intertwine demo          the whole way on drawn pictures, in a quarter of an hour\n  pack-dataset --help      pack your own pictures"
+)]
 struct Cli {
     /// Threads to compute with; all cores by default. Results do not depend on it.
     #[arg(long, global = true, value_name = "N")]

@@ -14,7 +14,9 @@ use crate::run::Interrupt;
 
 /// Pretrain an encoder on unlabelled pictures.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  pack-dataset my-pictures packed/pictures --min-side 256\n  intertwine pretrain --data packed/pictures --out runs/first\n  intertwine pretrain --data packed/pictures --out runs/first --resume    # after Ctrl-C")]
+#[command(
+    after_help = "Example:\n  pack-dataset my-pictures packed/pictures --min-side 256\n  intertwine pretrain --data packed/pictures --out runs/first\n  intertwine pretrain --data packed/pictures --out runs/first --resume    # after Ctrl-C"
+)]
 pub struct Args {
     /// A packed set; make one with pack-dataset.
     #[arg(long)]
@@ -40,7 +42,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config: PretrainConfig = resolve(PRESETS, &args.preset, args.config.as_deref(), &args.set)?;
     let data = Arc::new(PackedSet::open(&args.data)?);
     let interrupt = Interrupt::listen();
-    let job = Job { config: &config, data: &data, out: &args.out, resume: args.resume, interrupt: &interrupt };
+    let job = Job {
+        config: &config,
+        data: &data,
+        out: &args.out,
+        resume: args.resume,
+        interrupt: &interrupt,
+    };
     let bar = bar("pretrain", config.steps(data.len() as u64));
     let outcome = pretrain(job, &mut |p| {
         if bar.position() == 0 && p.step > 1 {
@@ -57,13 +65,21 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     bar.abandon();
     let out = args.out.display();
     match outcome {
-        Outcome::Finished { images_per_second, .. } => {
-            eprintln!("pretrained at {images_per_second:.0} images/s; wrote {out}/model.safetensors");
-            eprintln!("next: intertwine finetune --data TRAIN --val VAL --init {out} --out runs/detector");
+        Outcome::Finished {
+            images_per_second, ..
+        } => {
+            eprintln!(
+                "pretrained at {images_per_second:.0} images/s; wrote {out}/model.safetensors"
+            );
+            eprintln!(
+                "next: intertwine finetune --data TRAIN --val VAL --init {out} --out runs/detector"
+            );
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted { step, steps } => {
-            eprintln!("stopped after step {step} of {steps}; go on with the same command and --resume");
+            eprintln!(
+                "stopped after step {step} of {steps}; go on with the same command and --resume"
+            );
             Ok(ExitCode::from(130))
         }
     }

@@ -92,12 +92,18 @@ pub fn resolve<C: DeserializeOwned + Validate>(
     let Some((_, text)) = presets.iter().find(|(name, _)| *name == preset) else {
         let known: Vec<String> = presets.iter().map(|(name, _)| (*name).to_owned()).collect();
         let nearest = nearest(preset, known.iter().map(String::as_str));
-        return Err(ConfigError::UnknownPreset { name: preset.to_owned(), known, nearest });
+        return Err(ConfigError::UnknownPreset {
+            name: preset.to_owned(),
+            known,
+            nearest,
+        });
     };
     let mut base = parse(&format!("preset {preset}"), text)?;
     if let Some(path) = file {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
         let origin = path.display().to_string();
         merge(&mut base, parse(&origin, &text)?, &origin, "")?;
     }
@@ -105,40 +111,63 @@ pub fn resolve<C: DeserializeOwned + Validate>(
         let origin = format!("--set {setting}");
         merge(&mut base, parse_setting(setting)?, &origin, "")?;
     }
-    let config: C = Value::Table(base).try_into().map_err(|e: toml::de::Error| ConfigError::Syntax {
-        origin: "config".into(),
-        reason: e.to_string().trim().to_owned(),
-    })?;
+    let config: C = Value::Table(base)
+        .try_into()
+        .map_err(|e: toml::de::Error| ConfigError::Syntax {
+            origin: "config".into(),
+            reason: e.to_string().trim().to_owned(),
+        })?;
     config.validate()?;
     Ok(config)
 }
 
 fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
-    text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax {
-        origin: origin.to_owned(),
-        reason: e.to_string().trim().to_owned(),
-    })
+    text.parse()
+        .map_err(|e: toml::de::Error| ConfigError::Syntax {
+            origin: origin.to_owned(),
+            reason: e.to_string().trim().to_owned(),
+        })
 }
 
 /// `a.b=1` as a table; a value that is no TOML is taken as a string, so quotes may be left out.
 fn parse_setting(setting: &str) -> Result<Table, ConfigError> {
     let origin = format!("--set {setting}");
     let Some((key, value)) = setting.split_once('=') else {
-        return Err(ConfigError::Syntax { origin, reason: "expected key=value".into() });
+        return Err(ConfigError::Syntax {
+            origin,
+            reason: "expected key=value".into(),
+        });
     };
     let (key, value) = (key.trim(), value.trim());
-    parse(&origin, &format!("{key} = {value}"))
-        .or_else(|_| parse(&origin, &format!("{key} = {}", Value::String(value.to_owned()))))
+    parse(&origin, &format!("{key} = {value}")).or_else(|_| {
+        parse(
+            &origin,
+            &format!("{key} = {}", Value::String(value.to_owned())),
+        )
+    })
 }
 
 /// Lays `over` on `base`; every key must exist in `base` with the same type (an integer may stand for a float).
 fn merge(base: &mut Table, over: Table, origin: &str, path: &str) -> Result<(), ConfigError> {
     for (key, value) in over {
-        let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let full = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
         let Some(slot) = base.get_mut(&key) else {
-            let nearest = nearest(&key, base.keys().map(String::as_str))
-                .map(|n| if path.is_empty() { n } else { format!("{path}.{n}") });
-            return Err(ConfigError::UnknownKey { origin: origin.to_owned(), key: full, nearest });
+            let nearest = nearest(&key, base.keys().map(String::as_str)).map(|n| {
+                if path.is_empty() {
+                    n
+                } else {
+                    format!("{path}.{n}")
+                }
+            });
+            return Err(ConfigError::UnknownKey {
+                origin: origin.to_owned(),
+                key: full,
+                nearest,
+            });
         };
         match (slot, value) {
             (Value::Table(slot), Value::Table(value)) => merge(slot, value, origin, &full)?,
@@ -185,7 +214,10 @@ pub(crate) fn require(
     if holds {
         Ok(())
     } else {
-        Err(ConfigError::Invalid { key: key.to_owned(), problem: problem() })
+        Err(ConfigError::Invalid {
+            key: key.to_owned(),
+            problem: problem(),
+        })
     }
 }
 
@@ -210,7 +242,10 @@ mod tests {
             require(self.steps > 0, "steps", || "must be at least 1".into())
         }
     }
-    const PRESETS: Presets = &[("a", "lr = 0.5\nsteps = 3\nname = 'x'\n[model]\ndepth = 2\nsizes = [0.5, 1.0]")];
+    const PRESETS: Presets = &[(
+        "a",
+        "lr = 0.5\nsteps = 3\nname = 'x'\n[model]\ndepth = 2\nsizes = [0.5, 1.0]",
+    )];
 
     fn set(s: &str) -> Result<C, ConfigError> {
         resolve(PRESETS, "a", None, &[s.to_owned()])
@@ -227,11 +262,16 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let message = |s| set(s).unwrap_err().to_string();
-        assert_eq!(message("model.dept=3"), "--set model.dept=3: unknown key `model.dept`, did you mean `model.depth`?");
+        assert_eq!(
+            message("model.dept=3"),
+            "--set model.dept=3: unknown key `model.dept`, did you mean `model.depth`?"
+        );
         assert!(message("steps=many").contains("`steps` is string (\"many\"), expected integer"));
         assert!(message("steps").contains("expected key=value"));
         assert!(message("steps=0").contains("`steps` must be at least 1"));
-        let e = resolve::<C>(PRESETS, "b", None, &[]).unwrap_err().to_string();
+        let e = resolve::<C>(PRESETS, "b", None, &[])
+            .unwrap_err()
+            .to_string();
         assert!(e.starts_with("no preset `b`; there are a"), "{e}");
     }
 }

@@ -41,7 +41,7 @@ pub const FULL_MINUTES: f64 = 11.0;
 
 /// Pictures for pretraining, for fine-tuning and for evaluation.
 const UNLABELLED: u64 = 4000;
-const TRAIN: u64 = 400;
+const TRAIN: u64 = 600;
 const VAL: u64 = 200;
 /// Pictures that no stage has seen, for the report.
 const UNSEEN: u64 = 8;
@@ -86,7 +86,11 @@ pub type Say<'a> = &'a mut dyn FnMut(&str, u64, u64, &str);
 ///
 /// # Errors
 /// Whatever a stage runs into, with the stage's name.
-pub fn demo(options: &DemoOptions, interrupt: &Interrupt, say: Say<'_>) -> anyhow::Result<DemoOutcome> {
+pub fn demo(
+    options: &DemoOptions,
+    interrupt: &Interrupt,
+    say: Say<'_>,
+) -> anyhow::Result<DemoOutcome> {
     let out = &options.out;
     let share = (options.minutes / FULL_MINUTES).max(0.001);
     let mut pretraining: PretrainConfig = resolve(pretrain::config::PRESETS, "demo", None, &[])?;
@@ -94,7 +98,12 @@ pub fn demo(options: &DemoOptions, interrupt: &Interrupt, say: Say<'_>) -> anyho
     let mut finetuning: FinetuneConfig = resolve(finetune::config::PRESETS, "demo", None, &[])?;
     finetuning.optim.epochs *= share;
 
-    let scenes = SceneConfig { size: 64, max_objects: 3, difficulty: 0.1, ..SceneConfig::default() };
+    let scenes = SceneConfig {
+        size: 64,
+        max_objects: 2,
+        difficulty: 0.0,
+        ..SceneConfig::default()
+    };
     let sets = Sets::prepare(out, &scenes, say).context("drawing and packing the pictures")?;
 
     let job = pretrain::Job {
@@ -110,7 +119,11 @@ pub fn demo(options: &DemoOptions, interrupt: &Interrupt, say: Say<'_>) -> anyho
         say("pretrain", p.step, p.steps, &last);
     })
     .context("pretraining")?;
-    let pretrain::Outcome::Finished { images_per_second, graph } = outcome else {
+    let pretrain::Outcome::Finished {
+        images_per_second,
+        graph,
+    } = outcome
+    else {
         return Ok(DemoOutcome::Interrupted);
     };
 
@@ -133,12 +146,19 @@ pub fn demo(options: &DemoOptions, interrupt: &Interrupt, say: Say<'_>) -> anyho
         let finetune::Outcome::Finished { model, parity, .. } = outcome else {
             return Ok(DemoOutcome::Interrupted);
         };
-        let score = evaluate_detector(&model, &sets.val).with_context(|| format!("evaluating ({name})"))?;
-        trained.push(Trained { model, parity: parity.max_abs_diff(), score });
+        let score =
+            evaluate_detector(&model, &sets.val).with_context(|| format!("evaluating ({name})"))?;
+        trained.push(Trained {
+            model,
+            parity: parity.max_abs_diff(),
+            score,
+        });
     }
     let [pretrained, scratch] = <[Trained; 2]>::try_from(trained).expect("two were trained");
 
-    let unseen: Vec<_> = (0..UNSEEN).map(|i| draw_scene(&scenes, SEED, UNLABELLED + TRAIN + VAL + i).image).collect();
+    let unseen: Vec<_> = (0..UNSEEN)
+        .map(|i| draw_scene(&scenes, SEED, UNLABELLED + TRAIN + VAL + i).image)
+        .collect();
     let mut detector = Detector::load(&pretrained.model)?;
     let detect_ms = time_detection(&mut detector, &unseen)?;
     let metrics = Metrics {
@@ -150,7 +170,10 @@ pub fn demo(options: &DemoOptions, interrupt: &Interrupt, say: Say<'_>) -> anyho
         images_per_s_pretrain: images_per_second,
         detect_ms,
     };
-    write_atomic(&out.join("metrics.json"), &serde_json::to_vec_pretty(&metrics)?)?;
+    write_atomic(
+        &out.join("metrics.json"),
+        &serde_json::to_vec_pretty(&metrics)?,
+    )?;
     let facts = page::Facts {
         out,
         metrics: &metrics,

@@ -14,7 +14,9 @@ use crate::evaluate::Report as Score;
 use crate::field::View;
 use crate::pretrain::features::{patch_features, Features};
 use crate::pretrain::PretrainConfig;
-use crate::report::pictures::{contact_sheet, enlarge, field_arrows, mask_overlay, pca_rgb, FeatureMap, MaskKind};
+use crate::report::pictures::{
+    contact_sheet, enlarge, field_arrows, mask_overlay, pca_rgb, FeatureMap, MaskKind,
+};
 use crate::report::{BarPlot, LinePlot, Report, Section, Table, Tile};
 
 /// What the report is about.
@@ -49,27 +51,51 @@ pub fn write(facts: &Facts<'_>, detector: &mut Detector, path: &Path) -> anyhow:
         .iter()
         .map(|picture| Ok(draw(picture, detector.detect(picture)?, &classes)))
         .collect::<Result<Vec<_>, intertwine_detect::DetectError>>()?;
-    crate::files::write_atomic(&facts.out.join("detections.png"), &png(&contact_sheet(&found, 4))?)?;
+    crate::files::write_atomic(
+        &facts.out.join("detections.png"),
+        &png(&contact_sheet(&found, 4))?,
+    )?;
     let detections = Section::new("Detections on unseen pictures")
         .text("Boxes, classes and masks above the display threshold.")
         .picture(contact_sheet(&found, 4), "what the exported detector finds");
 
     let scores = Section::new("Average precision")
-        .bar_plot(
-            ["AP", "AP50", "AP75"].iter().enumerate().fold(
-                BarPlot::new("Boxes, COCO's definition", ["pretrained", "from scratch"]),
-                |plot, (i, name)| plot.group(*name, [facts.pretrained.first.stats[i], facts.scratch.first.stats[i]]),
-            ),
-        )
-        .table(facts.pretrained.first.per_category.iter().zip(&facts.scratch.first.per_category).fold(
-            Table::new(["class", "AP pretrained", "AP from scratch"]),
-            |table, (a, b)| table.row([a.name.clone(), number(a.ap), number(b.ap)]),
-        ));
+        .bar_plot(["AP", "AP50", "AP75"].iter().enumerate().fold(
+            BarPlot::new("Boxes, COCO's definition", ["pretrained", "from scratch"]),
+            |plot, (i, name)| {
+                plot.group(
+                    *name,
+                    [
+                        facts.pretrained.first.stats[i],
+                        facts.scratch.first.stats[i],
+                    ],
+                )
+            },
+        ))
+        .table(
+            facts
+                .pretrained
+                .first
+                .per_category
+                .iter()
+                .zip(&facts.scratch.first.per_category)
+                .fold(
+                    Table::new(["class", "AP pretrained", "AP from scratch"]),
+                    |table, (a, b)| table.row([a.name.clone(), number(a.ap), number(b.ap)]),
+                ),
+        );
 
     let curve = |run: &str, key: &str| read_curve(&facts.out.join(run).join("metrics.jsonl"), key);
     let training = Section::new("Training")
         .line_plot(
-            [("image", "image"), ("content", "content"), ("position", "position"), ("KoLeo", "koleo")].iter().fold(
+            [
+                ("image", "image"),
+                ("content", "content"),
+                ("position", "position"),
+                ("KoLeo", "koleo"),
+            ]
+            .iter()
+            .fold(
                 LinePlot::new("Pretraining: the parts of the loss").axes("step", "nats"),
                 |plot, (label, key)| plot.series(*label, curve("pretrain", key)),
             ),
@@ -94,7 +120,11 @@ pub fn write(facts: &Facts<'_>, detector: &mut Detector, path: &Path) -> anyhow:
         .section(training)
         .section(crops(facts)?)
         .section(features(facts)?)
-        .section(Section::new("The data graph of pretraining").text("Mermaid, with what each stage counted.").code(facts.graph));
+        .section(
+            Section::new("The data graph of pretraining")
+                .text("Mermaid, with what each stage counted.")
+                .code(facts.graph),
+        );
     report.write(path)?;
     Ok(())
 }
@@ -105,7 +135,11 @@ fn crops(facts: &Facts<'_>) -> anyhow::Result<Section> {
     let multi_crop = MultiCrop::new(config.crops.clone())?;
     let arrows = |view: &View| {
         let positions: Vec<[f32; 2]> = view.geometry().positions(view.grid()).collect();
-        field_arrows(&view.to_rgb(), (view.grid().height, view.grid().width), &positions)
+        field_arrows(
+            &view.to_rgb(),
+            (view.grid().height, view.grid().width),
+            &positions,
+        )
     };
     let mut pictures = Vec::new();
     for (i, picture) in facts.unseen.iter().take(2).enumerate() {
@@ -113,13 +147,29 @@ fn crops(facts: &Facts<'_>) -> anyhow::Result<Section> {
         let views = multi_crop.apply(picture, &mut rng, &mut Scratch::default())?;
         pictures.push((enlarge(picture, 4), "a picture".to_owned()));
         for view in views.globals.iter().take(1) {
-            pictures.push((arrows(view), "a global crop and where it lies in the field".to_owned()));
+            pictures.push((
+                arrows(view),
+                "a global crop and where it lies in the field".to_owned(),
+            ));
         }
         for view in views.locals.iter().take(1) {
-            pictures.push((arrows(view), "a local crop and where it lies in the field".to_owned()));
+            pictures.push((
+                arrows(view),
+                "a local crop and where it lies in the field".to_owned(),
+            ));
         }
         let view = &views.globals[0];
-        let plan = MaskPlan::new(&crate::augment::mask::MaskConfig { probability: 1.0, ratio: [0.3, 0.4], ..config.mask.clone() }, 8, 1, 0, i as u64);
+        let plan = MaskPlan::new(
+            &crate::augment::mask::MaskConfig {
+                probability: 1.0,
+                ratio: [0.3, 0.4],
+                ..config.mask.clone()
+            },
+            8,
+            1,
+            0,
+            i as u64,
+        );
         for v in 0..8 {
             let mask = plan.mask(v, view.grid());
             let (kind, patches, caption) = match (mask.content(), mask.position()) {
@@ -133,7 +183,10 @@ fn crops(facts: &Facts<'_>) -> anyhow::Result<Section> {
             let mut hidden = vec![false; view.grid().len()];
             patches.iter().for_each(|&p| hidden[p as usize] = true);
             let grid = (view.grid().height, view.grid().width);
-            pictures.push((mask_overlay(&view.to_rgb(), grid, &hidden, kind), caption.to_owned()));
+            pictures.push((
+                mask_overlay(&view.to_rgb(), grid, &hidden, kind),
+                caption.to_owned(),
+            ));
             break;
         }
     }
@@ -148,10 +201,26 @@ fn features(facts: &Facts<'_>) -> anyhow::Result<Section> {
     let weights = facts.out.join("pretrain/model.safetensors");
     let side = 2 * facts.unseen.first().map_or(64, RgbImage::width);
     let colours = |weights| -> anyhow::Result<RgbImage> {
-        let maps: Vec<Features> = patch_features(weights, &config.model, config.seed, facts.unseen, side, facts.window)?;
-        let views: Vec<FeatureMap> =
-            maps.iter().map(|f| FeatureMap { features: &f.patches, rows: f.grid, columns: f.grid }).collect();
-        Ok(contact_sheet(&pca_rgb(&views, maps.first().map_or(1, |f| f.width), 8), 8))
+        let maps: Vec<Features> = patch_features(
+            weights,
+            &config.model,
+            config.seed,
+            facts.unseen,
+            side,
+            facts.window,
+        )?;
+        let views: Vec<FeatureMap> = maps
+            .iter()
+            .map(|f| FeatureMap {
+                features: &f.patches,
+                rows: f.grid,
+                columns: f.grid,
+            })
+            .collect();
+        Ok(contact_sheet(
+            &pca_rgb(&views, maps.first().map_or(1, |f| f.width), 8),
+            8,
+        ))
     };
     let pictures: Vec<RgbImage> = facts.unseen.iter().map(|p| enlarge(p, 2)).collect();
     Ok(Section::new("Features before and after pretraining")

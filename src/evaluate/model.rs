@@ -8,7 +8,10 @@ use intertwine_datasets::{DatasetError, PackedSet};
 use intertwine_detect::{DetectError, Detector, Thresholds};
 use rayon::prelude::*;
 
-use super::{evaluate, Annotation, Category, Detection, Detections, EvaluateError, GroundTruth, ImageInfo, IouType, Report};
+use super::{
+    evaluate, Annotation, Category, Detection, Detections, EvaluateError, GroundTruth, ImageInfo,
+    IouType, Report,
+};
 
 /// Why a detector could not be scored.
 #[derive(Debug, thiserror::Error)]
@@ -39,11 +42,22 @@ pub enum ScoreError {
 pub fn evaluate_detector(model: &Path, data: &PackedSet) -> Result<Report, ScoreError> {
     let truth = ground_truth(data)?;
     let (found, masks) = detect_all(model, data)?;
-    let boxes = Detections::new(found.iter().map(|d| Detection { segmentation: None, ..d.clone() }).collect())?;
+    let boxes = Detections::new(
+        found
+            .iter()
+            .map(|d| Detection {
+                segmentation: None,
+                ..d.clone()
+            })
+            .collect(),
+    )?;
     let mut report = Report::from(evaluate(&truth, &boxes, IouType::Bbox)?);
     if masks && truth.annotations().iter().any(|a| a.segmentation.is_some()) {
         // By the mask's own area, as detectron2 scores.
-        let found = found.into_iter().map(|d| Detection { bbox: None, ..d }).collect();
+        let found = found
+            .into_iter()
+            .map(|d| Detection { bbox: None, ..d })
+            .collect();
         report.masks = Some(evaluate(&truth, &Detections::new(found)?, IouType::Segm)?);
     }
     Ok(report)
@@ -56,7 +70,11 @@ fn ground_truth(data: &PackedSet) -> Result<GroundTruth, ScoreError> {
     for record in 0..data.len() {
         let (width, height) = data.image_size(record)?;
         let image_id = record as u64;
-        images.push(ImageInfo { id: image_id, width, height });
+        images.push(ImageInfo {
+            id: image_id,
+            width,
+            height,
+        });
         for instance in data.instances(record)? {
             annotations.push(Annotation {
                 id: annotations.len() as u64 + 1,
@@ -69,7 +87,14 @@ fn ground_truth(data: &PackedSet) -> Result<GroundTruth, ScoreError> {
             });
         }
     }
-    let categories = data.categories().iter().map(|c| Category { id: c.id, name: c.name.clone() }).collect();
+    let categories = data
+        .categories()
+        .iter()
+        .map(|c| Category {
+            id: c.id,
+            name: c.name.clone(),
+        })
+        .collect();
     Ok(GroundTruth::new(images, categories, annotations)?)
 }
 
@@ -77,8 +102,15 @@ fn ground_truth(data: &PackedSet) -> Result<GroundTruth, ScoreError> {
 fn detect_all(model: &Path, data: &PackedSet) -> Result<(Vec<Detection>, bool), ScoreError> {
     let mut first = Detector::load(model)?;
     let card = first.card().clone();
-    if let Some(class) = card.classes.iter().find(|c| data.categories().iter().all(|k| k.id != c.id)) {
-        return Err(ScoreError::Classes { id: class.id, name: class.name.clone() });
+    if let Some(class) = card
+        .classes
+        .iter()
+        .find(|c| data.categories().iter().all(|k| k.id != c.id))
+    {
+        return Err(ScoreError::Classes {
+            id: class.id,
+            name: class.name.clone(),
+        });
     }
     first.set_thresholds(Thresholds::evaluation(&card));
     // One thread each: the parallelism is over pictures.

@@ -3,7 +3,7 @@
 //! [`DynamicTopK`] is RTMDet's (Lyu et al. 2022, section 3.3, after OTA and SimOTA); [`Fcos`] is the static rule of
 //! FCOS (Tian et al. 2019), kept as its oracle and fallback.
 
-use super::boxes::{centre, contains, iou, area};
+use super::boxes::{area, centre, contains, iou};
 
 /// A location of a feature map that predicts one box.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,7 +52,12 @@ pub struct Predictions<'a> {
 /// Chooses, for each anchor, the index of its object, if any.
 pub trait Assigner: Send + Sync {
     /// One entry an anchor.
-    fn assign(&self, anchors: &[Anchor], predictions: Predictions<'_>, objects: &[Object]) -> Vec<Option<usize>>;
+    fn assign(
+        &self,
+        anchors: &[Anchor],
+        predictions: Predictions<'_>,
+        objects: &[Object],
+    ) -> Vec<Option<usize>>;
 }
 
 /// Cost = soft-label classification + 3 * -log IoU + 10^(distance / stride - 3); each object takes as many
@@ -70,7 +75,12 @@ impl Default for DynamicTopK {
 }
 
 impl Assigner for DynamicTopK {
-    fn assign(&self, anchors: &[Anchor], predictions: Predictions<'_>, objects: &[Object]) -> Vec<Option<usize>> {
+    fn assign(
+        &self,
+        anchors: &[Anchor],
+        predictions: Predictions<'_>,
+        objects: &[Object],
+    ) -> Vec<Option<usize>> {
         let mut owner: Vec<Option<(f32, usize)>> = vec![None; anchors.len()];
         for (o, object) in objects.iter().enumerate() {
             let mut candidates: Vec<(f32, f32, usize)> = Vec::new();
@@ -81,7 +91,8 @@ impl Assigner for DynamicTopK {
                 }
                 let overlap = iou(predictions.boxes[a], object.bbox);
                 let logit = predictions.logits[a * predictions.classes + object.class];
-                let distance = ((anchor.x - cx).powi(2) + (anchor.y - cy).powi(2)).sqrt() / anchor.stride;
+                let distance =
+                    ((anchor.x - cx).powi(2) + (anchor.y - cy).powi(2)).sqrt() / anchor.stride;
                 let cost = soft_label_cost(logit, overlap) - 3.0 * (overlap + 1e-7).ln()
                     + 10f32.powf((distance - 3.0).min(8.0));
                 candidates.push((cost, overlap, a));
@@ -103,7 +114,10 @@ impl Assigner for DynamicTopK {
                 }
             }
         }
-        owner.into_iter().map(|o| o.map(|(_, object)| object)).collect()
+        owner
+            .into_iter()
+            .map(|o| o.map(|(_, object)| object))
+            .collect()
     }
 }
 
@@ -115,7 +129,10 @@ fn soft_label_cost(logit: f32, overlap: f32) -> f32 {
 }
 
 fn nearest(anchors: &[Anchor], x: f32, y: f32) -> Option<usize> {
-    let finest = anchors.iter().map(|a| a.stride).fold(f32::INFINITY, f32::min);
+    let finest = anchors
+        .iter()
+        .map(|a| a.stride)
+        .fold(f32::INFINITY, f32::min);
     let distance = |a: &Anchor| (a.x - x).powi(2) + (a.y - y).powi(2);
     anchors
         .iter()
@@ -137,18 +154,32 @@ pub struct Fcos {
 
 impl Default for Fcos {
     fn default() -> Self {
-        Self { radius: 1.5, reach: 8.0 }
+        Self {
+            radius: 1.5,
+            reach: 8.0,
+        }
     }
 }
 
 impl Assigner for Fcos {
-    fn assign(&self, anchors: &[Anchor], _: Predictions<'_>, objects: &[Object]) -> Vec<Option<usize>> {
-        let finest = anchors.iter().map(|a| a.stride).fold(f32::INFINITY, f32::min);
+    fn assign(
+        &self,
+        anchors: &[Anchor],
+        _: Predictions<'_>,
+        objects: &[Object],
+    ) -> Vec<Option<usize>> {
+        let finest = anchors
+            .iter()
+            .map(|a| a.stride)
+            .fold(f32::INFINITY, f32::min);
         let coarsest = anchors.iter().map(|a| a.stride).fold(0.0, f32::max);
         let fits = |anchor: &Anchor, object: &Object| {
             let [x0, y0, x1, y1] = object.bbox;
             let (cx, cy) = centre(object.bbox);
-            let reach = (anchor.x - x0).max(anchor.y - y0).max(x1 - anchor.x).max(y1 - anchor.y);
+            let reach = (anchor.x - x0)
+                .max(anchor.y - y0)
+                .max(x1 - anchor.x)
+                .max(y1 - anchor.y);
             let (low, high) = (self.reach * anchor.stride / 2.0, self.reach * anchor.stride);
             contains(object.bbox, anchor.x, anchor.y)
                 && (anchor.x - cx).abs() < self.radius * anchor.stride
@@ -160,7 +191,9 @@ impl Assigner for Fcos {
             .iter()
             .map(|anchor| {
                 let candidates = objects.iter().enumerate().filter(|(_, o)| fits(anchor, o));
-                candidates.min_by(|a, b| area(a.1.bbox).total_cmp(&area(b.1.bbox))).map(|(i, _)| i)
+                candidates
+                    .min_by(|a, b| area(a.1.bbox).total_cmp(&area(b.1.bbox)))
+                    .map(|(i, _)| i)
             })
             .collect()
     }
@@ -174,7 +207,12 @@ mod tests {
     fn perfect(anchors: &[Anchor], objects: &[Object]) -> (Vec<f32>, Vec<[f32; 4]>) {
         let boxes = anchors
             .iter()
-            .map(|a| objects.iter().find(|o| contains(o.bbox, a.x, a.y)).map_or([0.0; 4], |o| o.bbox))
+            .map(|a| {
+                objects
+                    .iter()
+                    .find(|o| contains(o.bbox, a.x, a.y))
+                    .map_or([0.0; 4], |o| o.bbox)
+            })
             .collect();
         (vec![0.0; anchors.len() * 2], boxes)
     }
@@ -182,17 +220,35 @@ mod tests {
     #[test]
     fn an_object_takes_as_many_anchors_as_its_overlaps_add_up_to() {
         let anchors = anchors(&[(8, 8.0)]);
-        let objects = [Object { bbox: [8.0, 8.0, 40.0, 40.0], class: 1 }];
+        let objects = [Object {
+            bbox: [8.0, 8.0, 40.0, 40.0],
+            class: 1,
+        }];
         let (logits, boxes) = perfect(&anchors, &objects);
-        let p = Predictions { logits: &logits, boxes: &boxes, classes: 2 };
+        let p = Predictions {
+            logits: &logits,
+            boxes: &boxes,
+            classes: 2,
+        };
         let owners = DynamicTopK::default().assign(&anchors, p, &objects);
         // 16 points lie inside, each overlapping wholly; 13 at most.
         assert_eq!(owners.iter().flatten().count(), 13);
         // With boxes that overlap by 0.1 each, 1.3 -> 1: the one nearest to the centre.
-        let small: Vec<[f32; 4]> = boxes.iter().map(|_| [8.0, 8.0, 8.0 + 32.0, 8.0 + 3.2]).collect();
-        let p = Predictions { logits: &logits, boxes: &small, classes: 2 };
+        let small: Vec<[f32; 4]> = boxes
+            .iter()
+            .map(|_| [8.0, 8.0, 8.0 + 32.0, 8.0 + 3.2])
+            .collect();
+        let p = Predictions {
+            logits: &logits,
+            boxes: &small,
+            classes: 2,
+        };
         let owners = DynamicTopK::default().assign(&anchors, p, &objects);
-        let chosen: Vec<usize> = owners.iter().enumerate().filter_map(|(i, o)| o.map(|_| i)).collect();
+        let chosen: Vec<usize> = owners
+            .iter()
+            .enumerate()
+            .filter_map(|(i, o)| o.map(|_| i))
+            .collect();
         assert_eq!(chosen.len(), 1);
         let a = anchors[chosen[0]];
         assert_eq!((a.x - 24.0).abs().max((a.y - 24.0).abs()), 4.0);
@@ -201,9 +257,16 @@ mod tests {
     #[test]
     fn objects_between_the_points_are_not_lost() {
         let anchors = anchors(&[(4, 8.0), (2, 16.0)]);
-        let objects = [Object { bbox: [7.0, 7.0, 9.0, 9.0], class: 0 }];
+        let objects = [Object {
+            bbox: [7.0, 7.0, 9.0, 9.0],
+            class: 0,
+        }];
         let (logits, boxes) = perfect(&anchors, &objects);
-        let p = Predictions { logits: &logits, boxes: &boxes, classes: 2 };
+        let p = Predictions {
+            logits: &logits,
+            boxes: &boxes,
+            classes: 2,
+        };
         let owners = DynamicTopK::default().assign(&anchors, p, &objects);
         assert_eq!(owners.iter().flatten().count(), 1);
         assert!(owners[..16].iter().any(Option::is_some));
@@ -213,10 +276,28 @@ mod tests {
     fn fcos_prefers_the_smaller_object_and_the_fitting_level() {
         let anchors = anchors(&[(8, 8.0), (4, 16.0)]);
         let objects = [
-            Object { bbox: [0.0, 0.0, 64.0, 64.0], class: 0 },
-            Object { bbox: [20.0, 20.0, 44.0, 44.0], class: 1 },
+            Object {
+                bbox: [0.0, 0.0, 64.0, 64.0],
+                class: 0,
+            },
+            Object {
+                bbox: [20.0, 20.0, 44.0, 44.0],
+                class: 1,
+            },
         ];
-        let owners = Fcos { radius: 1.5, reach: 4.0 }.assign(&anchors, Predictions { logits: &[], boxes: &[], classes: 2 }, &objects);
+        let owners = Fcos {
+            radius: 1.5,
+            reach: 4.0,
+        }
+        .assign(
+            &anchors,
+            Predictions {
+                logits: &[],
+                boxes: &[],
+                classes: 2,
+            },
+            &objects,
+        );
         // The small one is 12 px from centre to side: the fine level (up to 32 px).
         assert!(owners[..64].iter().flatten().all(|o| *o == 1));
         assert!(owners[..64].iter().flatten().count() > 0);
@@ -227,7 +308,14 @@ mod tests {
     #[test]
     fn no_objects_no_owners() {
         let anchors = anchors(&[(2, 8.0)]);
-        let p = Predictions { logits: &[0.0; 4], boxes: &[[0.0; 4]; 4], classes: 1 };
-        assert!(DynamicTopK::default().assign(&anchors, p, &[]).iter().all(Option::is_none));
+        let p = Predictions {
+            logits: &[0.0; 4],
+            boxes: &[[0.0; 4]; 4],
+            classes: 1,
+        };
+        assert!(DynamicTopK::default()
+            .assign(&anchors, p, &[])
+            .iter()
+            .all(Option::is_none));
     }
 }

@@ -17,7 +17,12 @@ pub fn contains([x0, y0, x1, y1]: [f32; 4], x: f32, y: f32) -> bool {
 
 /// Intersection over union, 0 when both are empty.
 pub fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
-    let common = area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
+    let common = area([
+        a[0].max(b[0]),
+        a[1].max(b[1]),
+        a[2].min(b[2]),
+        a[3].min(b[3]),
+    ]);
     let union = area(a) + area(b) - common;
     if union > 0.0 {
         common / union
@@ -31,8 +36,14 @@ pub fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
 pub fn giou(p: [f32; 4], t: [f32; 4]) -> (f32, [f32; 4]) {
     const EPS: f32 = 1e-7;
     let (pw, ph) = (p[2] - p[0], p[3] - p[1]);
-    let (iw, ih) = (p[2].min(t[2]) - p[0].max(t[0]), p[3].min(t[3]) - p[1].max(t[1]));
-    let (cw, ch) = (p[2].max(t[2]) - p[0].min(t[0]), p[3].max(t[3]) - p[1].min(t[1]));
+    let (iw, ih) = (
+        p[2].min(t[2]) - p[0].max(t[0]),
+        p[3].min(t[3]) - p[1].max(t[1]),
+    );
+    let (cw, ch) = (
+        p[2].max(t[2]) - p[0].min(t[0]),
+        p[3].max(t[3]) - p[1].min(t[1]),
+    );
     let meets = iw > 0.0 && ih > 0.0;
     let common = if meets { iw * ih } else { 0.0 };
     let union = pw * ph + area(t) - common + EPS;
@@ -99,7 +110,11 @@ mod tests {
                     giou(q, t).0
                 };
                 let numeric = (at(1e-2) - at(-1e-2)) / 2e-2;
-                assert!((numeric - gradient[i]).abs() < 2e-3, "{p:?} {t:?} side {i}: {} against {numeric}", gradient[i]);
+                assert!(
+                    (numeric - gradient[i]).abs() < 2e-3,
+                    "{p:?} {t:?} side {i}: {} against {numeric}",
+                    gradient[i]
+                );
             }
         }
     }

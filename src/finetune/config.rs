@@ -12,8 +12,10 @@ use crate::nn::vit::VitConfig;
 use crate::pretrain::config::RunConfig;
 
 /// The presets, the default first.
-pub const PRESETS: Presets =
-    &[("pico", include_str!("presets/pico.toml")), ("demo", include_str!("presets/demo.toml"))];
+pub const PRESETS: Presets = &[
+    ("pico", include_str!("presets/pico.toml")),
+    ("demo", include_str!("presets/demo.toml")),
+];
 
 /// A fine-tuning run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,7 +98,9 @@ pub struct OptimConfig {
 impl FinetuneConfig {
     /// Steps of the run on a data set of `records` pictures.
     pub fn steps(&self, records: u64) -> u64 {
-        ((self.optim.epochs * self.pictures(records) as f64 / self.optim.batch as f64).ceil() as u64).max(1)
+        ((self.optim.epochs * self.pictures(records) as f64 / self.optim.batch as f64).ceil()
+            as u64)
+            .max(1)
     }
     /// Pictures that are learnt from.
     pub fn pictures(&self, records: u64) -> u64 {
@@ -150,13 +154,19 @@ impl Validate for FinetuneConfig {
         ] {
             require(value > 0, key, || "must be at least 1".into())?;
         }
-        require(self.optim.epochs > 0.0 && self.optim.epochs.is_finite(), "optim.epochs", || {
-            format!("is {}, expected more than 0", self.optim.epochs)
-        })?;
-        require(self.data.window > 0.0 && self.data.window <= 1.0, "data.window", || {
-            format!("is {}, expected more than 0, at most 1", self.data.window)
-        })?;
+        require(
+            self.optim.epochs > 0.0 && self.optim.epochs.is_finite(),
+            "optim.epochs",
+            || format!("is {}, expected more than 0", self.optim.epochs),
+        )?;
+        require(
+            self.data.window > 0.0 && self.data.window <= 1.0,
+            "data.window",
+            || format!("is {}, expected more than 0, at most 1", self.data.window),
+        )?;
         let decay = self.optim.layer_decay;
-        require(decay > 0.0 && decay <= 1.0, "optim.layer_decay", || format!("is {decay}, expected more than 0, at most 1"))
+        require(decay > 0.0 && decay <= 1.0, "optim.layer_decay", || {
+            format!("is {decay}, expected more than 0, at most 1")
+        })
     }
 }

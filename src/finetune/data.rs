@@ -42,12 +42,20 @@ impl Batches {
     ///
     /// # Errors
     /// If the augmentation's config makes no sense.
-    pub fn new(set: &Arc<PackedSet>, config: &FinetuneConfig, spec: &DetectorSpec, from: u64) -> Result<Self, ConfigError> {
-        let augment = DetectionAugment::new(config.augmentation(spec)).map_err(|e| e.within("data"))?;
+    pub fn new(
+        set: &Arc<PackedSet>,
+        config: &FinetuneConfig,
+        spec: &DetectorSpec,
+        from: u64,
+    ) -> Result<Self, ConfigError> {
+        let augment =
+            DetectionAugment::new(config.augmentation(spec)).map_err(|e| e.within("data"))?;
         let (seed, masks, batch) = (config.seed, spec.prototypes > 0, config.optim.batch as u64);
         let images: Pool<TrainImage> = Pool::default();
         let labels = set.clone();
-        let augment = move |picture: Picture, scratch: &mut DetectionScratch| -> Result<Pooled<TrainImage>, PictureError> {
+        let augment = move |picture: Picture,
+                            scratch: &mut DetectionScratch|
+              -> Result<Pooled<TrainImage>, PictureError> {
             let mut rng = stream(seed, Purpose::Augment, picture.epoch, picture.record as u64);
             let objects: Vec<detection::Object> = labels
                 .instances(picture.record)?
@@ -67,7 +75,11 @@ impl Batches {
             Ok(image)
         };
         let gather = |items: intertwine_flow::Batch<Pooled<TrainImage>>| Batch {
-            patches: items.iter().flat_map(|i| i.view.patches()).copied().collect(),
+            patches: items
+                .iter()
+                .flat_map(|i| i.view.patches())
+                .copied()
+                .collect(),
             targets: items.iter().map(|i| target(i)).collect(),
         };
         let size = NonZeroUsize::new(config.optim.batch).unwrap_or(NonZeroUsize::MIN);
@@ -81,7 +93,11 @@ impl Batches {
             .reorder("Shuffle", move |position| {
                 let place = order(position);
                 let (epoch, index) = (place / pictures, place % pictures);
-                let record = if pictures == records { index } else { chosen.get(index) };
+                let record = if pictures == records {
+                    index
+                } else {
+                    chosen.get(index)
+                };
                 epoch * records + record
             })
             .then(stage_with("Augment", DetectionScratch::default, augment))
@@ -100,10 +116,19 @@ impl Batches {
 
 fn target(image: &TrainImage) -> Target {
     let objects = image.boxes.iter().zip(&image.classes);
-    let objects = objects.map(|(bbox, class)| Object { bbox: *bbox, class: *class as usize }).collect();
+    let objects = objects
+        .map(|(bbox, class)| Object {
+            bbox: *bbox,
+            class: *class as usize,
+        })
+        .collect();
     // An object without a mask is empty in its bitmap list; the loss skips it.
     let masks = if image.masks.iter().any(Option::is_some) {
-        image.masks.iter().map(|m| m.clone().unwrap_or_default()).collect()
+        image
+            .masks
+            .iter()
+            .map(|m| m.clone().unwrap_or_default())
+            .collect()
     } else {
         Vec::new()
     };

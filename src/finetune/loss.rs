@@ -72,7 +72,12 @@ pub const MAX_LOG_DISTANCE: f32 = 4.0;
 /// The box that an anchor predicts.
 pub fn decode(anchor: &Anchor, log_distances: &[f32]) -> [f32; 4] {
     let d = |i: usize| log_distances[i].min(MAX_LOG_DISTANCE).exp() * anchor.stride;
-    [anchor.x - d(0), anchor.y - d(1), anchor.x + d(2), anchor.y + d(3)]
+    [
+        anchor.x - d(0),
+        anchor.y - d(1),
+        anchor.x + d(2),
+        anchor.y + d(3),
+    ]
 }
 
 /// The sums and gradients of one picture. The gradients are those of
@@ -87,9 +92,16 @@ pub fn picture_loss(
     weights: &LossWeights,
 ) -> (Sums, Gradients) {
     let classes = raw.logits.len() / anchors.len().max(1);
-    let boxes: Vec<[f32; 4]> =
-        anchors.iter().zip(raw.distances.chunks_exact(4)).map(|(a, d)| decode(a, d)).collect();
-    let predictions = Predictions { logits: raw.logits, boxes: &boxes, classes };
+    let boxes: Vec<[f32; 4]> = anchors
+        .iter()
+        .zip(raw.distances.chunks_exact(4))
+        .map(|(a, d)| decode(a, d))
+        .collect();
+    let predictions = Predictions {
+        logits: raw.logits,
+        boxes: &boxes,
+        classes,
+    };
     let owners = assigner.assign(anchors, predictions, &target.objects);
 
     let mut sums = Sums::default();
@@ -108,7 +120,9 @@ pub fn picture_loss(
             sums.class += f64::from(value);
             g.logits[i] = weights.class * slope;
         }
-        let Some((object, quality)) = quality else { continue };
+        let Some((object, quality)) = quality else {
+            continue;
+        };
         sums.positives += 1.0;
         // An anchor whose box is still far off counts a little, or it would never be pulled in.
         let importance = quality.max(0.05);
@@ -136,7 +150,10 @@ fn quality_focal(z: f32, y: f32) -> (f32, f32) {
     let s = 1.0 / (1.0 + (-z).exp());
     let bce = z.max(0.0) - z * y + (-z.abs()).exp().ln_1p();
     let gap = s - y;
-    (gap * gap * bce, 2.0 * gap * s * (1.0 - s) * bce + gap * gap * gap)
+    (
+        gap * gap * bce,
+        2.0 * gap * s * (1.0 - s) * bce + gap * gap * gap,
+    )
 }
 
 /// YOLACT's mask loss (Bolya et al. 2019): binary cross-entropy of `sigmoid(prototypes . coefficients)`
@@ -157,7 +174,9 @@ fn mask_loss(
     let mut d_coefficients = vec![0.0f32; count];
     for (a, owner) in owners.iter().enumerate() {
         let Some(o) = *owner else { continue };
-        let Some(mask) = target.masks.get(o).filter(|m| !m.is_empty()) else { continue };
+        let Some(mask) = target.masks.get(o).filter(|m| !m.is_empty()) else {
+            continue;
+        };
         let [x0, y0, x1, y1] = target.objects[o].bbox.map(|v| v * scale);
         let columns = x0.floor().max(0.0) as usize..(x1.ceil().max(0.0) as usize).min(side);
         let rows = y0.floor().max(0.0) as usize..(y1.ceil().max(0.0) as usize).min(side);
@@ -165,14 +184,21 @@ fn mask_loss(
         if pixels == 0 {
             continue;
         }
-        for (c, v) in coefficients.iter_mut().zip(&raw.coefficients[a * count..][..count]) {
+        for (c, v) in coefficients
+            .iter_mut()
+            .zip(&raw.coefficients[a * count..][..count])
+        {
             *c = v.tanh();
         }
         d_coefficients.fill(0.0);
         for row in rows {
             for i in row * side + columns.start..row * side + columns.end {
                 let prototype = &raw.prototypes[i * count..][..count];
-                let z: f32 = prototype.iter().zip(&coefficients).map(|(p, c)| p * c).sum();
+                let z: f32 = prototype
+                    .iter()
+                    .zip(&coefficients)
+                    .map(|(p, c)| p * c)
+                    .sum();
                 let y = f32::from(mask[i] != 0);
                 let bce = z.max(0.0) - z * y + (-z.abs()).exp().ln_1p();
                 sum += f64::from(bce / pixels as f32);
@@ -187,7 +213,11 @@ fn mask_loss(
                 }
             }
         }
-        for ((g, d), c) in g.coefficients[a * count..].iter_mut().zip(&d_coefficients).zip(&coefficients) {
+        for ((g, d), c) in g.coefficients[a * count..]
+            .iter_mut()
+            .zip(&d_coefficients)
+            .zip(&coefficients)
+        {
             *g += d * (1.0 - c * c);
         }
     }
@@ -215,7 +245,10 @@ mod tests {
         assert!((quality_focal(0.0, 1.0).0 - 0.25 * 2f32.ln()).abs() < 1e-6);
         for (z, y) in [(0.3, 0.0), (-1.2, 0.7), (2.0, 1.0), (5.0, 0.1)] {
             let numeric = (quality_focal(z + 1e-2, y).0 - quality_focal(z - 1e-2, y).0) / 2e-2;
-            assert!((quality_focal(z, y).1 - numeric).abs() < 1e-3, "z {z} y {y}");
+            assert!(
+                (quality_focal(z, y).1 - numeric).abs() < 1e-3,
+                "z {z} y {y}"
+            );
         }
     }
 
@@ -223,20 +256,44 @@ mod tests {
     fn gradients_match_finite_differences() {
         let anchors = anchors(&[(2, 8.0), (1, 16.0)]);
         let mut rng = stream(3, Purpose::Probe, 0, 0);
-        let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
+        let mut draw =
+            |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
         let (classes, prototypes, side) = (2, 3, 4);
-        let mut tensors = [draw(5 * classes), draw(5 * 4), draw(5 * prototypes), draw(side * side * prototypes)];
+        let mut tensors = [
+            draw(5 * classes),
+            draw(5 * 4),
+            draw(5 * prototypes),
+            draw(side * side * prototypes),
+        ];
         let target = Target {
             objects: vec![
-                Object { bbox: [1.0, 2.0, 9.0, 13.0], class: 1 },
-                Object { bbox: [6.0, 5.0, 15.0, 12.0], class: 0 },
+                Object {
+                    bbox: [1.0, 2.0, 9.0, 13.0],
+                    class: 1,
+                },
+                Object {
+                    bbox: [6.0, 5.0, 15.0, 12.0],
+                    class: 0,
+                },
             ],
-            masks: vec![(0..16).map(|i| u8::from(i % 3 == 0)).collect(), (0..16).map(|i| u8::from(i < 9)).collect()],
+            masks: vec![
+                (0..16).map(|i| u8::from(i % 3 == 0)).collect(),
+                (0..16).map(|i| u8::from(i < 9)).collect(),
+            ],
         };
-        let weights = LossWeights { class: 1.0, bbox: 2.0, mask: 6.125 };
+        let weights = LossWeights {
+            class: 1.0,
+            bbox: 2.0,
+            mask: 6.125,
+        };
         let assigner = Fixed(vec![Some(0), None, Some(1), None, Some(0)]);
         let run = |t: &[Vec<f32>; 4]| {
-            let raw = RawPicture { logits: &t[0], distances: &t[1], coefficients: &t[2], prototypes: &t[3] };
+            let raw = RawPicture {
+                logits: &t[0],
+                distances: &t[1],
+                coefficients: &t[2],
+                prototypes: &t[3],
+            };
             picture_loss(&anchors, raw, &target, 16.0, &assigner, &weights)
         };
         let (_, g) = run(&tensors);
@@ -261,7 +318,10 @@ mod tests {
                     _ => f64::from(weights.mask) * d(hi.2, lo.2),
                 };
                 let found = f64::from(analytic[which][i]);
-                assert!((found - numeric).abs() < 5e-3 * (1.0 + numeric.abs()), "{which}[{i}]: {found} against {numeric}");
+                assert!(
+                    (found - numeric).abs() < 5e-3 * (1.0 + numeric.abs()),
+                    "{which}[{i}]: {found} against {numeric}"
+                );
             }
         }
         // Distances: 1 - GIoU alone, times the importance held fixed.
@@ -279,7 +339,11 @@ mod tests {
                 1.0 - giou(decode(&anchors[a], &v[a * 4..]), bbox).0
             };
             let numeric = weights.bbox * importance * (at(4e-3) - at(-4e-3)) / 8e-3;
-            assert!((analytic[1][i] - numeric).abs() < 1e-2 * (1.0 + numeric.abs()), "distance {i}: {} against {numeric}", analytic[1][i]);
+            assert!(
+                (analytic[1][i] - numeric).abs() < 1e-2 * (1.0 + numeric.abs()),
+                "distance {i}: {} against {numeric}",
+                analytic[1][i]
+            );
         }
     }
 }

@@ -27,7 +27,10 @@ module!([C: Dim, D: Backend] Pointwise<C, D> { weight as Kind::Conv { side: 1 },
 
 impl<C: Dim, D: Backend> Pointwise<C, D> {
     fn new(init: &mut Init<D>, inp: C, out: usize, std: f32) -> Self {
-        Self { weight: init.trunc_normal((out, inp), std), bias: init.zeros((out,)) }
+        Self {
+            weight: init.trunc_normal((out, inp), std),
+            bias: init.zeros((out,)),
+        }
     }
     fn forward<T: Tape<f32, D>>(&self, x: Rows<C, D, T>) -> Rows<usize, D, T> {
         D::linear(x, &self.weight, Some(&self.bias))
@@ -48,7 +51,10 @@ impl<D: Backend> Conv<D> {
     /// Kaiming's deviation for a rectifier.
     fn new(init: &mut Init<D>, channels: usize) -> Self {
         let std = (2.0 / (9 * channels) as f32).sqrt();
-        Self { weight: init.trunc_normal((channels, 9 * channels), std), bias: init.zeros((channels,)) }
+        Self {
+            weight: init.trunc_normal((channels, 9 * channels), std),
+            bias: init.zeros((channels,)),
+        }
     }
     fn forward<T: Tape<f32, D>>(&self, x: Rows<usize, D, T>, maps: Maps) -> Rows<usize, D, T> {
         D::conv3x3(x, &self.weight, Some(&self.bias), maps)
@@ -68,14 +74,19 @@ module!([C: Dim, O: Dim, D: Backend] Deconv<C, O, D> { weight as Kind::Deconv2x2
 impl<C: Dim, O: Dim, D: Backend> Deconv<C, O, D> {
     fn new(init: &mut Init<D>, inp: C, out: O) -> Self {
         let std = (2.0 / inp.size() as f32).sqrt();
-        Self { weight: init.trunc_normal((4 * out.size(), inp), std), bias: init.zeros((out,)) }
+        Self {
+            weight: init.trunc_normal((4 * out.size(), inp), std),
+            bias: init.zeros((out,)),
+        }
     }
     /// `[b*h*w, in] -> [b*2h*2w, out]`: a linear layer to four locations each, then their order.
     fn forward<T: Tape<f32, D>>(&self, x: Rows<C, D, T>, maps: Maps) -> Rows<O, D, T> {
         let out = self.bias.shape().0;
         let (x, tape) = x.split_tape();
         let bias = self.bias.clone().put_tape(tape).reshape_like(&(1, out));
-        let (bias, tape) = D::gather_rows(bias, &[0; 4]).reshape_like(&(4 * out.size(),)).split_tape();
+        let (bias, tape) = D::gather_rows(bias, &[0; 4])
+            .reshape_like(&(4 * out.size(),))
+            .split_tape();
         let y = D::linear(x.put_tape(tape), &self.weight, Some(&bias));
         let y = y.reshape_like(&(4 * maps.rows(), out));
         let (h, w) = (maps.height, maps.width);
@@ -132,7 +143,12 @@ module!([A: Arch, D: Backend] Level<A, D> { lateral, lateral_norm, output, outpu
 impl<A: Arch, D: Backend> Level<A, D> {
     fn new(init: &mut Init<D>, channels: usize) -> Self {
         Self {
-            lateral: Pointwise::new(init, A::Width::default(), channels, (1.0 / A::WIDTH as f32).sqrt()),
+            lateral: Pointwise::new(
+                init,
+                A::Width::default(),
+                channels,
+                (1.0 / A::WIDTH as f32).sqrt(),
+            ),
             lateral_norm: LayerNorm::new(init, channels),
             output: Conv::new(init, channels),
             output_norm: LayerNorm::new(init, channels),
@@ -243,10 +259,22 @@ impl<A: Arch, D: Backend> Detector<A, D> {
             output: Conv::new(init, f),
             output_norm: LayerNorm::new(init, f),
         };
-        let fpn = Pyramid { up, same: Level::new(init, f), down: Level::new(init, f) };
-        let convs = |init: &mut Init<D>, n: usize| (0..n).map(|_| Conv::new(init, f)).collect::<Vec<_>>();
-        let norms = |init: &mut Init<D>, n: usize| (0..n).map(|_| LayerNorm::new(init, f)).collect::<Vec<_>>();
-        let towers = |init: &mut Init<D>| (convs(init, spec.tower_convs), (0..3).map(|_| norms(init, spec.tower_convs)).collect());
+        let fpn = Pyramid {
+            up,
+            same: Level::new(init, f),
+            down: Level::new(init, f),
+        };
+        let convs =
+            |init: &mut Init<D>, n: usize| (0..n).map(|_| Conv::new(init, f)).collect::<Vec<_>>();
+        let norms = |init: &mut Init<D>, n: usize| {
+            (0..n).map(|_| LayerNorm::new(init, f)).collect::<Vec<_>>()
+        };
+        let towers = |init: &mut Init<D>| {
+            (
+                convs(init, spec.tower_convs),
+                (0..3).map(|_| norms(init, spec.tower_convs)).collect(),
+            )
+        };
         let (cls_tower, cls_norm) = towers(init);
         let (reg_tower, reg_norm) = towers(init);
         let mut cls = Pointwise::new(init, f, spec.classes, 0.01);
@@ -268,7 +296,12 @@ impl<A: Arch, D: Backend> Detector<A, D> {
             deconv: spec.prototypes_upsampled().then(|| Deconv::new(init, f, f)),
             out: Pointwise::new(init, f, spec.prototypes, (1.0 / f as f32).sqrt()),
         });
-        Self { vit, fpn, head, proto }
+        Self {
+            vit,
+            fpn,
+            head,
+            proto,
+        }
     }
 
     /// Outputs for `batch` pictures of `grid x grid` patches, and the tape.
@@ -282,27 +315,49 @@ impl<A: Arch, D: Backend> Detector<A, D> {
         tape: T,
     ) -> (Outputs<D>, T) {
         let plan = Plan::unmasked(Groups::uniform(batch, grid * grid + 1));
-        let input = TokenInput { patches, positions, plan: &plan };
+        let input = TokenInput {
+            patches,
+            positions,
+            plan: &plan,
+        };
         let (tokens, tape) = self.vit.forward(input, drop_path, tape).split_tape();
         // Without CLS, the tokens are a map.
-        let cells: Vec<u32> = plan.groups.starts().flat_map(|(start, len)| start as u32 + 1..(start + len) as u32).collect();
+        let cells: Vec<u32> = plan
+            .groups
+            .starts()
+            .flat_map(|(start, len)| start as u32 + 1..(start + len) as u32)
+            .collect();
         let (map, tape) = D::gather_rows(tokens.put_tape(tape), &cells).split_tape();
 
-        let maps = |side: usize| Maps { batch, height: side, width: side };
+        let maps = |side: usize| Maps {
+            batch,
+            height: side,
+            width: side,
+        };
         let (same, fine, coarse) = (maps(grid), maps(2 * grid), maps(grid / 2));
         let up = &self.fpn.up;
-        let x = up.deconv_norm.forward(up.deconv.forward(map.clone().put_tape(tape), same));
+        let x = up
+            .deconv_norm
+            .forward(up.deconv.forward(map.clone().put_tape(tape), same));
         let x = D::activation(x, Activation::Gelu);
         let (x0, tape) = level_tail!(up, x, fine).split_tape();
         let level = &self.fpn.same;
         let (x1, tape) = level_tail!(level, map.clone().put_tape(tape), same).split_tape();
         let level = &self.fpn.down;
-        let (x2, mut tape) = level_tail!(level, max_pool(map.put_tape(tape), same), coarse).split_tape();
+        let (x2, mut tape) =
+            level_tail!(level, max_pool(map.put_tape(tape), same), coarse).split_tape();
 
-        let mut outputs =
-            Outputs { logits: vec![], distances: vec![], coefficients: vec![], prototypes: None };
+        let mut outputs = Outputs {
+            logits: vec![],
+            distances: vec![],
+            coefficients: vec![],
+            prototypes: None,
+        };
         let head = &self.head;
-        for (l, (x, maps)) in [(x0.clone(), fine), (x1, same), (x2, coarse)].into_iter().enumerate() {
+        for (l, (x, maps)) in [(x0.clone(), fine), (x1, same), (x2, coarse)]
+            .into_iter()
+            .enumerate()
+        {
             let mut c = x.clone().put_tape(tape);
             for (conv, norm) in head.cls_tower.iter().zip(&head.cls_norm[l]) {
                 c = D::activation(norm.forward(conv.forward(c, maps)), Activation::Silu);
@@ -313,12 +368,17 @@ impl<A: Arch, D: Backend> Detector<A, D> {
                 r = D::activation(norm.forward(conv.forward(r, maps)), Activation::Silu);
             }
             let (r, t) = r.split_tape();
-            let (scale, t) = D::gather_rows(head.scales.clone().put_tape(t).reshape_like(&(3, 1)), &[l as u32]).split_tape();
+            let (scale, t) = D::gather_rows(
+                head.scales.clone().put_tape(t).reshape_like(&(3, 1)),
+                &[l as u32],
+            )
+            .split_tape();
             let distances = head.reg.forward(r.clone().put_tape(t));
             let shape = *distances.shape();
             // The scale's row, once for each location and side.
             let (distances, t) = distances.split_tape();
-            let scale = D::gather_rows(scale.put_tape(t), &vec![0; 4 * shape.0]).reshape_like(&shape);
+            let scale =
+                D::gather_rows(scale.put_tape(t), &vec![0; 4 * shape.0]).reshape_like(&shape);
             let (distances, t) = (scale * distances).split_tape();
             tape = t;
             if let Some(coef) = &head.coef {

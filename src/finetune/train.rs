@@ -127,7 +127,10 @@ pub enum FinetuneError {
 ///
 /// # Errors
 /// As [`FinetuneError`].
-pub fn finetune(job: Job<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Outcome, FinetuneError> {
+pub fn finetune(
+    job: Job<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Outcome, FinetuneError> {
     finetune_on(&Cpu::default(), job, progress)
 }
 
@@ -135,8 +138,18 @@ pub fn finetune(job: Job<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Outc
 ///
 /// # Errors
 /// As [`finetune`].
-pub fn finetune_on<D: Backend>(dev: &D, job: Job<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Outcome, FinetuneError> {
-    struct Run<'a, D: Backend>(&'a D, Job<'a>, Option<StateDict>, VitConfig, &'a mut dyn FnMut(Progress));
+pub fn finetune_on<D: Backend>(
+    dev: &D,
+    job: Job<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Outcome, FinetuneError> {
+    struct Run<'a, D: Backend>(
+        &'a D,
+        Job<'a>,
+        Option<StateDict>,
+        VitConfig,
+        &'a mut dyn FnMut(Progress),
+    );
     impl<D: Backend> WithArch for Run<'_, D> {
         type Output = Result<Outcome, FinetuneError>;
         fn run<A: Arch>(self) -> Self::Output {
@@ -146,7 +159,11 @@ pub fn finetune_on<D: Backend>(dev: &D, job: Job<'_>, progress: &mut dyn FnMut(P
     let (encoder, model) = match job.init {
         None => (None, job.config.model.clone()),
         Some(path) => {
-            let path = if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() };
+            let path = if path.is_dir() {
+                path.join("model.safetensors")
+            } else {
+                path.to_owned()
+            };
             let dict = StateDict::read(&path)?;
             let model = match dict.metadata.get("model") {
                 // Not one of ours: the config must say what it is.
@@ -162,7 +179,11 @@ pub fn finetune_on<D: Backend>(dev: &D, job: Job<'_>, progress: &mut dyn FnMut(P
     let name = model.arch.clone();
     arch::dispatch(&name, Run(dev, job, encoder, model, progress)).unwrap_or_else(|| {
         let problem = format!("is `{name}`, expected one of {}", arch::NAMES.join(", "));
-        Err(ConfigError::Invalid { key: "model.arch".into(), problem }.into())
+        Err(ConfigError::Invalid {
+            key: "model.arch".into(),
+            problem,
+        }
+        .into())
     })
 }
 
@@ -173,25 +194,48 @@ fn train<A: Arch, D: Backend>(
     vit_config: VitConfig,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome, FinetuneError> {
-    let Job { config, data, out, resume, interrupt, .. } = job;
+    let Job {
+        config,
+        data,
+        out,
+        resume,
+        interrupt,
+        ..
+    } = job;
     if data.categories().is_empty() {
-        return Err(FinetuneError::Unlabelled { path: data.folder().to_owned() });
+        return Err(FinetuneError::Unlabelled {
+            path: data.folder().to_owned(),
+        });
     }
-    let masks = (0..data.len().min(64)).any(|i| data.instances(i).is_ok_and(|l| l.iter().any(|o| o.mask.is_some())));
+    let masks = (0..data.len().min(64)).any(|i| {
+        data.instances(i)
+            .is_ok_and(|l| l.iter().any(|o| o.mask.is_some()))
+    });
     let spec = config.spec::<A>(&vit_config, data.categories().len(), masks);
     spec.validate()?;
-    let text = toml::to_string(config).expect("a config is plain data");
+    // With the encoder's own sizes: what is resumed must be what was started.
+    let stored = FinetuneConfig {
+        model: vit_config.clone(),
+        ..config.clone()
+    };
+    let text = toml::to_string(&stored).expect("a config is plain data");
     let folder = RunFolder::open(out, &text, resume)?;
     let mut init = Init::new(dev, config.seed);
     let mut vit = Vit::<A, D>::new(&mut init, &vit_config);
     if let Some(dict) = &encoder {
-        dict.load_module("", &mut vit, |name| name.ends_with("mask_token") || name.starts_with("pos_field"))?;
+        dict.load_module("", &mut vit, |name| {
+            name.ends_with("mask_token") || name.starts_with("pos_field")
+        })?;
     }
     let positions = EncoderPositions::new(&vit, spec.grid(), config.data.window);
     let mut model = Detector::new(&mut init, vit, &spec);
     let (depth, decay) = (vit_config.depth, config.optim.layer_decay);
     let mut optimizer = Optimizer::new(dev, &model, |name, sizes| Group {
-        lr_scale: if is_head(name) { 1.0 } else { layer_scale(name, depth, decay) },
+        lr_scale: if is_head(name) {
+            1.0
+        } else {
+            layer_scale(name, depth, decay)
+        },
         decay: decays(name, sizes),
     });
     let records = data.len() as u64;
@@ -203,36 +247,80 @@ fn train<A: Arch, D: Backend>(
         dict.load_optimizer(&mut optimizer, &model)?;
         step = at;
     }
-    let maps: Vec<(usize, f32)> = spec.sides().into_iter().zip(spec.strides().map(|s| s as f32)).collect();
+    let maps: Vec<(usize, f32)> = spec
+        .sides()
+        .into_iter()
+        .zip(spec.strides().map(|s| s as f32))
+        .collect();
     let anchors = anchors(&maps);
     let mut log = folder.log(step)?;
     let mut batches = Batches::new(data, config, &spec, step)?;
     let (first, start) = (step, Instant::now());
     while step < steps {
-        let Some(batch) = batches.next_batch().transpose()? else { break };
-        let lr = learning_rate(config.optim.lr, config.optim.lr_end, config.optim.warmup, step, steps);
-        let drop_path = Some(DropPath { seed: config.seed, step });
+        let Some(batch) = batches.next_batch().transpose()? else {
+            break;
+        };
+        let lr = learning_rate(
+            config.optim.lr,
+            config.optim.lr_end,
+            config.optim.warmup,
+            step,
+            steps,
+        );
+        let drop_path = Some(DropPath {
+            seed: config.seed,
+            step,
+        });
         let count = batch.targets.len();
         let taps = positions.repeat(count);
-        let (outputs, tape) = model.forward(batch.patches.clone(), taps.view(), count, spec.grid(), drop_path, OwnedTape::default());
+        let (outputs, tape) = model.forward(
+            batch.patches.clone(),
+            taps.view(),
+            count,
+            spec.grid(),
+            drop_path,
+            OwnedTape::default(),
+        );
         let (loss, losses) = batch_loss(&spec, config, &anchors, outputs, tape, &batch);
         if !losses.loss.is_finite() {
-            return Err(FinetuneError::NotFinite { step, what: "the loss" });
+            return Err(FinetuneError::NotFinite {
+                step,
+                what: "the loss",
+            });
         }
         let mut gradients = loss.backward();
-        let report = optimizer.step(&mut model, &mut gradients, lr, config.optim.weight_decay, config.optim.clip, |_| false);
+        let report = optimizer.step(
+            &mut model,
+            &mut gradients,
+            lr,
+            config.optim.weight_decay,
+            config.optim.clip,
+            |_| false,
+        );
         if !report.grad_norm.is_finite() {
-            return Err(FinetuneError::NotFinite { step, what: "the gradient" });
+            return Err(FinetuneError::NotFinite {
+                step,
+                what: "the gradient",
+            });
         }
         let last = step + 1 == steps;
         if step.is_multiple_of(config.run.log_every) || last {
             let seconds = start.elapsed().as_secs_f64();
             let images = (step + 1 - first) as f64 * config.optim.batch as f64;
-            let line = Line { step, losses, lr, grad_norm: report.grad_norm };
+            let line = Line {
+                step,
+                losses,
+                lr,
+                grad_norm: report.grad_norm,
+            };
             log.write(&line, &serde_json::json!({"step": step, "seconds": seconds, "images_per_s": images / seconds}))?;
         }
         step += 1;
-        progress(Progress { step, steps, losses });
+        progress(Progress {
+            step,
+            steps,
+            losses,
+        });
         let stop = interrupt.requested();
         if step.is_multiple_of(config.run.checkpoint_every) || stop || last {
             log.sync()?;
@@ -248,11 +336,17 @@ fn train<A: Arch, D: Backend>(
     let seconds = start.elapsed().as_secs_f64();
     let images_per_second = (step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
     let (path, parity) = ship(&model, &spec, &positions, data, &anchors, &folder)?;
-    Ok(Outcome::Finished { model: path, parity, images_per_second })
+    Ok(Outcome::Finished {
+        model: path,
+        parity,
+        images_per_second,
+    })
 }
 
 fn is_head(name: &str) -> bool {
-    ["fpn.", "head.", "proto."].iter().any(|part| name.starts_with(part))
+    ["fpn.", "head.", "proto."]
+        .iter()
+        .any(|part| name.starts_with(part))
 }
 
 /// A line of `metrics.jsonl`.
@@ -290,7 +384,10 @@ impl EncoderPositions {
     }
     fn repeat(&self, pictures: usize) -> Self {
         match self {
-            Self::Field(taps) => Self::Field(Taps { index: taps.index.repeat(pictures), weight: taps.weight.repeat(pictures) }),
+            Self::Field(taps) => Self::Field(Taps {
+                index: taps.index.repeat(pictures),
+                weight: taps.weight.repeat(pictures),
+            }),
             Self::Fixed(values) => Self::Fixed(values.repeat(pictures)),
         }
     }
@@ -314,19 +411,32 @@ struct HostOutputs {
 fn per_picture<D: Backend>(levels: &[Rows<usize, D>], batch: usize) -> Vec<Vec<f32>> {
     let host: Vec<Vec<f32>> = levels.iter().map(D::to_host).collect();
     (0..batch)
-        .map(|b| host.iter().flat_map(|l| &l[l.len() / batch * b..l.len() / batch * (b + 1)]).copied().collect())
+        .map(|b| {
+            host.iter()
+                .flat_map(|l| &l[l.len() / batch * b..l.len() / batch * (b + 1)])
+                .copied()
+                .collect()
+        })
         .collect()
 }
 
 /// The inverse: gradients of each picture back to the levels.
-fn per_level<D: Backend>(levels: &[Rows<usize, D>], pictures: &[Vec<f32>], scale: f32) -> Vec<Vec<f32>> {
+fn per_level<D: Backend>(
+    levels: &[Rows<usize, D>],
+    pictures: &[Vec<f32>],
+    scale: f32,
+) -> Vec<Vec<f32>> {
     let mut first = 0;
     levels
         .iter()
         .map(|level| {
             let (rows, c) = *level.shape();
             let len = rows * c / pictures.len().max(1);
-            let out = pictures.iter().flat_map(|p| &p[first..first + len]).map(|v| v * scale).collect();
+            let out = pictures
+                .iter()
+                .flat_map(|p| &p[first..first + len])
+                .map(|v| v * scale)
+                .collect();
             first += len;
             out
         })
@@ -339,9 +449,18 @@ fn on_host<D: Backend>(outputs: &Outputs<D>, batch: usize) -> Vec<HostOutputs> {
         None => vec![Vec::new(); batch],
     };
     let coefficients = per_picture(&outputs.coefficients, batch);
-    let rest = per_picture(&outputs.logits, batch).into_iter().zip(per_picture(&outputs.distances, batch));
+    let rest = per_picture(&outputs.logits, batch)
+        .into_iter()
+        .zip(per_picture(&outputs.distances, batch));
     rest.zip(coefficients.into_iter().zip(prototypes))
-        .map(|((logits, distances), (coefficients, prototypes))| HostOutputs { logits, distances, coefficients, prototypes })
+        .map(
+            |((logits, distances), (coefficients, prototypes))| HostOutputs {
+                logits,
+                distances,
+                coefficients,
+                prototypes,
+            },
+        )
         .collect()
 }
 
@@ -361,8 +480,20 @@ fn batch_loss<D: Backend>(
         .par_iter()
         .zip(&batch.targets)
         .map(|(h, target)| {
-            let raw = RawPicture { logits: &h.logits, distances: &h.distances, coefficients: &h.coefficients, prototypes: &h.prototypes };
-            picture_loss(anchors, raw, target, spec.image_size as f32, &DynamicTopK::default(), weights)
+            let raw = RawPicture {
+                logits: &h.logits,
+                distances: &h.distances,
+                coefficients: &h.coefficients,
+                prototypes: &h.prototypes,
+            };
+            picture_loss(
+                anchors,
+                raw,
+                target,
+                spec.image_size as f32,
+                &DynamicTopK::default(),
+                weights,
+            )
         })
         .collect();
     let mut sums = Sums::default();
@@ -381,9 +512,12 @@ fn batch_loss<D: Backend>(
         mask: sums.mask / positives,
         positives: sums.positives / count as f64,
     };
-    losses.loss = f64::from(weights.class) * losses.class + f64::from(weights.bbox) * losses.bbox + f64::from(weights.mask) * losses.mask;
+    losses.loss = f64::from(weights.class) * losses.class
+        + f64::from(weights.bbox) * losses.bbox
+        + f64::from(weights.mask) * losses.mask;
 
-    let (mut logits, mut distances, mut coefficients, mut prototypes) = (vec![], vec![], vec![], vec![]);
+    let (mut logits, mut distances, mut coefficients, mut prototypes) =
+        (vec![], vec![], vec![], vec![]);
     for (_, g) in results {
         logits.push(g.logits);
         distances.push(g.distances);
@@ -399,7 +533,11 @@ fn batch_loss<D: Backend>(
     add(outputs.logits, &logits, by_weight);
     add(outputs.distances, &distances, by_weight);
     add(outputs.coefficients, &coefficients, by_positives);
-    add(outputs.prototypes.into_iter().collect(), &prototypes, by_positives);
+    add(
+        outputs.prototypes.into_iter().collect(),
+        &prototypes,
+        by_positives,
+    );
     // The value stands in the first node; the others add their slopes alone.
     let (mut value, mut tape, mut total) = (losses.loss as f32, tape, None::<Scalar<D>>);
     for (x, gradient) in nodes {
@@ -411,7 +549,10 @@ fn batch_loss<D: Backend>(
         .split_tape();
         (total, tape) = (Some(sum), t);
     }
-    (total.expect("a detector has outputs").put_tape(tape), losses)
+    (
+        total.expect("a detector has outputs").put_tape(tape),
+        losses,
+    )
 }
 
 /// Exports the model after checking it against training on a picture of the data, and keeps its weights.
@@ -428,7 +569,11 @@ fn ship<A: Arch, D: Backend>(
     let mut weights = Weights::new();
     for (name, tensor) in &dict.tensors {
         if !["mask_token", "pos_mask_token", "pos_field.weight"].contains(&name.as_str()) {
-            weights.insert(name.clone(), &tensor.shape, Cow::Borrowed(&tensor.values[..]))?;
+            weights.insert(
+                name.clone(),
+                &tensor.shape,
+                Cow::Borrowed(&tensor.values[..]),
+            )?;
         }
     }
     let grid = spec.grid();
@@ -442,23 +587,44 @@ fn ship<A: Arch, D: Backend>(
         }
     };
     weights.insert("pos_embed", &[grid * grid, A::WIDTH], baked)?;
-    let classes = data.categories().iter().map(|c| Class { id: c.id, name: c.name.clone() }).collect();
+    let classes = data
+        .categories()
+        .iter()
+        .map(|c| Class {
+            id: c.id,
+            name: c.name.clone(),
+        })
+        .collect();
     let card = spec.card(classes);
 
     let picture = data.read(0)?.image;
     let mut preprocessor = intertwine_detect::Preprocessor::new(&card);
     let mut image = vec![0.0; preprocessor.input_len()];
-    preprocessor.apply(&picture, &mut image).map_err(intertwine_detect::DetectError::from).map_err(ExportError::from)?;
+    preprocessor
+        .apply(&picture, &mut image)
+        .map_err(intertwine_detect::DetectError::from)
+        .map_err(ExportError::from)?;
     let patches = cut(&image, spec.image_size, spec.patch);
     let (outputs, NoneTape) = model.forward(patches, positions.view(), 1, grid, None, NoneTape);
     let host = on_host(&outputs, 1).remove(0);
-    let boxes: Vec<f32> = anchors.iter().zip(host.distances.chunks_exact(4)).flat_map(|(a, d)| decode(a, d)).collect();
-    let scores: Vec<f32> = host.logits.iter().map(|z| 1.0 / (1.0 + (-z).exp())).collect();
+    let boxes: Vec<f32> = anchors
+        .iter()
+        .zip(host.distances.chunks_exact(4))
+        .flat_map(|(a, d)| decode(a, d))
+        .collect();
+    let scores: Vec<f32> = host
+        .logits
+        .iter()
+        .map(|z| 1.0 / (1.0 + (-z).exp()))
+        .collect();
     let coefficients: Vec<f32> = host.coefficients.iter().map(|v| v.tanh()).collect();
     // Rows to planes, as the exported network has them.
     let count = spec.prototypes.max(1);
     let cells = host.prototypes.len() / count;
-    let prototypes: Vec<f32> = (0..count).flat_map(|p| (0..cells).map(move |i| (i, p))).map(|(i, p)| host.prototypes[i * count + p]).collect();
+    let prototypes: Vec<f32> = (0..count)
+        .flat_map(|p| (0..cells).map(move |i| (i, p)))
+        .map(|(i, p)| host.prototypes[i * count + p])
+        .collect();
     let has_masks = spec.prototypes > 0;
     let outputs = RawOutputs {
         boxes: &boxes,
@@ -467,8 +633,18 @@ fn ship<A: Arch, D: Backend>(
         prototypes: has_masks.then_some(&prototypes[..]),
     };
     let path = folder.path().join("model.onnx");
-    let parity = export(spec, &weights, &card, Reference { image: &image, outputs }, &path)?;
-    dict.metadata.insert("format".into(), "intertwine-detector-1".into());
+    let parity = export(
+        spec,
+        &weights,
+        &card,
+        Reference {
+            image: &image,
+            outputs,
+        },
+        &path,
+    )?;
+    dict.metadata
+        .insert("format".into(), "intertwine-detector-1".into());
     dict.write(&folder.model())?;
     Ok((path, parity))
 }

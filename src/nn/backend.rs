@@ -38,11 +38,14 @@ impl Groups {
     /// The first row of each sequence and its length, in order.
     pub fn starts(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let mut row = 0;
-        self.0.iter().flat_map(|g| std::iter::repeat_n(g.len, g.count)).map(move |len| {
-            let start = row;
-            row += len;
-            (start, len)
-        })
+        self.0
+            .iter()
+            .flat_map(|g| std::iter::repeat_n(g.len, g.count))
+            .map(move |len| {
+                let start = row;
+                row += len;
+                (start, len)
+            })
     }
 }
 
@@ -82,7 +85,10 @@ pub trait Backend: Device<f32> + Device<f64> {
     ) -> Rows<C, Self, T> {
         ops::layer_norm::composed(x, gain, bias, eps)
     }
-    fn activation<C: Dim, T: Tape<f32, Self>>(x: Rows<C, Self, T>, kind: Activation) -> Rows<C, Self, T> {
+    fn activation<C: Dim, T: Tape<f32, Self>>(
+        x: Rows<C, Self, T>,
+        kind: Activation,
+    ) -> Rows<C, Self, T> {
         ops::activation::composed(x, kind)
     }
     fn attention<Q: Dim, C: Dim, T: Tape<f32, Self>>(
@@ -101,7 +107,10 @@ pub trait Backend: Device<f32> + Device<f64> {
     ) -> Rows<C, Self, T> {
         ops::residual::composed(x, branch, gain, row_scale)
     }
-    fn gather_rows<C: Dim, T: Tape<f32, Self>>(x: Rows<C, Self, T>, index: &[u32]) -> Rows<C, Self, T> {
+    fn gather_rows<C: Dim, T: Tape<f32, Self>>(
+        x: Rows<C, Self, T>,
+        index: &[u32],
+    ) -> Rows<C, Self, T> {
         ops::gather::rows_composed(x, index)
     }
     fn gather_taps<C: Dim, T: Tape<f32, Self>>(
@@ -145,10 +154,17 @@ pub trait Backend: Device<f32> + Device<f64> {
     ) {
         super::optim::adamw_composed(p, grad, moments, step)
     }
-    fn grad_sum_of_squares<S: Shape>(p: &Tensor<S, f32, Self>, grad: &mut Gradients<f32, Self>) -> f64 {
+    fn grad_sum_of_squares<S: Shape>(
+        p: &Tensor<S, f32, Self>,
+        grad: &mut Gradients<f32, Self>,
+    ) -> f64 {
         super::optim::sum_of_squares_composed(p, grad)
     }
-    fn ema<S: Shape>(teacher: &mut Tensor<S, f32, Self>, student: &Tensor<S, f32, Self>, momentum: f32) {
+    fn ema<S: Shape>(
+        teacher: &mut Tensor<S, f32, Self>,
+        student: &Tensor<S, f32, Self>,
+        momentum: f32,
+    ) {
         teacher.axpy(f64::from(momentum), student, f64::from(1.0 - momentum));
     }
     /// The values of a tensor, on the host.
@@ -176,7 +192,10 @@ impl Backend for Cpu {
     ) -> Rows<C, Self, T> {
         ops::layer_norm::fused(x, gain, bias, eps)
     }
-    fn activation<C: Dim, T: Tape<f32, Self>>(x: Rows<C, Self, T>, kind: Activation) -> Rows<C, Self, T> {
+    fn activation<C: Dim, T: Tape<f32, Self>>(
+        x: Rows<C, Self, T>,
+        kind: Activation,
+    ) -> Rows<C, Self, T> {
         ops::activation::fused(x, kind)
     }
     fn attention<Q: Dim, C: Dim, T: Tape<f32, Self>>(
@@ -195,7 +214,10 @@ impl Backend for Cpu {
     ) -> Rows<C, Self, T> {
         ops::residual::fused(x, branch, gain, row_scale)
     }
-    fn gather_rows<C: Dim, T: Tape<f32, Self>>(x: Rows<C, Self, T>, index: &[u32]) -> Rows<C, Self, T> {
+    fn gather_rows<C: Dim, T: Tape<f32, Self>>(
+        x: Rows<C, Self, T>,
+        index: &[u32],
+    ) -> Rows<C, Self, T> {
         ops::gather::rows_fused(x, index)
     }
     fn gather_taps<C: Dim, T: Tape<f32, Self>>(
@@ -239,10 +261,17 @@ impl Backend for Cpu {
     ) {
         super::optim::adamw_fused(p, grad, moments, step)
     }
-    fn grad_sum_of_squares<S: Shape>(p: &Tensor<S, f32, Self>, grad: &mut Gradients<f32, Self>) -> f64 {
+    fn grad_sum_of_squares<S: Shape>(
+        p: &Tensor<S, f32, Self>,
+        grad: &mut Gradients<f32, Self>,
+    ) -> f64 {
         super::optim::sum_of_squares_fused(p, grad)
     }
-    fn ema<S: Shape>(teacher: &mut Tensor<S, f32, Self>, student: &Tensor<S, f32, Self>, momentum: f32) {
+    fn ema<S: Shape>(
+        teacher: &mut Tensor<S, f32, Self>,
+        student: &Tensor<S, f32, Self>,
+        momentum: f32,
+    ) {
         let student = super::view::slice(student);
         intertwine_kernels::optim::ema(super::view::slice_mut(teacher), student, momentum);
     }

@@ -28,7 +28,11 @@ impl StateDict {
     /// A dictionary with the notes that every checkpoint has; `data` identifies the data set.
     pub fn checkpoint(format: &str, step: u64, data: &str) -> Self {
         let mut dict = Self::default();
-        let notes = [("format", format.to_owned()), ("step", step.to_string()), ("data", data.to_owned())];
+        let notes = [
+            ("format", format.to_owned()),
+            ("step", step.to_string()),
+            ("data", data.to_owned()),
+        ];
         dict.metadata.extend(notes.map(|(k, v)| (k.to_owned(), v)));
         dict
     }
@@ -37,10 +41,17 @@ impl StateDict {
     ///
     /// # Errors
     /// A damaged or foreign file, or one of other data.
-    pub fn read_checkpoint(path: &Path, format: &str, data: &str) -> Result<(Self, u64), CheckpointError> {
+    pub fn read_checkpoint(
+        path: &Path,
+        format: &str,
+        data: &str,
+    ) -> Result<(Self, u64), CheckpointError> {
         let dict = Self::read(path)?;
         if dict.note("format")? != format {
-            return Err(dict.foreign(format!("format `{}`, expected `{format}`", dict.note("format")?)));
+            return Err(dict.foreign(format!(
+                "format `{}`, expected `{format}`",
+                dict.note("format")?
+            )));
         }
         if dict.note("data")? != data {
             let problem = "it was made on another data set; resume with the data of the run, or start a new run";
@@ -51,22 +62,33 @@ impl StateDict {
     }
 
     fn foreign(&self, problem: String) -> CheckpointError {
-        CheckpointError::Foreign { path: self.origin.clone(), problem }
+        CheckpointError::Foreign {
+            path: self.origin.clone(),
+            problem,
+        }
     }
 
     fn note(&self, key: &str) -> Result<&str, CheckpointError> {
         let note = self.metadata.get(key).map(String::as_str);
-        note.ok_or_else(|| self.foreign(format!("no `{key}` in its metadata, expected a checkpoint of a run")))
+        note.ok_or_else(|| {
+            self.foreign(format!(
+                "no `{key}` in its metadata, expected a checkpoint of a run"
+            ))
+        })
     }
 
     fn number(&self, key: &str) -> Result<u64, CheckpointError> {
         let text = self.note(key)?;
-        text.parse().map_err(|_| self.foreign(format!("`{key}` is `{text}`, expected a number")))
+        text.parse()
+            .map_err(|_| self.foreign(format!("`{key}` is `{text}`, expected a number")))
     }
 
     /// Adds values without a module.
     pub fn insert_vector(&mut self, name: &str, values: &[f32]) {
-        let tensor = HostTensor { shape: vec![values.len()], values: values.to_vec() };
+        let tensor = HostTensor {
+            shape: vec![values.len()],
+            values: values.to_vec(),
+        };
         self.tensors.insert(name.to_owned(), tensor);
     }
 
@@ -80,15 +102,26 @@ impl StateDict {
                 into.copy_from_slice(&t.values);
                 Ok(())
             }
-            Some(t) => Err(self.foreign(format!("`{name}` has {} values, expected {}", t.values.len(), into.len()))),
+            Some(t) => Err(self.foreign(format!(
+                "`{name}` has {} values, expected {}",
+                t.values.len(),
+                into.len()
+            ))),
             None => Err(self.foreign(format!("tensor `{name}` is missing"))),
         }
     }
 
     /// Adds an optimiser's state for the parameters of `module`.
-    pub fn insert_optimizer<D: Backend>(&mut self, optimizer: &Optimizer<D>, module: &impl Module<D>) {
-        optimizer.walk(module, |name, t| self.insert_vector(&format!("optimizer.{name}"), &D::to_host(t)));
-        self.metadata.insert("optimizer_steps".into(), optimizer.steps.to_string());
+    pub fn insert_optimizer<D: Backend>(
+        &mut self,
+        optimizer: &Optimizer<D>,
+        module: &impl Module<D>,
+    ) {
+        optimizer.walk(module, |name, t| {
+            self.insert_vector(&format!("optimizer.{name}"), &D::to_host(t))
+        });
+        self.metadata
+            .insert("optimizer_steps".into(), optimizer.steps.to_string());
     }
 
     /// Reads what [`insert_optimizer`](Self::insert_optimizer) added.

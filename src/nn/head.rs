@@ -51,7 +51,8 @@ impl<C: Dim, D: Backend> ProjectionHead<C, D> {
         let x = D::activation(self.fc1.forward(x), Activation::Gelu);
         let x = D::activation(self.fc2.forward(x), Activation::Gelu);
         let (x, tape) = D::l2_normalize(self.fc3.forward(x), 1e-6).split_tape();
-        let (directions, tape) = D::l2_normalize(self.prototypes.clone().put_tape(tape), 1e-6).split_tape();
+        let (directions, tape) =
+            D::l2_normalize(self.prototypes.clone().put_tape(tape), 1e-6).split_tape();
         D::linear(x.put_tape(tape), &directions, None)
     }
 }

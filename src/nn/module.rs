@@ -70,7 +70,11 @@ impl<S: Shape, D: Backend> AnyTensor<D> for Tensor<S, f32, D> {
     fn ema(&mut self, student: &dyn AnyTensor<D>, momentum: f32) {
         let student = student.as_any().downcast_ref::<Self>();
         // Both walks come from the same type, so the shapes are the same type too.
-        D::ema(self, student.expect("teacher and student are the same network"), momentum);
+        D::ema(
+            self,
+            student.expect("teacher and student are the same network"),
+            momentum,
+        );
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -92,7 +96,9 @@ pub trait Module<D: Backend> {
     /// The number of values.
     fn parameter_count(&self) -> usize {
         let mut sum = 0;
-        self.walk("", &mut |_, _, t| sum += t.sizes().iter().product::<usize>());
+        self.walk("", &mut |_, _, t| {
+            sum += t.sizes().iter().product::<usize>()
+        });
         sum
     }
     /// Moves every parameter towards `student`'s.
@@ -104,7 +110,11 @@ pub trait Module<D: Backend> {
         student.walk("", &mut |_, _, t| from.push(t));
         let mut from = from.into_iter();
         self.walk_mut("", &mut |_, _, t| {
-            t.ema(from.next().expect("teacher and student are the same network"), momentum);
+            t.ema(
+                from.next()
+                    .expect("teacher and student are the same network"),
+                momentum,
+            );
         });
     }
 }
@@ -186,7 +196,10 @@ impl<D: Backend> Init<D> {
     /// Initial values on `dev`, the same for the same seed.
     pub fn new(dev: &D, seed: u64) -> Self {
         use intertwine_flow::random::{stream, Purpose};
-        Self { dev: dev.clone(), rng: stream(seed, Purpose::Weights, 0, 0) }
+        Self {
+            dev: dev.clone(),
+            rng: stream(seed, Purpose::Weights, 0, 0),
+        }
     }
     /// All zero.
     pub fn zeros<S: Shape>(&mut self, shape: S) -> Tensor<S, f32, D> {
@@ -216,7 +229,9 @@ impl<D: Backend> Init<D> {
     /// Uniform in +-bound.
     pub fn uniform<S: Shape>(&mut self, shape: S, bound: f32) -> Tensor<S, f32, D> {
         use rand::RngExt;
-        let values = (0..shape.num_elements()).map(|_| self.rng.random_range(-bound..=bound)).collect();
+        let values = (0..shape.num_elements())
+            .map(|_| self.rng.random_range(-bound..=bound))
+            .collect();
         self.values(shape, values)
     }
 }

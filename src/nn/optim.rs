@@ -34,7 +34,10 @@ pub fn decays(name: &str, sizes: &[usize]) -> bool {
 /// take the full rate, each block below `decay` times the next, the embedding the least.
 pub fn layer_scale(name: &str, depth: usize, decay: f32) -> f32 {
     let layer = if let Some(rest) = name.split_once("blocks.").map(|(_, rest)| rest) {
-        rest.split('.').next().and_then(|i| i.parse::<usize>().ok()).map_or(depth, |i| i + 1)
+        rest.split('.')
+            .next()
+            .and_then(|i| i.parse::<usize>().ok())
+            .map_or(depth, |i| i + 1)
     } else if name.starts_with("norm.") || name.contains(".norm.") {
         depth
     } else {
@@ -65,15 +68,28 @@ pub struct StepReport {
 
 impl<D: Backend> Optimizer<D> {
     /// Zero state; `group(name, sizes)` says how each parameter is treated.
-    pub fn new(dev: &D, module: &impl Module<D>, mut group: impl FnMut(&str, &[usize]) -> Group) -> Self {
+    pub fn new(
+        dev: &D,
+        module: &impl Module<D>,
+        mut group: impl FnMut(&str, &[usize]) -> Group,
+    ) -> Self {
         let (mut moments, mut groups) = (Vec::new(), Vec::new());
         module.walk("", &mut |name, _, t| {
             let sizes = t.sizes();
             let len: usize = sizes.iter().product();
-            moments.push(Moments { first: dev.zeros_like(&(len,)), second: dev.zeros_like(&(len,)) });
+            moments.push(Moments {
+                first: dev.zeros_like(&(len,)),
+                second: dev.zeros_like(&(len,)),
+            });
             groups.push(group(name, &sizes));
         });
-        Self { moments, groups, steps: 0, betas: (0.9, 0.999), eps: 1e-8 }
+        Self {
+            moments,
+            groups,
+            steps: 0,
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+        }
     }
 
     /// One step with the gradients of a backward pass. The gradient's global norm is clipped to `clip`
@@ -100,13 +116,19 @@ impl<D: Backend> Optimizer<D> {
             return StepReport { grad_norm };
         }
         let limit = f64::from(clip);
-        let grad_scale = if clip > 0.0 && grad_norm > limit { (limit / grad_norm) as f32 } else { 1.0 };
+        let grad_scale = if clip > 0.0 && grad_norm > limit {
+            (limit / grad_norm) as f32
+        } else {
+            1.0
+        };
         self.steps += 1;
         let steps = self.steps;
         let (betas, eps) = (self.betas, self.eps);
         let mut state = self.moments.iter_mut().zip(&self.groups);
         module.walk_mut("", &mut |name, _, t| {
-            let Some((moments, group)) = state.next() else { return };
+            let Some((moments, group)) = state.next() else {
+                return;
+            };
             if group.lr_scale == 0.0 || freeze(name) {
                 return;
             }
@@ -128,7 +150,11 @@ impl<D: Backend> Optimizer<D> {
 /// The state under the names of the parameters, so that a checkpoint can hold it.
 impl<D: Backend> Optimizer<D> {
     /// Visits both moments of each of `module`'s parameters: `m.<name>` and `v.<name>`.
-    pub fn walk(&self, module: &impl Module<D>, mut visit: impl FnMut(&str, &Tensor<(usize,), f32, D>)) {
+    pub fn walk(
+        &self,
+        module: &impl Module<D>,
+        mut visit: impl FnMut(&str, &Tensor<(usize,), f32, D>),
+    ) {
         let mut state = self.moments.iter();
         module.walk("", &mut |name: &str, _: Kind, _| {
             if let Some(m) = state.next() {
@@ -138,7 +164,11 @@ impl<D: Backend> Optimizer<D> {
         });
     }
     /// As [`walk`](Self::walk), mutably.
-    pub fn walk_mut(&mut self, module: &impl Module<D>, mut visit: impl FnMut(&str, &mut Tensor<(usize,), f32, D>)) {
+    pub fn walk_mut(
+        &mut self,
+        module: &impl Module<D>,
+        mut visit: impl FnMut(&str, &mut Tensor<(usize,), f32, D>),
+    ) {
         let mut state = self.moments.iter_mut();
         module.walk("", &mut |name: &str, _: Kind, _| {
             if let Some(m) = state.next() {
@@ -161,13 +191,23 @@ pub fn adamw_composed<S: Shape, D: Backend>(
     }
     let flat = (p.shape().num_elements(),);
     let g = grad.get(p).reshape_like(&flat) * h.grad_scale;
-    moments.first.axpy(f64::from(h.beta1), &g, f64::from(1.0 - h.beta1));
-    moments.second.axpy(f64::from(h.beta2), &g.square(), f64::from(1.0 - h.beta2));
+    moments
+        .first
+        .axpy(f64::from(h.beta1), &g, f64::from(1.0 - h.beta1));
+    moments
+        .second
+        .axpy(f64::from(h.beta2), &g.square(), f64::from(1.0 - h.beta2));
     let correct = |beta: f32| 1.0 - f64::from(beta).powi(h.step as i32);
-    let denominator = moments.second.clone().sqrt() * ((1.0 / correct(h.beta2).sqrt()) as f32) + h.eps;
-    let update = moments.first.clone() * ((f64::from(h.lr) / correct(h.beta1)) as f32) / denominator;
+    let denominator =
+        moments.second.clone().sqrt() * ((1.0 / correct(h.beta2).sqrt()) as f32) + h.eps;
+    let update =
+        moments.first.clone() * ((f64::from(h.lr) / correct(h.beta1)) as f32) / denominator;
     let update = update.reshape_like(p.shape());
-    p.axpy(1.0 - f64::from(h.lr) * f64::from(h.weight_decay), &update, -1.0);
+    p.axpy(
+        1.0 - f64::from(h.lr) * f64::from(h.weight_decay),
+        &update,
+        -1.0,
+    );
 }
 
 /// One AdamW step on the CPU kernels: one pass over memory.
@@ -178,20 +218,38 @@ pub fn adamw_fused<S: Shape>(
     h: &AdamW,
 ) {
     // On the CPU an allocation cannot fail without aborting.
-    let Ok(g) = super::view::take_grad(grad, p) else { return };
-    kernel::adamw(slice_mut(p), &g, slice_mut(&mut moments.first), slice_mut(&mut moments.second), h);
+    let Ok(g) = super::view::take_grad(grad, p) else {
+        return;
+    };
+    kernel::adamw(
+        slice_mut(p),
+        &g,
+        slice_mut(&mut moments.first),
+        slice_mut(&mut moments.second),
+        h,
+    );
 }
 
 /// Sum of squares of a parameter's gradient in stock operations.
-pub fn sum_of_squares_composed<S: Shape, D: Backend>(p: &Tensor<S, f32, D>, grad: &mut Gradients<f32, D>) -> f64 {
+pub fn sum_of_squares_composed<S: Shape, D: Backend>(
+    p: &Tensor<S, f32, D>,
+    grad: &mut Gradients<f32, D>,
+) -> f64 {
     if grad.get_or_alloc_mut(p).is_err() {
         return f64::NAN;
     }
-    let squares = grad.get(p).reshape_like(&(p.shape().num_elements(),)).square();
+    let squares = grad
+        .get(p)
+        .reshape_like(&(p.shape().num_elements(),))
+        .square();
     f64::from(D::to_host(&squares.sum::<Rank0, _>())[0])
 }
 
 /// Sum of squares of a parameter's gradient on the CPU kernels.
-pub fn sum_of_squares_fused<S: Shape>(p: &Tensor<S, f32, Cpu>, grad: &mut Gradients<f32, Cpu>) -> f64 {
-    grad.get_or_alloc_mut(p).map_or(f64::NAN, |g| kernel::sum_of_squares(g))
+pub fn sum_of_squares_fused<S: Shape>(
+    p: &Tensor<S, f32, Cpu>,
+    grad: &mut Gradients<f32, Cpu>,
+) -> f64 {
+    grad.get_or_alloc_mut(p)
+        .map_or(f64::NAN, |g| kernel::sum_of_squares(g))
 }

@@ -62,7 +62,10 @@ fn checked_len<S: Shape, T>(t: &Tensor<S, f32, Cpu, T>) -> usize {
 }
 
 /// Takes the gradient of `t` out of the tape, leaving nothing behind: the last use of an output's gradient.
-pub fn take_grad<S: Shape>(g: &mut Gradients<f32, Cpu>, t: &Tensor<S, f32, Cpu>) -> Result<Vec<f32>, CpuError> {
+pub fn take_grad<S: Shape>(
+    g: &mut Gradients<f32, Cpu>,
+    t: &Tensor<S, f32, Cpu>,
+) -> Result<Vec<f32>, CpuError> {
     Ok(std::mem::take(&mut **g.get_or_alloc_mut(t)?))
 }
 

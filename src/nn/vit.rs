@@ -31,7 +31,10 @@ module!([I: Dim, O: Dim, D: Backend] Linear<I, O, D> { weight, bias });
 impl<I: Dim, O: Dim, D: Backend> Linear<I, O, D> {
     /// Truncated normal weights of deviation 0.02, zero bias, as timm.
     pub fn new(init: &mut Init<D>, inp: I, out: O) -> Self {
-        Self { weight: init.trunc_normal((out, inp), 0.02), bias: init.zeros((out,)) }
+        Self {
+            weight: init.trunc_normal((out, inp), 0.02),
+            bias: init.zeros((out,)),
+        }
     }
     /// `[rows, in] -> [rows, out]`.
     pub fn forward<T: Tape<f32, D>>(&self, x: Rows<I, D, T>) -> Rows<O, D, T> {
@@ -52,7 +55,10 @@ module!([C: Dim, D: Backend] LayerNorm<C, D> { weight, bias });
 impl<C: Dim, D: Backend> LayerNorm<C, D> {
     /// Gain 1, offset 0.
     pub fn new(init: &mut Init<D>, width: C) -> Self {
-        Self { weight: init.constant((width,), 1.0), bias: init.zeros((width,)) }
+        Self {
+            weight: init.constant((width,), 1.0),
+            bias: init.zeros((width,)),
+        }
     }
     /// `[rows, width] -> [rows, width]`.
     pub fn forward<T: Tape<f32, D>>(&self, x: Rows<C, D, T>) -> Rows<C, D, T> {
@@ -205,10 +211,17 @@ module!([A: Arch, D: Backend] Vit<A, D> {
 impl<A: Arch, D: Backend> Vit<A, D> {
     /// A fresh encoder: truncated normal weights, the field starting from the sine-cosine encoding.
     pub fn new(init: &mut Init<D>, config: &VitConfig) -> Self {
-        const { assert!(<A::Width as ConstDim>::SIZE.is_multiple_of(A::HEADS), "heads must divide the width") };
+        const {
+            assert!(
+                <A::Width as ConstDim>::SIZE.is_multiple_of(A::HEADS),
+                "heads must divide the width"
+            )
+        };
         let width = A::Width::default();
         let scale = |init: &mut Init<D>| {
-            (config.layer_scale > 0.0).then(|| LayerScale { gamma: init.constant((width,), config.layer_scale) })
+            (config.layer_scale > 0.0).then(|| LayerScale {
+                gamma: init.constant((width,), config.layer_scale),
+            })
         };
         let patch_dim = A::PatchDim::default();
         // Xavier, as MAE and DINOv2 start the patch embedding.
@@ -226,7 +239,9 @@ impl<A: Arch, D: Backend> Vit<A, D> {
             pos_field: (config.field > 0).then(|| {
                 let (grid, cells) = (Grid::new(config.field, config.field), config.field as f32);
                 let values = crate::field::sincos::field(grid, (cells, cells), A::WIDTH);
-                PositionField { weight: init.values((config.field * config.field, width), values) }
+                PositionField {
+                    weight: init.values((config.field * config.field, width), values),
+                }
             }),
             blocks: (0..config.depth)
                 .map(|_| Block {
@@ -279,13 +294,22 @@ impl<A: Arch, D: Backend> Vit<A, D> {
         let patch_dim = A::PatchDim::default();
         let count = patches.len() / patch_dim.size();
         let (position, tape) = match (positions, &self.pos_field) {
-            (Positions::Field(taps), Some(field)) => {
-                D::gather_taps(field.weight.clone().put_tape(tape), &taps.index, &taps.weight).split_tape()
+            (Positions::Field(taps), Some(field)) => D::gather_taps(
+                field.weight.clone().put_tape(tape),
+                &taps.index,
+                &taps.weight,
+            )
+            .split_tape(),
+            (Positions::Fixed(values), _) => {
+                (dev.tensor_from_vec(values.to_vec(), (count, width)), tape)
             }
-            (Positions::Fixed(values), _) => (dev.tensor_from_vec(values.to_vec(), (count, width)), tape),
-            (Positions::Field(_), None) => unreachable!("taps are made only for encoders with a field"),
+            (Positions::Field(_), None) => {
+                unreachable!("taps are made only for encoders with a field")
+            }
         };
-        let patches = dev.tensor_from_vec(patches, (count, patch_dim)).put_tape(tape);
+        let patches = dev
+            .tensor_from_vec(patches, (count, patch_dim))
+            .put_tape(tape);
         let embed = &self.patch_embed.proj;
         let content = D::linear(patches, &embed.weight, Some(&embed.bias));
         let tokens = SpecialTokens {
@@ -306,9 +330,14 @@ impl<A: Arch, D: Backend> Vit<A, D> {
     ) -> Rows<A::Width, D, T> {
         for (i, block) in self.blocks.iter().enumerate() {
             let rate = self.drop_path * i as f32 / (self.blocks.len().max(2) - 1) as f32;
-            let keep = |branch: u64| drop_path.and_then(|d| row_scales(groups, rate, d, 2 * i as u64 + branch));
+            let keep = |branch: u64| {
+                drop_path.and_then(|d| row_scales(groups, rate, d, 2 * i as u64 + branch))
+            };
             let (stream, tape) = x.split_tape();
-            let qkv = block.attn.qkv.forward(block.norm1.forward(stream.clone().put_tape(tape)));
+            let qkv = block
+                .attn
+                .qkv
+                .forward(block.norm1.forward(stream.clone().put_tape(tape)));
             let (qkv, tape) = qkv.split_tape();
             watch(i, &qkv);
             let y = D::attention(qkv.put_tape(tape), groups, A::HEADS, A::Width::default());
@@ -317,7 +346,10 @@ impl<A: Arch, D: Backend> Vit<A, D> {
             x = D::residual(stream, y, gain, keep(0).as_deref());
 
             let (stream, tape) = x.split_tape();
-            let y = block.mlp.fc1.forward(block.norm2.forward(stream.clone().put_tape(tape)));
+            let y = block
+                .mlp
+                .fc1
+                .forward(block.norm2.forward(stream.clone().put_tape(tape)));
             let y = block.mlp.fc2.forward(D::activation(y, Activation::Gelu));
             let gain = block.ls2.as_ref().map(|l| &l.gamma);
             x = D::residual(stream, y, gain, keep(1).as_deref());
@@ -334,7 +366,11 @@ fn row_scales(groups: &Groups, rate: f32, drop: DropPath, branch: u64) -> Option
     let mut rng = stream(drop.seed, Purpose::DropPath, drop.step, branch);
     let mut scales = Vec::with_capacity(groups.rows());
     for (_, len) in groups.starts() {
-        let scale = if rng.random::<f32>() < rate { 0.0 } else { 1.0 / (1.0 - rate) };
+        let scale = if rng.random::<f32>() < rate {
+            0.0
+        } else {
+            1.0 / (1.0 - rate)
+        };
         scales.extend(std::iter::repeat_n(scale, len));
     }
     Some(scales)

@@ -86,7 +86,8 @@ impl StateDict {
     pub fn insert_module<D: Backend>(&mut self, prefix: &str, module: &impl Module<D>) {
         module.walk(prefix, &mut |name, kind, t| {
             let (shape, values) = to_pytorch(kind, &t.sizes(), t.to_host());
-            self.tensors.insert(name.to_owned(), HostTensor { shape, values });
+            self.tensors
+                .insert(name.to_owned(), HostTensor { shape, values });
         });
     }
 
@@ -124,8 +125,16 @@ impl StateDict {
         });
         if !missing.is_empty() {
             let some: Vec<&str> = self.tensors.keys().take(3).map(String::as_str).collect();
-            let hint = format!("the file has {} tensors ({}, ..)", self.tensors.len(), some.join(", "));
-            return Err(WeightsError::Missing { origin: self.origin.clone(), names: missing, hint });
+            let hint = format!(
+                "the file has {} tensors ({}, ..)",
+                self.tensors.len(),
+                some.join(", ")
+            );
+            return Err(WeightsError::Missing {
+                origin: self.origin.clone(),
+                names: missing,
+                hint,
+            });
         }
         wrong.map_or(Ok(()), Err)
     }
@@ -135,7 +144,10 @@ impl StateDict {
     /// # Errors
     /// As [`WeightsError`]; a damaged file is an error, never a panic.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
-        let bytes = std::fs::read(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| WeightsError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
         let format = |e: safetensors::SafeTensorError| WeightsError::Format {
             path: path.to_owned(),
             reason: e.to_string(),
@@ -146,18 +158,43 @@ impl StateDict {
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {
             let values = match view.dtype() {
-                Dtype::F32 => {
-                    view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+                Dtype::F32 => view
+                    .data()
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect(),
+                Dtype::BF16 => view
+                    .data()
+                    .chunks_exact(2)
+                    .map(|b| f32::from_le_bytes([0, 0, b[0], b[1]]))
+                    .collect(),
+                other => {
+                    return Err(WeightsError::Dtype {
+                        origin,
+                        name,
+                        dtype: format!("{other:?}"),
+                    })
                 }
-                Dtype::BF16 => {
-                    view.data().chunks_exact(2).map(|b| f32::from_le_bytes([0, 0, b[0], b[1]])).collect()
-                }
-                other => return Err(WeightsError::Dtype { origin, name, dtype: format!("{other:?}") }),
             };
-            tensors.insert(name, HostTensor { shape: view.shape().to_vec(), values });
+            tensors.insert(
+                name,
+                HostTensor {
+                    shape: view.shape().to_vec(),
+                    values,
+                },
+            );
         }
-        let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-        Ok(Self { origin, tensors, metadata })
+        let metadata = header
+            .metadata()
+            .iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        Ok(Self {
+            origin,
+            tensors,
+            metadata,
+        })
     }
 
     /// Writes a safetensors file: beside, then renamed, so that a reader never sees half of it.
@@ -173,17 +210,27 @@ impl StateDict {
                 (name.as_str(), (&t.shape[..], data))
             })
             .collect();
-        let format =
-            |e: safetensors::SafeTensorError| WeightsError::Format { path: path.to_owned(), reason: e.to_string() };
+        let format = |e: safetensors::SafeTensorError| WeightsError::Format {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        };
         let views = bytes
             .iter()
-            .map(|(name, (shape, data))| Ok((*name, TensorView::new(Dtype::F32, shape.to_vec(), data)?)))
+            .map(|(name, (shape, data))| {
+                Ok((*name, TensorView::new(Dtype::F32, shape.to_vec(), data)?))
+            })
             .collect::<Result<Vec<_>, _>>()
             .map_err(format)?;
-        let metadata = self.metadata.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let metadata = self
+            .metadata
+            .iter()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         let file = safetensors::serialize(views, Some(metadata)).map_err(format)?;
-        crate::files::write_atomic(path, &file)
-            .map_err(|source| WeightsError::Io { path: path.to_owned(), source })
+        crate::files::write_atomic(path, &file).map_err(|source| WeightsError::Io {
+            path: path.to_owned(),
+            source,
+        })
     }
 }
 
@@ -247,7 +294,9 @@ mod tests {
     #[test]
     fn a_convolution_travels_to_pytorch_and_back() {
         // [out 1, (4 taps, 2 channels)] with value 10 * tap + channel
-        let ours: Vec<f32> = (0..4).flat_map(|t| (0..2).map(move |c| (10 * t + c) as f32)).collect();
+        let ours: Vec<f32> = (0..4)
+            .flat_map(|t| (0..2).map(move |c| (10 * t + c) as f32))
+            .collect();
         let (shape, theirs) = to_pytorch(Kind::Conv { side: 2 }, &[1, 8], ours.clone());
         assert_eq!(shape, [1, 2, 2, 2]);
         assert_eq!(theirs, [0.0, 10.0, 20.0, 30.0, 1.0, 11.0, 21.0, 31.0]);
@@ -257,7 +306,9 @@ mod tests {
     #[test]
     fn a_deconvolution_travels_to_pytorch_and_back() {
         // [(4 taps, 1 out), 2 in]
-        let ours: Vec<f32> = (0..4).flat_map(|t| (0..2).map(move |i| (10 * t + i) as f32)).collect();
+        let ours: Vec<f32> = (0..4)
+            .flat_map(|t| (0..2).map(move |i| (10 * t + i) as f32))
+            .collect();
         let (shape, theirs) = to_pytorch(Kind::Deconv2x2, &[4, 2], ours.clone());
         assert_eq!(shape, [2, 1, 2, 2]);
         assert_eq!(theirs, [0.0, 10.0, 20.0, 30.0, 1.0, 11.0, 21.0, 31.0]);
@@ -270,7 +321,13 @@ mod tests {
         let path = dir.path().join("w.safetensors");
         let mut dict = StateDict::default();
         let values = vec![1.0, -2.0, 3.5, 0.0];
-        dict.tensors.insert("a".into(), HostTensor { shape: vec![2, 2], values });
+        dict.tensors.insert(
+            "a".into(),
+            HostTensor {
+                shape: vec![2, 2],
+                values,
+            },
+        );
         dict.metadata.insert("step".into(), "7".into());
         dict.write(&path).unwrap();
         let read = StateDict::read(&path).unwrap();
@@ -279,7 +336,11 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for len in 0..whole.len() {
             std::fs::write(&path, &whole[..len]).unwrap();
-            assert!(StateDict::read(&path).is_err(), "truncated to {len} of {} bytes", whole.len());
+            assert!(
+                StateDict::read(&path).is_err(),
+                "truncated to {len} of {} bytes",
+                whole.len()
+            );
         }
     }
 }

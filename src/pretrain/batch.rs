@@ -60,18 +60,34 @@ pub enum Encoding {
 
 impl Batch {
     /// Arranges the views of a batch; masks are those of step `step`.
-    pub fn new<V: Deref<Target = Views>>(views: &[V], encoding: Encoding, mask: &MaskConfig, seed: u64, step: u64) -> Self {
+    pub fn new<V: Deref<Target = Views>>(
+        views: &[V],
+        encoding: Encoding,
+        mask: &MaskConfig,
+        seed: u64,
+        step: u64,
+    ) -> Self {
         let size = views.len();
-        let (globals, locals) = views.first().map_or((0, 0), |v| (v.globals.len(), v.locals.len()));
+        let (globals, locals) = views
+            .first()
+            .map_or((0, 0), |v| (v.globals.len(), v.locals.len()));
         let global_views = (0..globals).flat_map(|i| views.iter().map(move |v| &v.globals[i]));
         let local_views = (0..locals).flat_map(|i| views.iter().map(move |v| &v.locals[i]));
 
         let mut groups = Vec::new();
         let mut patches = Vec::new();
-        for (views, count) in [(Vec::from_iter(global_views.clone()), globals), (Vec::from_iter(local_views.clone()), locals)] {
+        for (views, count) in [
+            (Vec::from_iter(global_views.clone()), globals),
+            (Vec::from_iter(local_views.clone()), locals),
+        ] {
             if let Some(view) = views.first() {
-                groups.push(Group { count: count * size, len: view.grid().len() + 1 });
-                views.iter().for_each(|v| patches.extend_from_slice(v.patches()));
+                groups.push(Group {
+                    count: count * size,
+                    len: view.grid().len() + 1,
+                });
+                views
+                    .iter()
+                    .for_each(|v| patches.extend_from_slice(v.patches()));
             }
         }
         let global_groups = Groups(groups[..usize::from(globals > 0).min(groups.len())].to_vec());
@@ -92,7 +108,10 @@ impl Batch {
                 }
             }
             Encoding::Sincos(width) => {
-                let base = global_views.clone().next().map_or(Grid::new(1, 1), View::grid);
+                let base = global_views
+                    .clone()
+                    .next()
+                    .map_or(Grid::new(1, 1), View::grid);
                 let cells = (base.height as f32, base.width as f32);
                 let mut values = Vec::new();
                 for v in global_views.clone().chain(local_views) {
@@ -107,7 +126,11 @@ impl Batch {
 
         let teacher = Plan::unmasked(global_groups);
         let mut student = Plan::unmasked(groups);
-        let cls: Vec<u32> = student.groups.starts().map(|(start, _)| start as u32).collect();
+        let cls: Vec<u32> = student
+            .groups
+            .starts()
+            .map(|(start, _)| start as u32)
+            .collect();
         let plan = MaskPlan::new(mask, globals * size, seed, 0, step);
         let (mut content, mut position) = (Vec::new(), Vec::new());
         for (v, (view, (start, len))) in global_views.zip(student.groups.starts()).enumerate() {
@@ -116,7 +139,11 @@ impl Batch {
             debug_assert_eq!(len, view.grid().len() + 1);
             for (masked, flags, rows) in [
                 (drawn.content(), &mut student.content_masked, &mut content),
-                (drawn.position(), &mut student.position_masked, &mut position),
+                (
+                    drawn.position(),
+                    &mut student.position_masked,
+                    &mut position,
+                ),
             ] {
                 let weight = 1.0 / (masked.len() * globals * size) as f32;
                 for &patch in masked {
@@ -150,15 +177,25 @@ impl Batch {
             BatchPositions::Field { all, .. } => Positions::Field(all),
             BatchPositions::Fixed { values, .. } => Positions::Fixed(values),
         };
-        TokenInput { patches: self.patches.clone(), positions, plan: &self.student }
+        TokenInput {
+            patches: self.patches.clone(),
+            positions,
+            plan: &self.student,
+        }
     }
 
     /// The global views, whole. Their rows are the first rows of the student's.
     pub fn teacher_input(&self) -> TokenInput<'_> {
         let positions = match &self.positions {
             BatchPositions::Field { globals, .. } => Positions::Field(globals),
-            BatchPositions::Fixed { values, width } => Positions::Fixed(&values[..self.global_patches * width]),
+            BatchPositions::Fixed { values, width } => {
+                Positions::Fixed(&values[..self.global_patches * width])
+            }
         };
-        TokenInput { patches: self.patches[..self.global_values].to_vec(), positions, plan: &self.teacher }
+        TokenInput {
+            patches: self.patches[..self.global_values].to_vec(),
+            positions,
+            plan: &self.teacher,
+        }
     }
 }

@@ -138,15 +138,31 @@ impl arch::WithArch for PatchSide {
 
 impl Validate for VitConfig {
     fn validate(&self) -> Result<(), ConfigError> {
-        require(arch::NAMES.contains(&self.arch.as_str()), "model.arch", || {
-            format!("is `{}`, expected one of {}", self.arch, arch::NAMES.join(", "))
+        require(
+            arch::NAMES.contains(&self.arch.as_str()),
+            "model.arch",
+            || {
+                format!(
+                    "is `{}`, expected one of {}",
+                    self.arch,
+                    arch::NAMES.join(", ")
+                )
+            },
+        )?;
+        require((1..=64).contains(&self.depth), "model.depth", || {
+            format!("is {}, expected 1 to 64", self.depth)
         })?;
-        require((1..=64).contains(&self.depth), "model.depth", || format!("is {}, expected 1 to 64", self.depth))?;
-        require((0.0..1.0).contains(&self.drop_path), "model.drop_path", || {
-            format!("is {}, expected at least 0 and less than 1", self.drop_path)
+        require(
+            (0.0..1.0).contains(&self.drop_path),
+            "model.drop_path",
+            || format!("is {}, expected at least 0 and less than 1", self.drop_path),
+        )?;
+        require(self.layer_scale >= 0.0, "model.layer_scale", || {
+            "must not be negative".into()
         })?;
-        require(self.layer_scale >= 0.0, "model.layer_scale", || "must not be negative".into())?;
-        require(self.field <= 1024, "model.field", || format!("is {}, expected at most 1024", self.field))
+        require(self.field <= 1024, "model.field", || {
+            format!("is {}, expected at most 1024", self.field)
+        })
     }
 }
 
@@ -157,13 +173,20 @@ impl Validate for PretrainConfig {
         self.mask.validate().map_err(|e| e.within("mask"))?;
         let patch = arch::dispatch(&self.model.arch, PatchSide).unwrap_or_default();
         require(self.crops.patch as usize == patch, "crops.patch", || {
-            format!("is {}, but the patches of `{}` are {patch} pixels wide", self.crops.patch, self.model.arch)
+            format!(
+                "is {}, but the patches of `{}` are {patch} pixels wide",
+                self.crops.patch, self.model.arch
+            )
         })?;
         let positive = |value: f64, key: &str| {
-            require(value > 0.0 && value.is_finite(), key, || format!("is {value}, expected more than 0"))
+            require(value > 0.0 && value.is_finite(), key, || {
+                format!("is {value}, expected more than 0")
+            })
         };
         let share = |value: f32, key: &str| {
-            require((0.0..=1.0).contains(&value), key, || format!("is {value}, expected 0 to 1"))
+            require((0.0..=1.0).contains(&value), key, || {
+                format!("is {value}, expected 0 to 1")
+            })
         };
         for (value, key) in [
             (self.head.hidden, "head.hidden"),
@@ -174,14 +197,27 @@ impl Validate for PretrainConfig {
         ] {
             require(value > 0, key, || "must be at least 1".into())?;
         }
-        require(self.head.prototypes > 1, "head.prototypes", || "must be at least 2".into())?;
-        require(self.optim.batch > 1 || self.loss.koleo == 0.0, "optim.batch", || {
-            "must be at least 2 for the KoLeo loss; set loss.koleo = 0 or a larger batch".into()
+        require(self.head.prototypes > 1, "head.prototypes", || {
+            "must be at least 2".into()
         })?;
+        require(
+            self.optim.batch > 1 || self.loss.koleo == 0.0,
+            "optim.batch",
+            || "must be at least 2 for the KoLeo loss; set loss.koleo = 0 or a larger batch".into(),
+        )?;
         positive(self.optim.epochs, "optim.epochs")?;
-        positive(f64::from(self.loss.student_temperature), "loss.student_temperature")?;
-        positive(f64::from(self.loss.teacher_temperature[0]), "loss.teacher_temperature")?;
-        positive(f64::from(self.loss.teacher_temperature[1]), "loss.teacher_temperature")?;
+        positive(
+            f64::from(self.loss.student_temperature),
+            "loss.student_temperature",
+        )?;
+        positive(
+            f64::from(self.loss.teacher_temperature[0]),
+            "loss.teacher_temperature",
+        )?;
+        positive(
+            f64::from(self.loss.teacher_temperature[1]),
+            "loss.teacher_temperature",
+        )?;
         share(self.loss.teacher_warmup, "loss.teacher_warmup")?;
         share(self.loss.centre_momentum, "loss.centre_momentum")?;
         share(self.optim.warmup, "optim.warmup")?;

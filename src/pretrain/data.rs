@@ -25,16 +25,22 @@ impl Batches {
     ///
     /// # Errors
     /// If the crops' config makes no sense.
-    pub fn new(set: &Arc<PackedSet>, config: &PretrainConfig, encoding: Encoding, from: u64) -> Result<Self, ConfigError> {
+    pub fn new(
+        set: &Arc<PackedSet>,
+        config: &PretrainConfig,
+        encoding: Encoding,
+        from: u64,
+    ) -> Result<Self, ConfigError> {
         let crops = MultiCrop::new(config.crops.clone()).map_err(|e| e.within("crops"))?;
         let (seed, mask, batch) = (config.seed, config.mask.clone(), config.optim.batch as u64);
         let views: Pool<Views> = Pool::new(Views::default);
-        let crop = move |picture: Picture, scratch: &mut Scratch| -> Result<Pooled<Views>, AugmentError> {
-            let mut rng = stream(seed, Purpose::Augment, picture.epoch, picture.record as u64);
-            let mut views = views.take();
-            crops.apply_into(&picture.image, &mut rng, scratch, &mut views)?;
-            Ok(views)
-        };
+        let crop =
+            move |picture: Picture, scratch: &mut Scratch| -> Result<Pooled<Views>, AugmentError> {
+                let mut rng = stream(seed, Purpose::Augment, picture.epoch, picture.record as u64);
+                let mut views = views.take();
+                crops.apply_into(&picture.image, &mut rng, scratch, &mut views)?;
+                Ok(views)
+            };
         let arrange = move |items: intertwine_flow::Batch<Pooled<Views>>| {
             let step = items.positions().start / batch;
             Batch::new(&items, encoding, &mask, seed, step)
@@ -50,7 +56,11 @@ impl Batches {
         let description = graph.describe();
         let mut run = graph.run(from * batch..);
         let counters = run.counters();
-        Ok(Self { next: Box::new(move || run.next()), counters, description })
+        Ok(Self {
+            next: Box::new(move || run.next()),
+            counters,
+            description,
+        })
     }
 
     /// The next batch.

@@ -5,7 +5,9 @@ use std::path::Path;
 use dfdx::prelude::*;
 use image::RgbImage;
 
-use crate::field::{Canvas, Filter, Geometry, Grid, Located, Normalisation, Resampler, View, Window};
+use crate::field::{
+    Canvas, Filter, Geometry, Grid, Located, Normalisation, Resampler, View, Window,
+};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::module::Init;
 use crate::nn::ops::assemble::Plan;
@@ -37,7 +39,14 @@ pub fn patch_features(
     side: u32,
     window: f64,
 ) -> Result<Vec<Features>, WeightsError> {
-    struct Run<'a>(Option<&'a Path>, &'a VitConfig, u64, &'a [RgbImage], u32, f64);
+    struct Run<'a>(
+        Option<&'a Path>,
+        &'a VitConfig,
+        u64,
+        &'a [RgbImage],
+        u32,
+        f64,
+    );
     impl WithArch for Run<'_> {
         type Output = Result<Vec<Features>, WeightsError>;
         fn run<A: Arch>(self) -> Self::Output {
@@ -71,25 +80,45 @@ fn features<A: Arch>(
         let mut view = View::default();
         let window = Window::centred(window);
         Located::whole(picture, window)
-            .resize(side, side, Filter::Bicubic, &mut resampler, Canvas::default())
+            .resize(
+                side,
+                side,
+                Filter::Bicubic,
+                &mut resampler,
+                Canvas::default(),
+            )
             .cut(A::PATCH, Normalisation::IMAGENET, &mut view);
         let (taps, fixed);
         let positions = match vit.field_side() {
             Some(n) => {
-                taps = crate::field::taps(Geometry::whole(window).positions(cells), Grid::new(n, n));
+                taps =
+                    crate::field::taps(Geometry::whole(window).positions(cells), Grid::new(n, n));
                 Positions::Field(&taps)
             }
             None => {
                 let mut values = vec![0.0; cells.len() * A::WIDTH];
                 let own = Geometry::whole(Window::WHOLE).positions(cells);
-                crate::field::sincos::encode(own, (grid as f32, grid as f32), A::WIDTH, &mut values);
+                crate::field::sincos::encode(
+                    own,
+                    (grid as f32, grid as f32),
+                    A::WIDTH,
+                    &mut values,
+                );
                 fixed = values;
                 Positions::Fixed(&fixed)
             }
         };
-        let input = TokenInput { patches: view.into_patches(), positions, plan: &plan };
+        let input = TokenInput {
+            patches: view.into_patches(),
+            positions,
+            plan: &plan,
+        };
         let tokens = Cpu::to_host(&vit.forward(input, None, NoneTape));
-        out.push(Features { patches: tokens[A::WIDTH..].to_vec(), grid, width: A::WIDTH });
+        out.push(Features {
+            patches: tokens[A::WIDTH..].to_vec(),
+            grid,
+            width: A::WIDTH,
+        });
     }
     Ok(out)
 }

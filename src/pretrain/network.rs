@@ -26,8 +26,17 @@ impl<A: Arch, D: Backend> Network<A, D> {
     /// A fresh network.
     pub fn new(dev: &D, config: &PretrainConfig) -> Self {
         let mut init = Init::new(dev, config.seed);
-        let HeadSection { hidden, bottleneck, prototypes, separate_position } = config.head;
-        let head = HeadConfig { hidden, bottleneck, prototypes };
+        let HeadSection {
+            hidden,
+            bottleneck,
+            prototypes,
+            separate_position,
+        } = config.head;
+        let head = HeadConfig {
+            hidden,
+            bottleneck,
+            prototypes,
+        };
         let width = A::Width::default();
         Self {
             vit: Vit::new(&mut init, &config.model),

@@ -24,7 +24,10 @@ pub struct Centres {
 impl Centres {
     /// At zero.
     pub fn new(prototypes: usize) -> Self {
-        Self { image: vec![0.0; prototypes], patch: vec![0.0; prototypes] }
+        Self {
+            image: vec![0.0; prototypes],
+            patch: vec![0.0; prototypes],
+        }
     }
 }
 
@@ -95,13 +98,21 @@ fn teacher_targets<A: Arch, D: Backend>(
     let patch = (!batch.masked.is_empty()).then(|| {
         let (content, position) = batch.masked.split_at(batch.content_masked);
         let mut logits = Vec::new();
-        for (rows, head) in [(content, &teacher.patch_head), (position, teacher.head_of_position())] {
+        for (rows, head) in [
+            (content, &teacher.patch_head),
+            (position, teacher.head_of_position()),
+        ] {
             if !rows.is_empty() {
-                logits.extend(D::to_host(&head.forward(D::gather_rows(tokens.clone(), rows))));
+                logits.extend(D::to_host(
+                    &head.forward(D::gather_rows(tokens.clone(), rows)),
+                ));
             }
         }
         let logits = dev.tensor_from_vec(logits, (batch.masked.len(), k));
-        dev.tensor_from_vec(probabilities(logits, &mut centres.patch), (batch.masked.len(), k))
+        dev.tensor_from_vec(
+            probabilities(logits, &mut centres.patch),
+            (batch.masked.len(), k),
+        )
     });
     Targets { image, patch }
 }
@@ -112,7 +123,9 @@ fn cross_view_targets(p: &[f32], globals: usize, stride: usize) -> Vec<f32> {
     for v in 0..=globals {
         let row = &mut out[v * stride..][..stride];
         for q in (0..globals).filter(|q| *q != v) {
-            row.iter_mut().zip(&p[q * stride..][..stride]).for_each(|(o, p)| *o += p);
+            row.iter_mut()
+                .zip(&p[q * stride..][..stride])
+                .for_each(|(o, p)| *o += p);
         }
     }
     out
@@ -130,10 +143,19 @@ pub fn objective<A: Arch, D: Backend>(
     drop_path: DropPath,
 ) -> (Scalar<D, OwnedTape<f32, D>>, Losses) {
     let mut losses = Losses::default();
-    let targets = teacher_targets(teacher, batch, config, teacher_temperature, centres, &mut losses);
+    let targets = teacher_targets(
+        teacher,
+        batch,
+        config,
+        teacher_temperature,
+        centres,
+        &mut losses,
+    );
     let (b, g) = (batch.size, batch.globals);
 
-    let tokens = student.vit.forward(batch.student_input(), Some(drop_path), OwnedTape::default());
+    let tokens = student
+        .vit
+        .forward(batch.student_input(), Some(drop_path), OwnedTape::default());
     let (tokens, tape) = tokens.split_tape();
 
     // L_image: the mean over ordered pairs (global q, view v != q) and over pictures.
@@ -142,7 +164,9 @@ pub fn objective<A: Arch, D: Backend>(
     let pairs = g * (g - 1) + g * batch.locals;
     let target = SoftTarget {
         probabilities: targets.image,
-        row: (0..g + batch.locals).flat_map(|v| (0..b).map(move |i| (v.min(g) * b + i) as u32)).collect(),
+        row: (0..g + batch.locals)
+            .flat_map(|v| (0..b).map(move |i| (v.min(g) * b + i) as u32))
+            .collect(),
         weight: vec![1.0 / (pairs.max(1) * b) as f32; cls.shape().0],
     };
     let image = D::soft_cross_entropy(logits, &target, config.student_temperature);
@@ -160,15 +184,31 @@ pub fn objective<A: Arch, D: Backend>(
         let mut gradient = vec![0.0; host.len()];
         losses.koleo = koleo::loss(&host, b, A::WIDTH, Some(&mut gradient));
         gradient.iter_mut().for_each(|v| *v *= config.koleo);
-        total = host_loss(x.put_tape(tape), config.koleo * losses.koleo as f32, gradient) + sum;
+        total = host_loss(
+            x.put_tape(tape),
+            config.koleo * losses.koleo as f32,
+            gradient,
+        ) + sum;
     }
 
     // L_content and L_pos: each masked patch against the teacher, which saw all of it.
     if let Some(probabilities) = targets.patch {
         let (content, position) = batch.masked.split_at(batch.content_masked);
         let parts = [
-            (content, 0, &student.patch_head, config.content, &mut losses.content),
-            (position, content.len(), student.head_of_position(), config.position, &mut losses.position),
+            (
+                content,
+                0,
+                &student.patch_head,
+                config.content,
+                &mut losses.content,
+            ),
+            (
+                position,
+                content.len(),
+                student.head_of_position(),
+                config.position,
+                &mut losses.position,
+            ),
         ];
         for (rows, first, head, weight, part) in parts {
             if rows.is_empty() {
@@ -181,7 +221,8 @@ pub fn objective<A: Arch, D: Backend>(
                 row: (first..first + rows.len()).map(|r| r as u32).collect(),
                 weight: batch.masked_weight[first..first + rows.len()].to_vec(),
             };
-            let (loss, tape) = D::soft_cross_entropy(logits, &target, config.student_temperature).split_tape();
+            let (loss, tape) =
+                D::soft_cross_entropy(logits, &target, config.student_temperature).split_tape();
             *part = f64::from(D::to_host(&loss)[0]);
             total = (loss.put_tape(tape) * weight) + sum;
         }
@@ -206,13 +247,17 @@ fn follow(centre: &mut [f32], z: &[f32], momentum: f32) {
 
 /// The mean entropy of the rows, and the entropy of their mean, in nats.
 fn entropies(p: &[f32], k: usize) -> (f64, f64) {
-    let entropy = |p: &mut dyn Iterator<Item = f64>| -> f64 { p.filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum() };
+    let entropy = |p: &mut dyn Iterator<Item = f64>| -> f64 {
+        p.filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum()
+    };
     let rows = (p.len() / k).max(1) as f64;
     let mut mean = vec![0.0f64; k];
     let mut sum = 0.0;
     for row in p.chunks_exact(k) {
         sum += entropy(&mut row.iter().map(|p| f64::from(*p)));
-        mean.iter_mut().zip(row).for_each(|(m, p)| *m += f64::from(*p) / rows);
+        mean.iter_mut()
+            .zip(row)
+            .for_each(|(m, p)| *m += f64::from(*p) / rows);
     }
     (sum / rows, entropy(&mut mean.into_iter()))
 }

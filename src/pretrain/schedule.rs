@@ -2,7 +2,11 @@
 
 /// Half a cosine from `start` at step 0 to `end` at the last step.
 pub fn cosine(start: f32, end: f32, step: u64, steps: u64) -> f32 {
-    let t = if steps > 1 { step.min(steps - 1) as f64 / (steps - 1) as f64 } else { 1.0 };
+    let t = if steps > 1 {
+        step.min(steps - 1) as f64 / (steps - 1) as f64
+    } else {
+        1.0
+    };
     let (start, end) = (f64::from(start), f64::from(end));
     (end + (start - end) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32
 }
@@ -10,7 +14,11 @@ pub fn cosine(start: f32, end: f32, step: u64, steps: u64) -> f32 {
 /// A straight line from `start` to `end` over the first `share` of the steps, then `end`.
 pub fn linear_warmup(start: f32, end: f32, share: f32, step: u64, steps: u64) -> f32 {
     let rise = f64::from(share) * steps as f64;
-    let t = if rise > 0.0 { (step as f64 / rise).min(1.0) } else { 1.0 };
+    let t = if rise > 0.0 {
+        (step as f64 / rise).min(1.0)
+    } else {
+        1.0
+    };
     (f64::from(start) + (f64::from(end) - f64::from(start)) * t) as f32
 }
 

@@ -115,7 +115,10 @@ pub enum PretrainError {
 ///
 /// # Errors
 /// As [`PretrainError`]; what was written before stays usable.
-pub fn pretrain(job: Job<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Outcome, PretrainError> {
+pub fn pretrain(
+    job: Job<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Outcome, PretrainError> {
     pretrain_on(&Cpu::default(), job, progress)
 }
 
@@ -150,10 +153,19 @@ fn train<A: Arch, D: Backend>(
     job: Job<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome, PretrainError> {
-    let Job { config, data, out, resume, interrupt } = job;
+    let Job {
+        config,
+        data,
+        out,
+        resume,
+        interrupt,
+    } = job;
     let records = data.len();
     if records < config.optim.batch {
-        return Err(PretrainError::TooFew { records, batch: config.optim.batch });
+        return Err(PretrainError::TooFew {
+            records,
+            batch: config.optim.batch,
+        });
     }
     let steps = config.steps(records as u64);
     let data_id = fingerprint(data);
@@ -161,9 +173,18 @@ fn train<A: Arch, D: Backend>(
     let folder = RunFolder::open(out, &text, resume)?;
 
     let student = Network::<A, D>::new(dev, config);
-    let optimizer = Optimizer::new(dev, &student, |name, sizes| Group { lr_scale: 1.0, decay: decays(name, sizes) });
+    let optimizer = Optimizer::new(dev, &student, |name, sizes| Group {
+        lr_scale: 1.0,
+        decay: decays(name, sizes),
+    });
     let centres = Centres::new(config.head.prototypes);
-    let mut state = State { teacher: student.clone(), student, optimizer, centres, step: 0 };
+    let mut state = State {
+        teacher: student.clone(),
+        student,
+        optimizer,
+        centres,
+        step: 0,
+    };
     if folder.checkpoint().exists() {
         state.load(&folder.checkpoint(), &data_id)?;
     }
@@ -175,7 +196,9 @@ fn train<A: Arch, D: Backend>(
     let mut batches = Batches::new(data, config, encoding, state.step)?;
     let (first, start) = (state.step, Instant::now());
     while state.step < steps {
-        let Some(batch) = batches.next_batch().transpose()? else { break };
+        let Some(batch) = batches.next_batch().transpose()? else {
+            break;
+        };
         let losses = step(&mut state, &batch, config, steps)?;
         let last = state.step == steps;
         if (state.step - 1).is_multiple_of(config.run.log_every) || last {
@@ -186,25 +209,42 @@ fn train<A: Arch, D: Backend>(
                 &serde_json::json!({"step": state.step - 1, "seconds": seconds, "images_per_s": images / seconds}),
             )?;
         }
-        progress(Progress { step: state.step, steps, batch: config.optim.batch, losses: losses.0 });
+        progress(Progress {
+            step: state.step,
+            steps,
+            batch: config.optim.batch,
+            losses: losses.0,
+        });
         let stop = interrupt.requested();
         if state.step.is_multiple_of(config.run.checkpoint_every) || stop || last {
             log.sync()?;
             state.save(&folder.checkpoint(), &data_id)?;
         }
         if stop && !last {
-            return Ok(Outcome::Interrupted { step: state.step, steps });
+            return Ok(Outcome::Interrupted {
+                step: state.step,
+                steps,
+            });
         }
     }
     export_encoder(&state, config)?.write(&folder.model())?;
     let seconds = start.elapsed().as_secs_f64();
-    let images_per_second = (state.step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
-    Ok(Outcome::Finished { images_per_second, graph: batches.describe().mermaid() })
+    let images_per_second =
+        (state.step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
+    Ok(Outcome::Finished {
+        images_per_second,
+        graph: batches.describe().mermaid(),
+    })
 }
 
 /// Tells one packed set from another: the hashes of its shards, in order.
 pub(crate) fn fingerprint(data: &PackedSet) -> String {
-    let hashes: Vec<&str> = data.manifest().shards.iter().map(|s| &s.blake3[..16.min(s.blake3.len())]).collect();
+    let hashes: Vec<&str> = data
+        .manifest()
+        .shards
+        .iter()
+        .map(|s| &s.blake3[..16.min(s.blake3.len())])
+        .collect();
     format!("{} records {}", data.len(), hashes.join(" "))
 }
 
@@ -243,10 +283,25 @@ fn step<A: Arch, D: Backend>(
         teacher_temperature: linear_warmup(t0, t1, loss.teacher_warmup, at, steps),
         grad_norm: 0.0,
     };
-    let drop_path = DropPath { seed: config.seed, step: at };
-    let State { student, teacher, centres, .. } = state;
-    let (total, losses) =
-        objective(student, teacher, batch, loss, rates.teacher_temperature, centres, drop_path);
+    let drop_path = DropPath {
+        seed: config.seed,
+        step: at,
+    };
+    let State {
+        student,
+        teacher,
+        centres,
+        ..
+    } = state;
+    let (total, losses) = objective(
+        student,
+        teacher,
+        batch,
+        loss,
+        rates.teacher_temperature,
+        centres,
+        drop_path,
+    );
     let parts = [
         (losses.image, "the image loss"),
         (losses.content, "the content loss"),
@@ -268,7 +323,10 @@ fn step<A: Arch, D: Backend>(
     );
     rates.grad_norm = report.grad_norm;
     if !report.grad_norm.is_finite() {
-        return Err(PretrainError::NotFinite { step: at, what: "the gradient" });
+        return Err(PretrainError::NotFinite {
+            step: at,
+            what: "the gradient",
+        });
     }
     crate::nn::Module::<D>::ema(&mut state.teacher, &state.student, rates.momentum);
     state.step += 1;
@@ -276,11 +334,15 @@ fn step<A: Arch, D: Backend>(
 }
 
 /// The teacher's encoder, under timm's names, with what a later stage must know.
-fn export_encoder<A: Arch, D: Backend>(state: &State<A, D>, config: &PretrainConfig) -> Result<StateDict, PretrainError> {
+fn export_encoder<A: Arch, D: Backend>(
+    state: &State<A, D>,
+    config: &PretrainConfig,
+) -> Result<StateDict, PretrainError> {
     let mut dict = StateDict::default();
     dict.insert_module("", &state.teacher.vit);
     let model = toml::to_string(&config.model).expect("a config is plain data");
-    dict.metadata.insert("format".into(), "intertwine-encoder-1".into());
+    dict.metadata
+        .insert("format".into(), "intertwine-encoder-1".into());
     dict.metadata.insert("model".into(), model);
     Ok(dict)
 }

@@ -11,7 +11,10 @@ use dfdx::prelude::*;
 use intertwine_kernels::activation as kernel;
 
 /// In stock operations.
-pub fn composed<C: Dim, D: Backend, T: Tape<f32, D>>(x: Rows<C, D, T>, kind: Activation) -> Rows<C, D, T> {
+pub fn composed<C: Dim, D: Backend, T: Tape<f32, D>>(
+    x: Rows<C, D, T>,
+    kind: Activation,
+) -> Rows<C, D, T> {
     match kind {
         Activation::Silu => {
             let (x, tape) = x.split_tape();

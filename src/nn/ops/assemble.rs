@@ -32,7 +32,11 @@ impl Plan {
     /// A plan without masks.
     pub fn unmasked(groups: Groups) -> Self {
         let patches = groups.rows() - groups.sequences();
-        Self { groups, content_masked: vec![false; patches], position_masked: vec![false; patches] }
+        Self {
+            groups,
+            content_masked: vec![false; patches],
+            position_masked: vec![false; patches],
+        }
     }
 
     /// Calls `f(token row, Some(patch row) or None for CLS)` for each token in order.
@@ -73,7 +77,8 @@ pub fn composed<C: Dim, D: Backend, T: Tape<f32, D>>(
             from_positions.push(if plan.position_masked[p] { patches } else { p } as u32);
         }
     });
-    super::gather::rows_composed(contents, &from_contents) + super::gather::rows_composed(positions, &from_positions)
+    super::gather::rows_composed(contents, &from_contents)
+        + super::gather::rows_composed(positions, &from_positions)
 }
 
 /// On the CPU, in one pass.
@@ -90,14 +95,26 @@ pub fn fused<C: Dim, T: Tape<f32, Cpu>>(
     let mut y = vec![0.0; rows * d];
     {
         let (c, p) = (slice(&content), slice(&position));
-        let (cls, mask, position_mask) = (slice(tokens.cls), slice(tokens.mask), slice(tokens.position_mask));
+        let (cls, mask, position_mask) = (
+            slice(tokens.cls),
+            slice(tokens.mask),
+            slice(tokens.position_mask),
+        );
         plan.for_each_token(|row, patch| {
             let out = &mut y[row * d..][..d];
             match patch {
                 None => out.copy_from_slice(cls),
                 Some(i) => {
-                    let content = if plan.content_masked[i] { mask } else { &c[i * d..][..d] };
-                    let position = if plan.position_masked[i] { position_mask } else { &p[i * d..][..d] };
+                    let content = if plan.content_masked[i] {
+                        mask
+                    } else {
+                        &c[i * d..][..d]
+                    };
+                    let position = if plan.position_masked[i] {
+                        position_mask
+                    } else {
+                        &p[i * d..][..d]
+                    };
                     for ((o, a), b) in out.iter_mut().zip(content).zip(position) {
                         *o = a + b;
                     }
@@ -108,21 +125,43 @@ pub fn fused<C: Dim, T: Tape<f32, Cpu>>(
     let y = content.device().tensor_from_vec(y, (rows, width));
     if T::OWNS_TAPE {
         let (kept, plan) = (y.clone(), plan.clone());
-        let specials = [tokens.cls.clone(), tokens.mask.clone(), tokens.position_mask.clone()];
+        let specials = [
+            tokens.cls.clone(),
+            tokens.mask.clone(),
+            tokens.position_mask.clone(),
+        ];
         tape.add_backward_op(move |g| {
             let dy = take_grad(g, &kept)?;
-            let [mut dcls, mut dmask, mut dposmask] =
-                [take_grad(g, &specials[0])?, take_grad(g, &specials[1])?, take_grad(g, &specials[2])?];
+            let [mut dcls, mut dmask, mut dposmask] = [
+                take_grad(g, &specials[0])?,
+                take_grad(g, &specials[1])?,
+                take_grad(g, &specials[2])?,
+            ];
             let mut dposition = take_grad(g, &position)?;
             let dcontent = g.get_or_alloc_mut(&content)?;
-            let add = |to: &mut [f32], from: &[f32]| to.iter_mut().zip(from).for_each(|(t, f)| *t += f);
+            let add =
+                |to: &mut [f32], from: &[f32]| to.iter_mut().zip(from).for_each(|(t, f)| *t += f);
             plan.for_each_token(|row, patch| {
                 let dy = &dy[row * d..][..d];
                 match patch {
                     None => add(&mut dcls, dy),
                     Some(i) => {
-                        add(if plan.content_masked[i] { &mut dmask } else { &mut dcontent[i * d..][..d] }, dy);
-                        add(if plan.position_masked[i] { &mut dposmask } else { &mut dposition[i * d..][..d] }, dy);
+                        add(
+                            if plan.content_masked[i] {
+                                &mut dmask
+                            } else {
+                                &mut dcontent[i * d..][..d]
+                            },
+                            dy,
+                        );
+                        add(
+                            if plan.position_masked[i] {
+                                &mut dposmask
+                            } else {
+                                &mut dposition[i * d..][..d]
+                            },
+                            dy,
+                        );
                     }
                 }
             });

@@ -42,7 +42,9 @@ pub fn composed<Q: Dim, C: Dim, D: Backend, T: Tape<f32, D>>(
         let (q, tape_q) = take(0, tape).split_tape();
         let (k, tape_k) = take(1, tape_q).split_tape();
         let (v, tape_v) = take(2, tape_k).split_tape();
-        let kt = k.put_tape(tape_v).permute::<(usize, usize, usize), Axes3<0, 2, 1>>();
+        let kt = k
+            .put_tape(tape_v)
+            .permute::<(usize, usize, usize), Axes3<0, 2, 1>>();
         let (kt, tape_k) = kt.split_tape();
         let scores = q.put_tape(tape_k).matmul(kt) * (1.0 / (head as f32).sqrt());
         let y = scores.softmax::<Axis<2>>().matmul(v);
@@ -55,7 +57,9 @@ pub fn composed<Q: Dim, C: Dim, D: Backend, T: Tape<f32, D>>(
         (done, tape) = match done {
             None => (Some(y), tape_y),
             Some(before) => {
-                let (all, t) = (before.put_tape(tape_y), y).concat_along(Axis::<0>).split_tape();
+                let (all, t) = (before.put_tape(tape_y), y)
+                    .concat_along(Axis::<0>)
+                    .split_tape();
                 (Some(all), t)
             }
         };
@@ -83,7 +87,16 @@ pub fn fused<Q: Dim, C: Dim, T: Tape<f32, Cpu>>(
         tape.add_backward_op(move |g| {
             let dy = take_grad(g, &kept)?;
             let dqkv = g.get_or_alloc_mut(&qkv)?;
-            kernel::backward(slice(&qkv), slice(&kept), &lse, &dy, &groups.0, heads, d, dqkv);
+            kernel::backward(
+                slice(&qkv),
+                slice(&kept),
+                &lse,
+                &dy,
+                &groups.0,
+                heads,
+                d,
+                dqkv,
+            );
             Ok(())
         });
     }

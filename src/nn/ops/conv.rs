@@ -22,17 +22,27 @@ pub fn composed<I: Dim, O: Dim, D: Backend, T: Tape<f32, D>>(
     // One more row, of zeros, for what lies outside.
     let (table, mut tape) = (x, zero).concat_along(Axis::<0>).split_tape();
     let mut sum: Option<Rows<O, D>> = None;
-    for (tap, (dy, dx)) in (-1i64..=1).flat_map(|dy| (-1i64..=1).map(move |dx| (dy, dx))).enumerate() {
+    for (tap, (dy, dx)) in (-1i64..=1)
+        .flat_map(|dy| (-1i64..=1).map(move |dx| (dy, dx)))
+        .enumerate()
+    {
         let index: Vec<u32> = (0..rows as i64)
             .map(|row| {
                 let (h, w) = (maps.height as i64, maps.width as i64);
                 let (picture, y, x) = (row / (h * w), row / w % h + dy, row % w + dx);
                 let inside = (0..h).contains(&y) && (0..w).contains(&x);
-                if inside { (picture * h * w + y * w + x) as u32 } else { rows as u32 }
+                if inside {
+                    (picture * h * w + y * w + x) as u32
+                } else {
+                    rows as u32
+                }
             })
             .collect();
         let shifted = super::gather::rows_composed(table.clone().put_tape(tape), &index);
-        let slice = w.retaped::<T>().slice((.., tap * n..(tap + 1) * n)).reshape_like(&(out, inp));
+        let slice = w
+            .retaped::<T>()
+            .slice((.., tap * n..(tap + 1) * n))
+            .reshape_like(&(out, inp));
         let slice = slice.permute::<(I, O), Axes2<1, 0>>();
         let term = shifted.matmul(slice);
         let (total, t) = match sum {
@@ -42,7 +52,9 @@ pub fn composed<I: Dim, O: Dim, D: Backend, T: Tape<f32, D>>(
         .split_tape();
         (sum, tape) = (Some(total), t);
     }
-    let y = sum.unwrap_or_else(|| table.device().zeros_like(&(rows, out))).put_tape(tape);
+    let y = sum
+        .unwrap_or_else(|| table.device().zeros_like(&(rows, out)))
+        .put_tape(tape);
     match b {
         Some(b) => y + b.retaped::<T>().broadcast_like(&(rows, out)),
         None => y,
@@ -76,7 +88,15 @@ pub fn fused<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
             let mut dw = take_grad(g, &w)?;
             let mut db = b.as_ref().map(|b| take_grad(g, b)).transpose()?;
             let dx = g.get_or_alloc_mut(&x)?;
-            kernel::backward(slice(&x), slice(&w), &dy, Some(dx), &mut dw, db.as_deref_mut(), &shape);
+            kernel::backward(
+                slice(&x),
+                slice(&w),
+                &dy,
+                Some(dx),
+                &mut dw,
+                db.as_deref_mut(),
+                &shape,
+            );
             put_grad(g, &w, dw)?;
             match (&b, db) {
                 (Some(b), Some(db)) => put_grad(g, b, db),

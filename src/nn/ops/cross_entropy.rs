@@ -27,7 +27,9 @@ pub fn composed<C: Dim, D: Backend, T: Tape<f32, D>>(
     temperature: f32,
 ) -> Scalar<D, T> {
     let shape = *logits.shape();
-    let weight = logits.device().tensor_from_vec(target.weight.clone(), (shape.0,));
+    let weight = logits
+        .device()
+        .tensor_from_vec(target.weight.clone(), (shape.0,));
     let target = super::gather::rows_composed(target.probabilities.clone(), &target.row);
     let target = target * weight.broadcast_like::<_, Axis<1>>(&shape);
     -((logits * (1.0 / temperature)).log_softmax::<Axis<1>>() * target).sum::<Rank0, _>()
@@ -41,7 +43,11 @@ pub fn fused<C: Dim, T: Tape<f32, Cpu>>(
 ) -> Scalar<Cpu, T> {
     let (z, mut tape) = logits.split_tape();
     let k = z.shape().1.size();
-    let mut dz = if T::OWNS_TAPE { vec![0.0; z.shape().num_elements()] } else { Vec::new() };
+    let mut dz = if T::OWNS_TAPE {
+        vec![0.0; z.shape().num_elements()]
+    } else {
+        Vec::new()
+    };
     let loss = kernel::soft_cross_entropy(
         slice(&z),
         slice(&target.probabilities),

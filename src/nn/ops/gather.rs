@@ -7,7 +7,10 @@ use dfdx::prelude::*;
 use intertwine_kernels::gather as kernel;
 
 /// `y[i] = x[index[i]]` in stock operations.
-pub fn rows_composed<C: Dim, D: Backend, T: Tape<f32, D>>(x: Rows<C, D, T>, index: &[u32]) -> Rows<C, D, T> {
+pub fn rows_composed<C: Dim, D: Backend, T: Tape<f32, D>>(
+    x: Rows<C, D, T>,
+    index: &[u32],
+) -> Rows<C, D, T> {
     let index: Vec<usize> = index.iter().map(|&i| i as usize).collect();
     let count = index.len();
     let index = x.device().tensor_from_vec(index, (count,));

@@ -9,7 +9,12 @@ use intertwine_kernels::l2_norm as kernel;
 pub fn composed<C: Dim, D: Backend, T: Tape<f32, D>>(x: Rows<C, D, T>, eps: f32) -> Rows<C, D, T> {
     let shape = *x.shape();
     let (x, tape) = x.split_tape();
-    let (squares, tape) = x.clone().put_tape(tape).square().sum::<(usize,), Axis<1>>().split_tape();
+    let (squares, tape) = x
+        .clone()
+        .put_tape(tape)
+        .square()
+        .sum::<(usize,), Axis<1>>()
+        .split_tape();
     // max(|x|, eps) without the infinite slope of sqrt at 0.
     let norm = squares.put_tape(tape).clamp(eps * eps, f32::MAX).sqrt();
     let scale: Rows<C, D, T> = norm.recip().broadcast_like(&shape);

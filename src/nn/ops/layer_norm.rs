@@ -29,7 +29,15 @@ pub fn fused<C: Dim, T: Tape<f32, Cpu>>(
     let rows = x.shape().0;
     let mut y = vec![0.0; x.shape().num_elements()];
     let (mut mean, mut rstd) = (vec![0.0; rows], vec![0.0; rows]);
-    kernel::forward(slice(&x), slice(gain), slice(bias), eps, &mut y, &mut mean, &mut rstd);
+    kernel::forward(
+        slice(&x),
+        slice(gain),
+        slice(bias),
+        eps,
+        &mut y,
+        &mut mean,
+        &mut rstd,
+    );
     let y = x.device().tensor_from_vec(y, *x.shape());
     if T::OWNS_TAPE {
         let (gain, bias, kept) = (gain.clone(), bias.clone(), y.clone());
@@ -37,7 +45,16 @@ pub fn fused<C: Dim, T: Tape<f32, Cpu>>(
             let dy = take_grad(g, &kept)?;
             let (mut dgain, mut dbias) = (take_grad(g, &gain)?, take_grad(g, &bias)?);
             let dx = g.get_or_alloc_mut(&x)?;
-            kernel::backward(slice(&x), slice(&gain), &mean, &rstd, &dy, dx, &mut dgain, &mut dbias);
+            kernel::backward(
+                slice(&x),
+                slice(&gain),
+                &mean,
+                &rstd,
+                &dy,
+                dx,
+                &mut dgain,
+                &mut dbias,
+            );
             put_grad(g, &gain, dgain)?;
             put_grad(g, &bias, dbias)
         });

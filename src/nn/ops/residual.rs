@@ -38,7 +38,14 @@ pub fn fused<C: Dim, T: Tape<f32, Cpu>>(
     let (branch, mut tape) = branch.split_tape();
     let d = x.shape().1.size();
     let mut y = vec![0.0; x.shape().num_elements()];
-    kernel::forward(slice(&x), slice(&branch), gain.map(slice), row_scale, d, &mut y);
+    kernel::forward(
+        slice(&x),
+        slice(&branch),
+        gain.map(slice),
+        row_scale,
+        d,
+        &mut y,
+    );
     let y = x.device().tensor_from_vec(y, *x.shape());
     if T::OWNS_TAPE {
         let (kept, gain, row_scale) = (y.clone(), gain.cloned(), row_scale.map(<[f32]>::to_vec));
@@ -51,7 +58,15 @@ pub fn fused<C: Dim, T: Tape<f32, Cpu>>(
                     let mut dgain = take_grad(g, gain)?;
                     let dbranch = g.get_or_alloc_mut(&branch)?;
                     let dgain_out = Some(&mut dgain[..]);
-                    kernel::backward(slice(&branch), Some(slice(gain)), row_scale, &dy, d, dbranch, dgain_out);
+                    kernel::backward(
+                        slice(&branch),
+                        Some(slice(gain)),
+                        row_scale,
+                        &dy,
+                        d,
+                        dbranch,
+                        dgain_out,
+                    );
                     put_grad(g, gain, dgain)
                 }
                 None => {

@@ -4,7 +4,10 @@
 use super::assemble::{Plan, SpecialTokens};
 use super::cross_entropy::SoftTarget;
 use super::slice;
-use super::{activation, assemble, attention, conv, cross_entropy, gather, host_loss, l2_normalize, layer_norm, linear, residual};
+use super::{
+    activation, assemble, attention, conv, cross_entropy, gather, host_loss, l2_normalize,
+    layer_norm, linear, residual,
+};
 use crate::nn::backend::{Activation, Groups, Maps};
 use crate::nn::{Backend, Rows, Scalar};
 use dfdx::prelude::*;
@@ -21,13 +24,21 @@ struct Bench {
 
 impl Bench {
     fn new(index: u64) -> Self {
-        Self { dev: Cpu::default(), rng: stream(1, Purpose::Probe, 0, index) }
+        Self {
+            dev: Cpu::default(),
+            rng: stream(1, Purpose::Probe, 0, index),
+        }
     }
     fn normal<S: Shape>(&mut self, shape: S) -> Tensor<S, f32, Cpu> {
-        let values = (0..shape.num_elements()).map(|_| rand_distr::StandardNormal.sample(&mut self.rng)).collect();
+        let values = (0..shape.num_elements())
+            .map(|_| rand_distr::StandardNormal.sample(&mut self.rng))
+            .collect();
         self.dev.tensor_from_vec(values, shape)
     }
-    fn traced<S: Shape>(&self, x: &Tensor<S, f32, Cpu>) -> Tensor<S, f32, Cpu, OwnedTape<f32, Cpu>> {
+    fn traced<S: Shape>(
+        &self,
+        x: &Tensor<S, f32, Cpu>,
+    ) -> Tensor<S, f32, Cpu, OwnedTape<f32, Cpu>> {
         x.clone().put_tape(OwnedTape::default())
     }
     /// `sum(y * r)`: a loss that gives each output its own weight.
@@ -40,7 +51,10 @@ fn close(what: &str, a: &[f32], b: &[f32], tolerance: f32) {
     assert_eq!(a.len(), b.len(), "{what}: lengths");
     let scale = b.iter().fold(1.0f32, |m, v| m.max(v.abs()));
     for (i, (x, y)) in a.iter().zip(b).enumerate() {
-        assert!((x - y).abs() <= tolerance * scale, "{what}[{i}]: {x} against {y} (scale {scale})");
+        assert!(
+            (x - y).abs() <= tolerance * scale,
+            "{what}[{i}]: {x} against {y} (scale {scale})"
+        );
     }
 }
 
@@ -65,11 +79,30 @@ macro_rules! compare {
 
 #[test]
 fn linear_agrees() {
-    for (i, (rows, inp, out)) in [(1, 1, 1), (3, 5, 7), (17, 65, 31), (197, 64, 192)].into_iter().enumerate() {
+    for (i, (rows, inp, out)) in [(1, 1, 1), (3, 5, 7), (17, 65, 31), (197, 64, 192)]
+        .into_iter()
+        .enumerate()
+    {
         let mut t = Bench::new(i as u64);
-        let (x, w, b) = (t.normal((rows, inp)), t.normal((out, inp)), t.normal((out,)));
-        compare!("y", t, fused_linear(&t, &x, &w, Some(&b)), linear::composed(t.traced(&x), &w, Some(&b)), [&x, &w, &b]);
-        compare!("y", t, fused_linear(&t, &x, &w, None), linear::composed(t.traced(&x), &w, None), [&x, &w]);
+        let (x, w, b) = (
+            t.normal((rows, inp)),
+            t.normal((out, inp)),
+            t.normal((out,)),
+        );
+        compare!(
+            "y",
+            t,
+            fused_linear(&t, &x, &w, Some(&b)),
+            linear::composed(t.traced(&x), &w, Some(&b)),
+            [&x, &w, &b]
+        );
+        compare!(
+            "y",
+            t,
+            fused_linear(&t, &x, &w, None),
+            linear::composed(t.traced(&x), &w, None),
+            [&x, &w]
+        );
     }
 }
 
@@ -84,11 +117,15 @@ fn fused_linear(
 
 #[test]
 fn layer_norm_agrees() {
-    for (i, (rows, d)) in [(1, 5), (3, 64), (65, 31), (17, 192)].into_iter().enumerate() {
+    for (i, (rows, d)) in [(1, 5), (3, 64), (65, 31), (17, 192)]
+        .into_iter()
+        .enumerate()
+    {
         let mut t = Bench::new(10 + i as u64);
         let (x, gain, bias) = (t.normal((rows, d)), t.normal((d,)), t.normal((d,)));
         compare!(
-            "y", t,
+            "y",
+            t,
             layer_norm::fused(t.traced(&x), &gain, &bias, 1e-6),
             layer_norm::composed(t.traced(&x), &gain, &bias, 1e-6),
             [&x, &gain, &bias]
@@ -101,24 +138,41 @@ fn activations_agree() {
     for kind in [Activation::Gelu, Activation::Silu] {
         let mut t = Bench::new(20);
         let x = t.normal((33, 17));
-        compare!("y", t, activation::fused(t.traced(&x), kind), activation::composed(t.traced(&x), kind), [&x]);
+        compare!(
+            "y",
+            t,
+            activation::fused(t.traced(&x), kind),
+            activation::composed(t.traced(&x), kind),
+            [&x]
+        );
     }
     // Phi(1) + phi(1)
     let t = Bench::new(21);
     let x = t.dev.tensor_from_vec(vec![1.0], (1, 1));
-    let mut g = activation::composed(t.traced(&x), Activation::Gelu).sum::<Rank0, _>().backward();
+    let mut g = activation::composed(t.traced(&x), Activation::Gelu)
+        .sum::<Rank0, _>()
+        .backward();
     close("GELU'(1)", &gradient(&mut g, &x), &[1.083_315_5], 1e-5);
 }
 
 #[test]
 fn attention_agrees() {
-    for (i, groups) in [vec![(1, 1)], vec![(2, 5)], vec![(2, 7), (3, 3), (1, 1)]].into_iter().enumerate() {
+    for (i, groups) in [vec![(1, 1)], vec![(2, 5)], vec![(2, 7), (3, 3), (1, 1)]]
+        .into_iter()
+        .enumerate()
+    {
         let mut t = Bench::new(30 + i as u64);
-        let groups = Groups(groups.into_iter().map(|(count, len)| Group { count, len }).collect());
+        let groups = Groups(
+            groups
+                .into_iter()
+                .map(|(count, len)| Group { count, len })
+                .collect(),
+        );
         let (heads, d) = (3, 12);
         let qkv = t.normal((groups.rows(), 3 * d));
         compare!(
-            "y", t,
+            "y",
+            t,
             attention::fused(t.traced(&qkv), &groups, heads, d),
             attention::composed(t.traced(&qkv), &groups, heads, d),
             [&qkv]
@@ -131,17 +185,34 @@ fn residual_agrees() {
     let mut t = Bench::new(40);
     let (x, f, gain) = (t.normal((6, 5)), t.normal((6, 5)), t.normal((5,)));
     let scale = [0.0, 0.0, 1.25, 1.25, 1.25, 0.0];
-    for (gain, scale) in [(None, None), (Some(&gain), None), (None, Some(&scale[..])), (Some(&gain), Some(&scale[..]))] {
+    for (gain, scale) in [
+        (None, None),
+        (Some(&gain), None),
+        (None, Some(&scale[..])),
+        (Some(&gain), Some(&scale[..])),
+    ] {
         compare!(
-            "y", t,
+            "y",
+            t,
             residual::fused(x.clone(), t.traced(&f), gain, scale),
             residual::composed(x.clone(), t.traced(&f), gain, scale),
             [&x, &f]
         );
         if let Some(gain) = gain {
-            let mut a = residual::fused(x.clone(), t.traced(&f), Some(gain), scale).square().sum::<Rank0, _>().backward();
-            let mut b = residual::composed(x.clone(), t.traced(&f), Some(gain), scale).square().sum::<Rank0, _>().backward();
-            close("gradient of gain", &gradient(&mut a, gain), &gradient(&mut b, gain), 5e-5);
+            let mut a = residual::fused(x.clone(), t.traced(&f), Some(gain), scale)
+                .square()
+                .sum::<Rank0, _>()
+                .backward();
+            let mut b = residual::composed(x.clone(), t.traced(&f), Some(gain), scale)
+                .square()
+                .sum::<Rank0, _>()
+                .backward();
+            close(
+                "gradient of gain",
+                &gradient(&mut a, gain),
+                &gradient(&mut b, gain),
+                5e-5,
+            );
         }
     }
 }
@@ -151,11 +222,18 @@ fn gathers_agree() {
     let mut t = Bench::new(50);
     let x = t.normal((9, 5));
     let index = [3u32, 0, 8, 3, 3];
-    compare!("rows", t, gather::rows_fused(t.traced(&x), &index), gather::rows_composed(t.traced(&x), &index), [&x]);
+    compare!(
+        "rows",
+        t,
+        gather::rows_fused(t.traced(&x), &index),
+        gather::rows_composed(t.traced(&x), &index),
+        [&x]
+    );
     let taps = [[0u32, 1, 3, 4], [4, 5, 7, 8], [4, 4, 4, 4]];
     let weights = [[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0], [0.25; 4]];
     compare!(
-        "taps", t,
+        "taps",
+        t,
         gather::taps_fused(t.traced(&x), &taps, &weights),
         gather::taps_composed(t.traced(&x), &taps, &weights),
         [&x]
@@ -172,9 +250,14 @@ fn assembling_agrees() {
     plan.content_masked[1] = true;
     plan.content_masked[6] = true;
     plan.position_masked[3] = true;
-    let tokens = || SpecialTokens { cls: &cls, mask: &mask, position_mask: &position_mask };
+    let tokens = || SpecialTokens {
+        cls: &cls,
+        mask: &mask,
+        position_mask: &position_mask,
+    };
     compare!(
-        "tokens", t,
+        "tokens",
+        t,
         assemble::fused(t.traced(&content), position.clone(), tokens(), &plan),
         assemble::composed(t.traced(&content), position.clone(), tokens(), &plan),
         [&content, &position, &cls, &mask, &position_mask]
@@ -185,7 +268,13 @@ fn assembling_agrees() {
 fn normalising_agrees() {
     let mut t = Bench::new(70);
     let x = t.normal((6, 9));
-    compare!("y", t, l2_normalize::fused(t.traced(&x), 1e-6), l2_normalize::composed(t.traced(&x), 1e-6), [&x]);
+    compare!(
+        "y",
+        t,
+        l2_normalize::fused(t.traced(&x), 1e-6),
+        l2_normalize::composed(t.traced(&x), 1e-6),
+        [&x]
+    );
 }
 
 #[test]
@@ -193,22 +282,43 @@ fn cross_entropy_agrees() {
     let mut t = Bench::new(80);
     let z = t.normal((5, 33));
     let probabilities = t.normal((2, 33)).softmax::<Axis<1>>();
-    let target = SoftTarget { probabilities, row: vec![0, 1, 1, 0, 1], weight: vec![0.5, 0.0, 2.0, 1.0, 0.1] };
+    let target = SoftTarget {
+        probabilities,
+        row: vec![0, 1, 1, 0, 1],
+        weight: vec![0.5, 0.0, 2.0, 1.0, 0.1],
+    };
     let a = cross_entropy::fused(t.traced(&z), &target, 0.1);
     let b = cross_entropy::composed(t.traced(&z), &target, 0.1);
     close("loss", &[a.array()], &[b.array()], 1e-5);
     let (mut ga, mut gb) = ((a * 0.7).backward(), (b * 0.7).backward());
-    close("gradient of z", &gradient(&mut ga, &z), &gradient(&mut gb, &z), 5e-5);
+    close(
+        "gradient of z",
+        &gradient(&mut ga, &z),
+        &gradient(&mut gb, &z),
+        5e-5,
+    );
 }
 
 #[test]
 fn convolution_agrees() {
-    for (i, (batch, height, width, inp, out)) in [(1, 1, 1, 1, 1), (2, 3, 5, 4, 3), (1, 6, 2, 3, 8)].into_iter().enumerate() {
+    for (i, (batch, height, width, inp, out)) in [(1, 1, 1, 1, 1), (2, 3, 5, 4, 3), (1, 6, 2, 3, 8)]
+        .into_iter()
+        .enumerate()
+    {
         let mut t = Bench::new(90 + i as u64);
-        let maps = Maps { batch, height, width };
-        let (x, w, b) = (t.normal((maps.rows(), inp)), t.normal((out, 9 * inp)), t.normal((out,)));
+        let maps = Maps {
+            batch,
+            height,
+            width,
+        };
+        let (x, w, b) = (
+            t.normal((maps.rows(), inp)),
+            t.normal((out, 9 * inp)),
+            t.normal((out,)),
+        );
         compare!(
-            "y", t,
+            "y",
+            t,
             conv::fused(t.traced(&x), &w, Some(&b), maps),
             conv::composed(t.traced(&x), &w, Some(&b), maps),
             [&x, &w, &b]
@@ -238,15 +348,36 @@ fn composed_forms_match_finite_differences() {
     let groups = Groups::uniform(2, 2);
     let qkv_weight = t.normal((18, 6));
     let conv_weight = t.normal((6, 54));
-    let maps = Maps { batch: 1, height: 2, width: 2 };
+    let maps = Maps {
+        batch: 1,
+        height: 2,
+        width: 2,
+    };
     type Form<'a> = Box<dyn Fn(Taped<usize>) -> Taped<usize> + 'a>;
     let forms: Vec<(&str, Form)> = vec![
-        ("layer norm", Box::new(|x| layer_norm::composed(x, &gain, &bias, 1e-6))),
-        ("GELU", Box::new(|x| activation::composed(x, Activation::Gelu))),
-        ("SiLU", Box::new(|x| activation::composed(x, Activation::Silu))),
+        (
+            "layer norm",
+            Box::new(|x| layer_norm::composed(x, &gain, &bias, 1e-6)),
+        ),
+        (
+            "GELU",
+            Box::new(|x| activation::composed(x, Activation::Gelu)),
+        ),
+        (
+            "SiLU",
+            Box::new(|x| activation::composed(x, Activation::Silu)),
+        ),
         ("L2", Box::new(|x| l2_normalize::composed(x, 1e-6))),
-        ("attention", Box::new(|x| attention::composed(linear::composed(x, &qkv_weight, None), &groups, 2, 6))),
-        ("convolution", Box::new(|x| conv::composed(x, &conv_weight, None, maps))),
+        (
+            "attention",
+            Box::new(|x| {
+                attention::composed(linear::composed(x, &qkv_weight, None), &groups, 2, 6)
+            }),
+        ),
+        (
+            "convolution",
+            Box::new(|x| conv::composed(x, &conv_weight, None, maps)),
+        ),
     ];
     for (name, form) in &forms {
         let mut g = t.weigh(form(t.traced(&x)), &r).backward();
@@ -261,7 +392,10 @@ fn composed_forms_match_finite_differences() {
             };
             let numeric = (at(h) - at(-h)) / f64::from(2.0 * h);
             let found = f64::from(analytic[i]);
-            assert!((numeric - found).abs() < 2e-2 * (1.0 + numeric.abs()), "{name}[{i}]: {found} against {numeric}");
+            assert!(
+                (numeric - found).abs() < 2e-2 * (1.0 + numeric.abs()),
+                "{name}[{i}]: {found} against {numeric}"
+            );
         }
     }
 }

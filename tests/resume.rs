@@ -1,0 +1,219 @@
+//! A run that was stopped and resumed writes what an uninterrupted one writes, to the last bit, whatever
+//! the number of threads and however it was stopped.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use intertwine_datasets::scenes::{write_coco, SceneConfig};
+use intertwine_datasets::{pack, PackOptions, Source};
+
+/// A tiny labelled set, packed.
+fn packed(dir: &Path) {
+    let scenes = SceneConfig {
+        size: 48,
+        ..SceneConfig::default()
+    };
+    let written = write_coco(&dir.join("drawn"), &scenes, 5, 0..20).unwrap();
+    pack(
+        &Source::new(written.annotations),
+        &PackOptions::default(),
+        &dir.join("packed"),
+        &|_| {},
+    )
+    .unwrap();
+}
+
+fn intertwine(dir: &Path, run: &str, command: &str, extra: &[&str]) -> Command {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_intertwine"));
+    c.current_dir(dir)
+        .args([command, "--data", "packed", "--out", run])
+        .args(extra);
+    let sizes: &[&str] = match command {
+        "pretrain" => &[
+            "crops.globals.size=24",
+            "crops.locals.size=16",
+            "head.hidden=32",
+            "head.prototypes=64",
+            "run.checkpoint_every=2",
+        ],
+        _ => &[
+            "detector.size=32",
+            "detector.channels=16",
+            "run.checkpoint_every=2",
+        ],
+    };
+    for set in sizes.iter().chain(&[
+        "model.depth=2",
+        "model.drop_path=0.1",
+        "optim.batch=4",
+        "run.log_every=1",
+    ]) {
+        c.args(["--set", set]);
+    }
+    c.stderr(Stdio::null()).stdout(Stdio::null());
+    c
+}
+
+fn finish(mut c: Command) {
+    assert!(c.status().unwrap().success(), "{c:?}");
+}
+
+/// What a run leaves that must not depend on how it went.
+fn results(dir: &Path, run: &str) -> [Vec<u8>; 2] {
+    ["metrics.jsonl", "model.safetensors"].map(|f| std::fs::read(dir.join(run).join(f)).unwrap())
+}
+
+#[test]
+fn pretraining_is_the_same_for_any_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    packed(dir.path());
+    let epochs = ["--set", "optim.epochs=1.0"];
+    for threads in ["1", "2", "3"] {
+        let mut c = intertwine(dir.path(), threads, "pretrain", &epochs);
+        c.args(["--threads", threads]);
+        finish(c);
+    }
+    let one = results(dir.path(), "1");
+    assert!(
+        String::from_utf8_lossy(&one[0]).lines().count() == 5,
+        "five steps are logged"
+    );
+    assert!(
+        one == results(dir.path(), "2"),
+        "two threads give another result"
+    );
+    assert!(
+        one == results(dir.path(), "3"),
+        "three threads give another result"
+    );
+}
+
+#[test]
+fn a_killed_pretraining_goes_on_as_if_never_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    packed(dir.path());
+    let epochs = ["--set", "optim.epochs=4.0"];
+    finish(intertwine(dir.path(), "whole", "pretrain", &epochs));
+    // Kill it (SIGKILL) a little later each time, until it ends by itself.
+    let mut kills = 0;
+    for wait in (20..).step_by(60) {
+        let mut child = intertwine(
+            dir.path(),
+            "killed",
+            "pretrain",
+            &["--set", "optim.epochs=4.0", "--resume"],
+        )
+        .spawn()
+        .unwrap();
+        let until = Instant::now() + Duration::from_millis(wait);
+        let ended = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break Some(status);
+            }
+            if Instant::now() >= until {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        match ended {
+            Some(status) => {
+                assert!(status.success());
+                break;
+            }
+            None => kills += 1,
+        }
+    }
+    assert!(kills > 0, "it was never killed");
+    assert!(
+        results(dir.path(), "whole") == results(dir.path(), "killed"),
+        "after {kills} kills the result differs"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_saves_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    packed(dir.path());
+    for command in ["pretrain", "finetune"] {
+        let (whole, stopped) = (format!("{command}-whole"), format!("{command}-stopped"));
+        let epochs = ["--set", "optim.epochs=8.0"];
+        finish(intertwine(dir.path(), &whole, command, &epochs));
+        let mut child = intertwine(dir.path(), &stopped, command, &epochs)
+            .spawn()
+            .unwrap();
+        let metrics = dir.path().join(&stopped).join("metrics.jsonl");
+        while std::fs::metadata(&metrics).map_or(0, |m| m.len()) == 0 {
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "it ended before it could be stopped"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let stop = Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(stop.success());
+        let code = child.wait().unwrap().code();
+        // On a fast machine the run may have ended first.
+        assert!(
+            matches!(code, Some(130 | 0)),
+            "{command} ended with {code:?}"
+        );
+        if code == Some(130) {
+            let again = intertwine(dir.path(), &stopped, command, &epochs)
+                .status()
+                .unwrap();
+            assert!(
+                !again.success(),
+                "a run that is there must not be overwritten"
+            );
+            finish(intertwine(
+                dir.path(),
+                &stopped,
+                command,
+                &["--set", "optim.epochs=8.0", "--resume"],
+            ));
+        }
+        assert!(
+            results(dir.path(), &whole) == results(dir.path(), &stopped),
+            "{command}: the result differs"
+        );
+    }
+}
+
+#[test]
+fn mistakes_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    packed(dir.path());
+    let message = |extra: &[&str]| {
+        let mut c = intertwine(dir.path(), "wrong", "pretrain", extra);
+        let output = c.stderr(Stdio::piped()).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let unknown = message(&["--set", "optim.lrr=1"]);
+    assert!(
+        unknown.contains("unknown key `optim.lrr`, did you mean `optim.lr`?"),
+        "{unknown}"
+    );
+    let odd = message(&["--set", "crops.globals.size=20"]);
+    assert!(odd.contains("crops.globals.size"), "{odd}");
+    let few = message(&["--set", "optim.batch=64"]);
+    assert!(
+        few.contains("20 pictures, fewer than one batch of 64"),
+        "{few}"
+    );
+    let mut c = intertwine(dir.path(), "wrong", "pretrain", &[]);
+    c.args(["--preset", "pic"]);
+    let output = c.stderr(Stdio::piped()).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("did you mean `pico`?"));
+    assert!(
+        !dir.path().join("wrong").exists(),
+        "nothing may be written before the mistake is found"
+    );
+}
