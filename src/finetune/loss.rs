@@ -129,12 +129,12 @@ pub fn picture_loss(
         sums.weight += f64::from(importance);
         let (value, slope) = giou(boxes[a], object.bbox);
         sums.bbox += f64::from(importance * (1.0 - value));
-        for side in 0..4 {
+        for (side, slope) in slope.into_iter().enumerate() {
             let v = raw.distances[a * 4 + side];
             if v < MAX_LOG_DISTANCE {
                 // Left and top are subtracted from the anchor.
                 let sign = if side < 2 { -1.0 } else { 1.0 };
-                let d_box = -weights.bbox * importance * slope[side];
+                let d_box = -weights.bbox * importance * slope;
                 g.distances[a * 4 + side] = d_box * sign * v.exp() * anchors[a].stride;
             }
         }
@@ -192,7 +192,8 @@ fn mask_loss(
         }
         d_coefficients.fill(0.0);
         for row in rows {
-            for i in row * side + columns.start..row * side + columns.end {
+            for column in columns.clone() {
+                let i = row * side + column;
                 let prototype = &raw.prototypes[i * count..][..count];
                 let z: f32 = prototype
                     .iter()
