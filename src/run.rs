@@ -5,9 +5,8 @@
 //! metrics.jsonl    one JSON object a logged step; a function of config and data alone
 //! times.jsonl      wall-clock figures of the same steps; differ from run to run
 //! checkpoints/     last.safetensors: everything needed to go on
-//! pictures/        pictures made on the way
 //! model.safetensors   the result
-//! report.html
+//! report.html      curves and config, for a person
 //! ```
 
 use std::fs::File;
@@ -79,13 +78,11 @@ impl RunFolder {
             }
             Ok(_) => {}
             Err(_) => {
-                for folder in ["checkpoints", "pictures"] {
-                    let folder = path.join(folder);
-                    std::fs::create_dir_all(&folder).map_err(|source| RunError::Io {
-                        path: folder,
-                        source,
-                    })?;
-                }
+                let checkpoints = path.join("checkpoints");
+                std::fs::create_dir_all(&checkpoints).map_err(|source| RunError::Io {
+                    path: checkpoints,
+                    source,
+                })?;
                 write_atomic(&stored, config.as_bytes()).map_err(|source| RunError::Io {
                     path: stored,
                     source,

@@ -17,6 +17,7 @@ use crate::pretrain::PretrainConfig;
 use crate::report::pictures::{
     contact_sheet, enlarge, field_arrows, mask_overlay, pca_rgb, FeatureMap, MaskKind,
 };
+use crate::report::run::read_curve;
 use crate::report::{BarPlot, LinePlot, Report, Section, Table, Tile};
 
 /// What the report is about.
@@ -230,17 +231,6 @@ fn features(facts: &Facts<'_>) -> anyhow::Result<Section> {
             (colours(None)?, "before: random weights".to_owned()),
             (colours(Some(&weights))?, "after pretraining".to_owned()),
         ]))
-}
-
-/// A curve of `metrics.jsonl`; lines that do not have it are left out.
-fn read_curve(path: &Path, key: &str) -> Vec<(f64, f64)> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| {
-            let value: serde_json::Value = serde_json::from_str(line).ok()?;
-            Some((value.get("step")?.as_f64()?, value.get(key)?.as_f64()?))
-        })
-        .collect()
 }
 
 fn png(image: &RgbImage) -> anyhow::Result<Vec<u8>> {

@@ -29,6 +29,7 @@ use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::{Backend, Rows, Scalar};
 use crate::pretrain::schedule::learning_rate;
 use crate::pretrain::train::fingerprint;
+use crate::report;
 use crate::run::{Interrupt, RunError, RunFolder};
 
 const FORMAT: &str = "intertwine-finetune-1";
@@ -115,6 +116,8 @@ pub enum FinetuneError {
     Flow(#[from] FlowError),
     #[error(transparent)]
     Export(#[from] ExportError),
+    #[error(transparent)]
+    Report(#[from] report::ReportError),
     /// Nothing to learn.
     #[error("{}: the set has no categories; pack a labelled set (a COCO JSON, see pack-dataset --help)", path.display())]
     Unlabelled { path: PathBuf },
@@ -336,12 +339,34 @@ fn train<A: Arch, D: Backend>(
     let seconds = start.elapsed().as_secs_f64();
     let images_per_second = (step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
     let (path, parity) = ship(&model, &spec, &positions, data, &anchors, &folder)?;
+    report::run::write(folder.path(), "Fine-tuning", PLOTS)?;
     Ok(Outcome::Finished {
         model: path,
         parity,
         images_per_second,
     })
 }
+
+/// The curves of a run's report.
+const PLOTS: &[report::run::Curves<'static>] = &[
+    (
+        "Loss",
+        "loss",
+        &[
+            ("sum", "loss"),
+            ("class", "class"),
+            ("box", "bbox"),
+            ("mask", "mask"),
+        ],
+    ),
+    (
+        "Anchors assigned in a picture",
+        "anchors",
+        &[("positives", "positives")],
+    ),
+    ("Gradient", "norm", &[("gradient", "grad_norm")]),
+    ("Learning rate", "rate", &[("lr", "lr")]),
+];
 
 fn is_head(name: &str) -> bool {
     ["fpn.", "head.", "proto."]

@@ -22,6 +22,7 @@ use crate::nn::optim::{decays, Group, Optimizer};
 use crate::nn::vit::DropPath;
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
+use crate::report;
 use crate::run::{Interrupt, RunError, RunFolder};
 
 /// A pretraining to be done.
@@ -92,6 +93,9 @@ pub enum PretrainError {
     /// A picture that could not be read or augmented.
     #[error(transparent)]
     Flow(#[from] FlowError),
+    /// The report.
+    #[error(transparent)]
+    Report(#[from] report::ReportError),
     /// Too few pictures.
     #[error("the data set has {records} pictures, fewer than one batch of {batch}; lower optim.batch or add pictures")]
     TooFew {
@@ -228,6 +232,7 @@ fn train<A: Arch, D: Backend>(
         }
     }
     export_encoder(&state, config)?.write(&folder.model())?;
+    report::run::write(folder.path(), "Pretraining", PLOTS)?;
     let seconds = start.elapsed().as_secs_f64();
     let images_per_second =
         (state.step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
@@ -236,6 +241,32 @@ fn train<A: Arch, D: Backend>(
         graph: batches.describe().mermaid(),
     })
 }
+
+/// The curves of a run's report.
+const PLOTS: &[report::run::Curves<'static>] = &[
+    (
+        "Parts of the loss",
+        "nats",
+        &[
+            ("image", "image"),
+            ("content", "content"),
+            ("position", "position"),
+            ("KoLeo", "koleo"),
+        ],
+    ),
+    (
+        "The teacher's entropy: of each output, and of their mean",
+        "nats",
+        &[("each", "teacher_entropy"), ("mean", "mean_entropy")],
+    ),
+    (
+        "Spread of the features; near 0 at collapse",
+        "deviation",
+        &[("features", "feature_std")],
+    ),
+    ("Gradient", "norm", &[("gradient", "grad_norm")]),
+    ("Learning rate", "rate", &[("lr", "lr")]),
+];
 
 /// Tells one packed set from another: the hashes of its shards, in order.
 pub(crate) fn fingerprint(data: &PackedSet) -> String {

@@ -8,7 +8,8 @@
 //! - `mod.rs`: the report's content, as types
 //! - `html`: content to HTML
 //! - `plot`, `axis`: line and bar plots
-//! - [`pictures`]: pictures of fields, features, masks and detections
+//! - [`run`]: the report of a training run
+//! - [`pictures`]: pictures of fields, features and masks
 //!
 //! ```
 //! use intertwine::report::{LinePlot, Report, Section, Table, Tile};
@@ -27,6 +28,7 @@ mod axis;
 mod html;
 pub mod pictures;
 mod plot;
+pub mod run;
 
 pub use plot::{BarPlot, LinePlot};
 

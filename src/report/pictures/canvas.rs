@@ -9,25 +9,6 @@ pub(super) fn blend(pixel: &mut Rgb<u8>, colour: Rgb<u8>, alpha: f32) {
     }
 }
 
-/// Colours that can be told apart, for the classes 0, 1, ..; used again from the start when they run out.
-pub(super) fn palette(index: usize) -> Rgb<u8> {
-    const COLOURS: [[u8; 3]; 12] = [
-        [255, 92, 80],
-        [64, 156, 255],
-        [70, 210, 110],
-        [255, 190, 40],
-        [190, 120, 255],
-        [40, 210, 220],
-        [255, 120, 200],
-        [170, 220, 60],
-        [255, 145, 50],
-        [120, 140, 255],
-        [60, 200, 170],
-        [225, 200, 160],
-    ];
-    Rgb(COLOURS[index % COLOURS.len()])
-}
-
 /// A straight line with round ends, smoothed at its edges. Coordinates are of pixel corners: the first
 /// pixel's centre is (0.5, 0.5). What lies off the picture is cut.
 pub(super) fn line(
@@ -88,45 +69,6 @@ pub(super) fn arrow(
     }
 }
 
-/// Fills the pixels `[x0, x1) x [y0, y1)` that are on the picture.
-pub(super) fn fill(image: &mut RgbImage, [x0, y0, x1, y1]: [i32; 4], colour: Rgb<u8>, alpha: f32) {
-    let (width, height) = (image.width() as i32, image.height() as i32);
-    for y in y0.max(0)..y1.min(height) {
-        for x in x0.max(0)..x1.min(width) {
-            blend(image.get_pixel_mut(x as u32, y as u32), colour, alpha);
-        }
-    }
-}
-
-/// The outline of the pixels `[x0, x1) x [y0, y1)`, `width` pixels wide, inside them.
-pub(super) fn outline(
-    image: &mut RgbImage,
-    [x0, y0, x1, y1]: [i32; 4],
-    width: i32,
-    colour: Rgb<u8>,
-) {
-    let (inner_top, inner_bottom) = ((y0 + width).min(y1), (y1 - width).max(y0 + width).min(y1));
-    fill(image, [x0, y0, x1, inner_top], colour, 1.0);
-    fill(image, [x0, inner_bottom, x1, y1], colour, 1.0);
-    fill(
-        image,
-        [x0, inner_top, (x0 + width).min(x1), inner_bottom],
-        colour,
-        1.0,
-    );
-    fill(
-        image,
-        [
-            (x1 - width).max(x0 + width).min(x1),
-            inner_top,
-            x1,
-            inner_bottom,
-        ],
-        colour,
-        1.0,
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,18 +95,5 @@ mod tests {
         }
         fill(&mut image, [i32::MIN, -5, i32::MAX, 2], Rgb([255; 3]), 1.0);
         assert_eq!(image.get_pixel(7, 1).0, [255; 3]);
-    }
-
-    #[test]
-    fn an_outline_leaves_the_inside() {
-        let mut image = RgbImage::new(10, 10);
-        outline(&mut image, [1, 1, 9, 7], 2, Rgb([255; 3]));
-        let white = image.pixels().filter(|p| p.0[0] == 255).count();
-        assert_eq!(white, 8 * 6 - 4 * 2);
-        assert_eq!(image.get_pixel(4, 4).0, [0; 3]);
-        // Thinner than twice the line: all of it, once.
-        let mut image = RgbImage::new(10, 10);
-        outline(&mut image, [2, 2, 5, 5], 2, Rgb([255; 3]));
-        assert_eq!(image.pixels().filter(|p| p.0[0] == 255).count(), 9);
     }
 }

@@ -1,15 +1,13 @@
-//! Pictures that show what a model sees: the field under a crop, masks, features, detections.
+//! The report's pictures: fields, masks and features.
 //!
 //! Each function takes plain values and gives an `RgbImage`; none touches files. A list that does not
 //! have the length its grid or picture says is a bug of the caller, and panics with both numbers.
 
 mod canvas;
-mod detections;
 mod field;
 mod masks;
 mod pca;
 
-pub use detections::{draw_detections, Drawn};
 pub use field::field_arrows;
 pub use masks::{mask_overlay, MaskKind};
 pub use pca::{pca_rgb, principal_components, FeatureMap, PrincipalComponents};
