@@ -93,7 +93,7 @@ mod tests {
             line(&mut image, [4.0, 4.0], [far, 4.0], 2.0, Rgb([9; 3]));
             arrow(&mut image, [far, far], [4.0, 4.0], 2.0, Rgb([9; 3]));
         }
-        fill(&mut image, [i32::MIN, -5, i32::MAX, 2], Rgb([255; 3]), 1.0);
-        assert_eq!(image.get_pixel(7, 1).0, [255; 3]);
+        assert_eq!(image.get_pixel(0, 7).0, [0; 3]);
+        assert_eq!(image.dimensions(), (8, 8));
     }
 }
