@@ -258,7 +258,7 @@ mod tests {
     fn objects_between_the_points_are_not_lost() {
         let anchors = anchors(&[(4, 8.0), (2, 16.0)]);
         let objects = [Object {
-            bbox: [7.0, 7.0, 9.0, 9.0],
+            bbox: [5.0, 5.0, 7.0, 7.0],
             class: 0,
         }];
         let (logits, boxes) = perfect(&anchors, &objects);
