@@ -27,8 +27,7 @@ fn packed(dir: &Path) {
 fn intertwine(dir: &Path, run: &str, command: &str, extra: &[&str]) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_intertwine"));
     c.current_dir(dir)
-        .args([command, "--data", "packed", "--out", run])
-        .args(extra);
+        .args([command, "--data", "packed", "--out", run]);
     let sizes: &[&str] = match command {
         "pretrain" => &[
             "crops.globals.size=24",
@@ -51,7 +50,8 @@ fn intertwine(dir: &Path, run: &str, command: &str, extra: &[&str]) -> Command {
     ]) {
         c.args(["--set", set]);
     }
-    c.stderr(Stdio::null()).stdout(Stdio::null());
+    // The last setting of a key counts.
+    c.args(extra).stderr(Stdio::null()).stdout(Stdio::null());
     c
 }
 

@@ -8,6 +8,10 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::{Backend, Kind, Module};
 
+/// The one entry of a file's metadata in which all our notes are kept, as JSON: the library writes entries
+/// in an order that differs from run to run, and equal runs shall write equal files.
+const NOTES: &str = "intertwine";
+
 /// Why weights could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
@@ -184,12 +188,20 @@ impl StateDict {
                 },
             );
         }
-        let metadata = header
+        let mut metadata: BTreeMap<String, String> = header
             .metadata()
             .iter()
             .flatten()
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect();
+        if let Some(notes) = metadata.remove(NOTES) {
+            let notes: BTreeMap<String, String> =
+                serde_json::from_str(&notes).map_err(|e| WeightsError::Format {
+                    path: path.to_owned(),
+                    reason: format!("its note `{NOTES}` cannot be read: {e}"),
+                })?;
+            metadata.extend(notes);
+        }
         Ok(Self {
             origin,
             tensors,
@@ -221,11 +233,8 @@ impl StateDict {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(format)?;
-        let metadata = self
-            .metadata
-            .iter()
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
+        let notes = serde_json::to_string(&self.metadata).expect("strings are JSON");
+        let metadata = std::iter::once((NOTES.to_owned(), notes)).collect();
         let file = safetensors::serialize(views, Some(metadata)).map_err(format)?;
         crate::files::write_atomic(path, &file).map_err(|source| WeightsError::Io {
             path: path.to_owned(),
