@@ -1,4 +1,7 @@
 //! Files that are never half-written.
+//!
+//! A run folder has one writer, so the name beside is fixed: a run that is killed again and again leaves one
+//! unfinished file at most, and the next write takes its place.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -14,3 +14,4 @@ pub mod pretrain;
 pub mod records;
 pub mod report;
 pub mod run;
+pub mod schedule;

@@ -88,6 +88,17 @@ pub fn shuffle(len: u64, seed: u64) -> impl Fn(u64) -> u64 + Send + Sync {
     }
 }
 
+/// Tells one packed set from another: the hashes of its shards, in order.
+pub(crate) fn fingerprint(data: &PackedSet) -> String {
+    let hashes: Vec<&str> = data
+        .manifest()
+        .shards
+        .iter()
+        .map(|s| &s.blake3[..16.min(s.blake3.len())])
+        .collect();
+    format!("{} records {}", data.len(), hashes.join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::shuffle;

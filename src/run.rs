@@ -15,7 +15,32 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use crate::config::{require, ConfigError, Validate};
 use crate::files::write_atomic;
+
+/// Bookkeeping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Steps between two lines of metrics.
+    pub log_every: u64,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl Validate for RunConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        for (value, key) in [
+            (self.log_every, "run.log_every"),
+            (self.checkpoint_every, "run.checkpoint_every"),
+        ] {
+            require(value > 0, key, || "must be at least 1".into())?;
+        }
+        Ok(())
+    }
+}
 
 /// Why a run folder could not be used.
 #[derive(Debug, thiserror::Error)]

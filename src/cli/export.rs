@@ -66,8 +66,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     self.0.spec::<A>(&self.0.model, self.1, true)
                 }
             }
-            let spec = arch::dispatch(&config.model.arch, Spec(&config, args.classes))
-                .context("no such network")?;
+            let spec = arch::dispatch(&config.model.arch, Spec(&config, args.classes))?;
             let report = export_random(&spec, config.seed, &args.out)?;
             eprintln!(
                 "tract differs from the plain network by {:.1e} at most",

@@ -3,7 +3,10 @@
 //! [`DynamicTopK`] is RTMDet's (Lyu et al. 2022, section 3.3, after OTA and SimOTA); [`Fcos`] is the static rule of
 //! FCOS (Tian et al. 2019), kept as its oracle and fallback.
 
-use super::boxes::{area, centre, contains, iou};
+use intertwine_detect::iou;
+
+use super::boxes::{area, centre, contains};
+use crate::export::DetectorSpec;
 
 /// A location of a feature map that predicts one box.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,16 +19,11 @@ pub struct Anchor {
     pub stride: f32,
 }
 
-/// Anchor points of square maps, level after level, row-major; `maps` are (side, stride).
-pub fn anchors(maps: &[(usize, f32)]) -> Vec<Anchor> {
-    maps.iter()
-        .flat_map(|&(side, stride)| {
-            (0..side * side).map(move |i| Anchor {
-                x: ((i % side) as f32 + 0.5) * stride,
-                y: ((i / side) as f32 + 0.5) * stride,
-                stride,
-            })
-        })
+/// The anchor points of a detector, level after level, row-major.
+pub fn anchors(spec: &DetectorSpec) -> Vec<Anchor> {
+    let points = spec.anchor_points();
+    points
+        .map(|([x, y], stride)| Anchor { x, y, stride })
         .collect()
 }
 
@@ -200,8 +198,21 @@ impl Assigner for Fcos {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Anchor points of square maps; `maps` are (side, stride).
+    pub fn anchors(maps: &[(usize, f32)]) -> Vec<Anchor> {
+        maps.iter()
+            .flat_map(|&(side, stride)| {
+                (0..side * side).map(move |i| Anchor {
+                    x: ((i % side) as f32 + 0.5) * stride,
+                    y: ((i / side) as f32 + 0.5) * stride,
+                    stride,
+                })
+            })
+            .collect()
+    }
 
     /// Boxes that every anchor predicts right, and indifferent scores.
     fn perfect(anchors: &[Anchor], objects: &[Object]) -> (Vec<f32>, Vec<[f32; 4]>) {

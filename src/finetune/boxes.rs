@@ -1,4 +1,4 @@
-//! Boxes `[x0, y0, x1, y1]`: area, overlap, and generalised IoU with its gradient.
+//! Boxes `[x0, y0, x1, y1]`: area, and generalised IoU with its gradient.
 
 /// Width times height, 0 for an inside-out box.
 pub fn area([x0, y0, x1, y1]: [f32; 4]) -> f32 {
@@ -13,22 +13,6 @@ pub fn centre([x0, y0, x1, y1]: [f32; 4]) -> (f32, f32) {
 /// Whether a point lies strictly inside.
 pub fn contains([x0, y0, x1, y1]: [f32; 4], x: f32, y: f32) -> bool {
     x0 < x && x < x1 && y0 < y && y < y1
-}
-
-/// Intersection over union, 0 when both are empty.
-pub fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
-    let common = area([
-        a[0].max(b[0]),
-        a[1].max(b[1]),
-        a[2].min(b[2]),
-        a[3].min(b[3]),
-    ]);
-    let union = area(a) + area(b) - common;
-    if union > 0.0 {
-        common / union
-    } else {
-        0.0
-    }
 }
 
 /// Generalised IoU of a predicted box `p` with a box `t` (Rezatofighi et al. 2019) and its gradient with
@@ -79,6 +63,7 @@ pub fn giou(p: [f32; 4], t: [f32; 4]) -> (f32, [f32; 4]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use intertwine_detect::iou;
 
     #[test]
     fn worked_values() {

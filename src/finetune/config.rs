@@ -9,7 +9,7 @@ use crate::config::{require, ConfigError, Presets, Validate};
 use crate::export::DetectorSpec;
 use crate::nn::arch::Arch;
 use crate::nn::vit::VitConfig;
-use crate::pretrain::config::RunConfig;
+use crate::run::RunConfig;
 
 /// The presets, the default first.
 pub const PRESETS: Presets = &[
@@ -145,12 +145,11 @@ impl FinetuneConfig {
 impl Validate for FinetuneConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         self.model.validate()?;
+        self.run.validate()?;
         for (value, key) in [
             (self.optim.batch, "optim.batch"),
             (self.detector.channels, "detector.channels"),
             (self.detector.size, "detector.size"),
-            (self.run.log_every as usize, "run.log_every"),
-            (self.run.checkpoint_every as usize, "run.checkpoint_every"),
         ] {
             require(value > 0, key, || "must be at least 1".into())?;
         }

@@ -2,7 +2,9 @@
 //! from prototypes (METHOD section 6).
 
 use super::assign::{Anchor, Assigner, Object, Predictions};
-use super::boxes::{giou, iou};
+use super::boxes::giou;
+use crate::export::spec::MAX_LOG_DISTANCE;
+use intertwine_detect::iou;
 
 /// Weights of the parts.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -65,9 +67,6 @@ pub struct Sums {
     /// Assigned anchors.
     pub positives: f64,
 }
-
-/// Largest logarithm of a distance in strides: e^4 = 55 strides.
-pub const MAX_LOG_DISTANCE: f32 = 4.0;
 
 /// The box that an anchor predicts.
 pub fn decode(anchor: &Anchor, log_distances: &[f32]) -> [f32; 4] {
@@ -227,7 +226,7 @@ fn mask_loss(
 
 #[cfg(test)]
 mod tests {
-    use super::super::assign::anchors;
+    use super::super::assign::tests::anchors;
     use super::*;
     use intertwine_flow::random::{stream, Purpose};
     use rand::RngExt;

@@ -4,8 +4,10 @@
 //! - [`config`]: every choice, with presets.
 //! - [`model`]: the detector with gradients.
 //! - [`assign`], [`boxes`], [`loss`]: which anchor answers for what, and how wrong it is.
+//! - [`objective`]: that loss for a batch, on the tape.
 //! - [`data`]: shards to batches of labelled squares, as a typed graph.
-//! - [`train`]: the loop; at its end the model is exported, so that what is evaluated is what ships.
+//! - [`train`]: the loop.
+//! - `ship`: at its end the model is exported, so that what is evaluated is what ships.
 
 pub mod assign;
 pub mod boxes;
@@ -13,6 +15,10 @@ pub mod config;
 pub mod data;
 pub mod loss;
 pub mod model;
+pub mod objective;
+mod ship;
+#[cfg(test)]
+mod tests;
 pub mod train;
 
 pub use config::FinetuneConfig;

@@ -6,6 +6,8 @@
 
 use dfdx::shapes::ConstDim;
 
+use crate::config::ConfigError;
+
 /// The widths of an encoder.
 pub trait Arch: 'static + Copy + Default + std::fmt::Debug + Send + Sync {
     /// D, the width of a token.
@@ -49,11 +51,17 @@ macro_rules! arches {
         /// The names of the networks, in the order of their size.
         pub const NAMES: &[&str] = &[$($name),*];
 
-        /// Runs a generic computation for the network named `name`; `None` if there is none of that name.
-        pub fn dispatch<F: WithArch>(name: &str, f: F) -> Option<F::Output> {
+        /// Runs a generic computation for the network named `name`.
+        ///
+        /// # Errors
+        /// If there is none of that name.
+        pub fn dispatch<F: WithArch>(name: &str, f: F) -> Result<F::Output, ConfigError> {
             match name {
-                $($name => Some(f.run::<$ty>()),)*
-                _ => None,
+                $($name => Ok(f.run::<$ty>()),)*
+                _ => Err(ConfigError::Invalid {
+                    key: "model.arch".into(),
+                    problem: format!("is `{name}`, expected one of {}", NAMES.join(", ")),
+                }),
             }
         }
     };

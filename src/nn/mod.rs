@@ -7,6 +7,7 @@
 //! - [`ops`]: those operations, one file each.
 //! - [`module`]: parameters and their names; names are timm's, so that checkpoints travel.
 //! - [`arch`]: the static widths of a network, and the list of those we compile.
+//! - [`positions`]: where the patches of whole pictures lie.
 //! - [`vit`], [`head`]: the encoder and the projection head.
 //! - [`optim`]: AdamW with groups, clipping, the moving-average teacher.
 //! - [`weights`]: safetensors in and out.
@@ -22,6 +23,7 @@ pub mod head;
 pub mod module;
 pub mod ops;
 pub mod optim;
+pub mod positions;
 mod view;
 pub mod vit;
 pub mod weights;

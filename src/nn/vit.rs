@@ -12,11 +12,9 @@ use super::backend::{Activation, Groups};
 use super::module::{Init, Kind};
 use super::ops::assemble::{Plan, SpecialTokens};
 use super::{Backend, Matrix, Rows, Vector};
+use crate::export::spec::NORM_EPSILON;
 use crate::field::{Grid, Taps};
 use crate::module;
-
-/// timm's epsilon for a vision transformer's norms.
-pub const EPS: f32 = 1e-6;
 
 /// `y = x w^T + b`.
 #[derive(Clone, Debug)]
@@ -62,7 +60,7 @@ impl<C: Dim, D: Backend> LayerNorm<C, D> {
     }
     /// `[rows, width] -> [rows, width]`.
     pub fn forward<T: Tape<f32, D>>(&self, x: Rows<C, D, T>) -> Rows<C, D, T> {
-        D::layer_norm(x, &self.weight, &self.bias, EPS)
+        D::layer_norm(x, &self.weight, &self.bias, NORM_EPSILON)
     }
 }
 

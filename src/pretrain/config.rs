@@ -7,6 +7,7 @@ use crate::augment::MultiCropConfig;
 use crate::config::{require, ConfigError, Presets, Validate};
 use crate::nn::arch;
 use crate::nn::vit::VitConfig;
+use crate::run::RunConfig;
 
 /// The presets, the default first.
 pub const PRESETS: Presets = &[
@@ -110,16 +111,6 @@ pub struct OptimConfig {
     pub freeze_prototypes: f32,
 }
 
-/// Bookkeeping.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RunConfig {
-    /// Steps between two lines of metrics.
-    pub log_every: u64,
-    /// Steps between two checkpoints.
-    pub checkpoint_every: u64,
-}
-
 impl PretrainConfig {
     /// Steps of the run on a data set of `records` pictures, at least one.
     pub fn steps(&self, records: u64) -> u64 {
@@ -138,17 +129,7 @@ impl arch::WithArch for PatchSide {
 
 impl Validate for VitConfig {
     fn validate(&self) -> Result<(), ConfigError> {
-        require(
-            arch::NAMES.contains(&self.arch.as_str()),
-            "model.arch",
-            || {
-                format!(
-                    "is `{}`, expected one of {}",
-                    self.arch,
-                    arch::NAMES.join(", ")
-                )
-            },
-        )?;
+        arch::dispatch(&self.arch, PatchSide)?;
         require((1..=64).contains(&self.depth), "model.depth", || {
             format!("is {}, expected 1 to 64", self.depth)
         })?;
@@ -169,9 +150,10 @@ impl Validate for VitConfig {
 impl Validate for PretrainConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         self.model.validate()?;
+        self.run.validate()?;
         self.crops.validate().map_err(|e| e.within("crops"))?;
         self.mask.validate().map_err(|e| e.within("mask"))?;
-        let patch = arch::dispatch(&self.model.arch, PatchSide).unwrap_or_default();
+        let patch = arch::dispatch(&self.model.arch, PatchSide)?;
         require(self.crops.patch as usize == patch, "crops.patch", || {
             format!(
                 "is {}, but the patches of `{}` are {patch} pixels wide",
@@ -192,8 +174,6 @@ impl Validate for PretrainConfig {
             (self.head.hidden, "head.hidden"),
             (self.head.bottleneck, "head.bottleneck"),
             (self.optim.batch, "optim.batch"),
-            (self.run.log_every as usize, "run.log_every"),
-            (self.run.checkpoint_every as usize, "run.checkpoint_every"),
         ] {
             require(value > 0, key, || "must be at least 1".into())?;
         }

@@ -5,13 +5,13 @@ use std::path::Path;
 use dfdx::prelude::*;
 use image::RgbImage;
 
-use crate::field::{
-    Canvas, Filter, Geometry, Grid, Located, Normalisation, Resampler, View, Window,
-};
+use crate::config::ConfigError;
+use crate::field::{Canvas, Filter, Located, Normalisation, Resampler, View, Window};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::module::Init;
 use crate::nn::ops::assemble::Plan;
-use crate::nn::vit::{Positions, TokenInput, Vit, VitConfig};
+use crate::nn::positions::WholePicture;
+use crate::nn::vit::{TokenInput, Vit, VitConfig};
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::{Backend, Groups};
 
@@ -26,11 +26,22 @@ pub struct Features {
     pub width: usize,
 }
 
+/// Why there are no features.
+#[derive(Debug, thiserror::Error)]
+pub enum FeaturesError {
+    /// There is no such network.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The weights cannot be read or do not fit.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+}
+
 /// Patch features of pictures, each resized to a square of `side` pixels, lying in a centred window of the
 /// field. `weights` is a pretrained encoder; without it the encoder is fresh, from `seed`.
 ///
 /// # Errors
-/// If the weights cannot be read or do not fit.
+/// As [`FeaturesError`].
 pub fn patch_features(
     weights: Option<&Path>,
     config: &VitConfig,
@@ -38,7 +49,7 @@ pub fn patch_features(
     pictures: &[RgbImage],
     side: u32,
     window: f64,
-) -> Result<Vec<Features>, WeightsError> {
+) -> Result<Vec<Features>, FeaturesError> {
     struct Run<'a>(
         Option<&'a Path>,
         &'a VitConfig,
@@ -48,13 +59,13 @@ pub fn patch_features(
         f64,
     );
     impl WithArch for Run<'_> {
-        type Output = Result<Vec<Features>, WeightsError>;
+        type Output = Result<Vec<Features>, FeaturesError>;
         fn run<A: Arch>(self) -> Self::Output {
             features::<A>(self.0, self.1, self.2, self.3, self.4, self.5)
         }
     }
     let run = Run(weights, config, seed, pictures, side, window);
-    arch::dispatch(&config.arch, run).unwrap_or_else(|| Ok(Vec::new()))
+    arch::dispatch(&config.arch, run)?
 }
 
 fn features<A: Arch>(
@@ -64,7 +75,7 @@ fn features<A: Arch>(
     pictures: &[RgbImage],
     side: u32,
     window: f64,
-) -> Result<Vec<Features>, WeightsError> {
+) -> Result<Vec<Features>, FeaturesError> {
     let dev = Cpu::default();
     let mut vit = Vit::<A, Cpu>::new(&mut Init::new(&dev, seed), config);
     if let Some(path) = weights {
@@ -72,14 +83,13 @@ fn features<A: Arch>(
     }
     let grid = (side as usize / A::PATCH).max(1);
     let side = (grid * A::PATCH) as u32;
-    let cells = Grid::new(grid, grid);
+    let positions = WholePicture::new(&vit, grid, window);
     let plan = Plan::unmasked(Groups::uniform(1, grid * grid + 1));
     let mut resampler = Resampler::default();
     let mut out = Vec::with_capacity(pictures.len());
     for picture in pictures {
         let mut view = View::default();
-        let window = Window::centred(window);
-        Located::whole(picture, window)
+        Located::whole(picture, Window::centred(window))
             .resize(
                 side,
                 side,
@@ -88,29 +98,9 @@ fn features<A: Arch>(
                 Canvas::default(),
             )
             .cut(A::PATCH, Normalisation::IMAGENET, &mut view);
-        let (taps, fixed);
-        let positions = match vit.field_side() {
-            Some(n) => {
-                taps =
-                    crate::field::taps(Geometry::whole(window).positions(cells), Grid::new(n, n));
-                Positions::Field(&taps)
-            }
-            None => {
-                let mut values = vec![0.0; cells.len() * A::WIDTH];
-                let own = Geometry::whole(Window::WHOLE).positions(cells);
-                crate::field::sincos::encode(
-                    own,
-                    (grid as f32, grid as f32),
-                    A::WIDTH,
-                    &mut values,
-                );
-                fixed = values;
-                Positions::Fixed(&fixed)
-            }
-        };
         let input = TokenInput {
             patches: view.into_patches(),
-            positions,
+            positions: positions.view(),
             plan: &plan,
         };
         let tokens = Cpu::to_host(&vit.forward(input, None, NoneTape));

@@ -7,7 +7,6 @@
 //! - [`features`]: what an encoder makes of whole pictures.
 //! - [`network`]: encoder and heads, twice: student and teacher.
 //! - [`objective`]: the loss.
-//! - [`schedule`]: what changes from step to step.
 //! - [`checkpoint`]: stop and go on.
 //! - [`train`]: the loop.
 
@@ -18,7 +17,6 @@ pub mod data;
 pub mod features;
 pub mod network;
 pub mod objective;
-pub mod schedule;
 pub mod train;
 
 pub use config::PretrainConfig;

@@ -14,7 +14,6 @@ use super::config::PretrainConfig;
 use super::data::Batches;
 use super::network::Network;
 use super::objective::{objective, Centres, Losses};
-use super::schedule::{cosine, learning_rate, linear_warmup};
 use crate::config::ConfigError;
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::checkpoint::CheckpointError;
@@ -22,8 +21,10 @@ use crate::nn::optim::{decays, Group, Optimizer};
 use crate::nn::vit::DropPath;
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
+use crate::records::fingerprint;
 use crate::report;
 use crate::run::{Interrupt, RunError, RunFolder};
+use crate::schedule::{cosine, learning_rate, linear_warmup};
 
 /// A pretraining to be done.
 #[derive(Clone, Copy)]
@@ -142,14 +143,7 @@ pub fn pretrain_on<D: Backend>(
             train::<A, D>(self.0, self.1, self.2)
         }
     }
-    let name = &job.config.model.arch;
-    arch::dispatch(name, Run(dev, job, progress)).unwrap_or_else(|| {
-        Err(ConfigError::Invalid {
-            key: "model.arch".into(),
-            problem: format!("is `{name}`, expected one of {}", arch::NAMES.join(", ")),
-        }
-        .into())
-    })
+    arch::dispatch(&job.config.model.arch, Run(dev, job, progress))?
 }
 
 fn train<A: Arch, D: Backend>(
@@ -267,17 +261,6 @@ const PLOTS: &[report::run::Curves<'static>] = &[
     ("Gradient", "norm", &[("gradient", "grad_norm")]),
     ("Learning rate", "rate", &[("lr", "lr")]),
 ];
-
-/// Tells one packed set from another: the hashes of its shards, in order.
-pub(crate) fn fingerprint(data: &PackedSet) -> String {
-    let hashes: Vec<&str> = data
-        .manifest()
-        .shards
-        .iter()
-        .map(|s| &s.blake3[..16.min(s.blake3.len())])
-        .collect();
-    format!("{} records {}", data.len(), hashes.join(" "))
-}
 
 /// The scheduled values of a step.
 #[derive(Clone, Copy, Debug, serde::Serialize)]

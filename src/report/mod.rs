@@ -33,9 +33,10 @@ pub mod run;
 pub use plot::{BarPlot, LinePlot};
 
 use image::RgbImage;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::files::write_atomic;
 
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -92,21 +93,9 @@ impl Report {
     /// Writes the report beside `path`, syncs it and renames it, so that a reader never sees half of one.
     pub fn write(&self, path: &Path) -> Result<(), ReportError> {
         let html = self.to_html()?;
-        let mut beside = path.to_owned().into_os_string();
-        beside.push(".part");
-        let beside = PathBuf::from(beside);
-        let result = (|| {
-            let mut file = File::create(&beside)?;
-            file.write_all(html.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&beside, path)
-        })();
-        result.map_err(|source| {
-            let _ = fs::remove_file(&beside);
-            ReportError::Write {
-                path: path.to_owned(),
-                source,
-            }
+        write_atomic(path, html.as_bytes()).map_err(|source| ReportError::Write {
+            path: path.to_owned(),
+            source,
         })
     }
 }

@@ -1,0 +1,122 @@
+//! What a run leaves: the exported detector, checked against training, and its weights.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use dfdx::prelude::*;
+use intertwine_datasets::PackedSet;
+use intertwine_detect::{Class, RawOutputs};
+
+use super::assign::Anchor;
+use super::loss::decode;
+use super::model::Detector;
+use super::objective::on_host;
+use super::train::FinetuneError;
+use crate::export::{export, DetectorSpec, ExportError, ParityReport, Reference, Weights};
+use crate::nn::arch::Arch;
+use crate::nn::positions::WholePicture;
+use crate::nn::weights::StateDict;
+use crate::nn::Backend;
+use crate::run::RunFolder;
+
+/// Exports the model after checking it against training on a picture of the data, and keeps its weights.
+pub(super) fn ship<A: Arch, D: Backend>(
+    model: &Detector<A, D>,
+    spec: &DetectorSpec,
+    positions: &WholePicture,
+    data: &PackedSet,
+    anchors: &[Anchor],
+    folder: &RunFolder,
+) -> Result<(PathBuf, ParityReport), FinetuneError> {
+    let mut dict = StateDict::default();
+    dict.insert_module("", model);
+    let mut weights = Weights::new();
+    for (name, tensor) in &dict.tensors {
+        if !["mask_token", "pos_mask_token", "pos_field.weight"].contains(&name.as_str()) {
+            weights.insert(
+                name.clone(),
+                &tensor.shape,
+                Cow::Borrowed(&tensor.values[..]),
+            )?;
+        }
+    }
+    let grid = spec.grid();
+    let field = dict.tensors.get("pos_field.weight");
+    let baked = positions.bake(field.map_or(&[], |f| &f.values), A::WIDTH);
+    weights.insert("pos_embed", &[grid * grid, A::WIDTH], baked)?;
+    let classes = data
+        .categories()
+        .iter()
+        .map(|c| Class {
+            id: c.id,
+            name: c.name.clone(),
+        })
+        .collect();
+    let card = spec.card(classes);
+
+    let picture = data.read(0)?.image;
+    let mut preprocessor = intertwine_detect::Preprocessor::new(&card);
+    let mut image = vec![0.0; preprocessor.input_len()];
+    preprocessor
+        .apply(&picture, &mut image)
+        .map_err(intertwine_detect::DetectError::from)
+        .map_err(ExportError::from)?;
+    let patches = cut(&image, spec.image_size, spec.patch);
+    let (outputs, NoneTape) = model.forward(patches, positions.view(), 1, grid, None, NoneTape);
+    let host = on_host(&outputs, 1).remove(0);
+    let boxes: Vec<f32> = anchors
+        .iter()
+        .zip(host.distances.chunks_exact(4))
+        .flat_map(|(a, d)| decode(a, d))
+        .collect();
+    let scores: Vec<f32> = host
+        .logits
+        .iter()
+        .map(|z| 1.0 / (1.0 + (-z).exp()))
+        .collect();
+    let coefficients: Vec<f32> = host.coefficients.iter().map(|v| v.tanh()).collect();
+    // Rows to planes, as the exported network has them.
+    let count = spec.prototypes.max(1);
+    let cells = host.prototypes.len() / count;
+    let prototypes: Vec<f32> = (0..count)
+        .flat_map(|p| (0..cells).map(move |i| (i, p)))
+        .map(|(i, p)| host.prototypes[i * count + p])
+        .collect();
+    let has_masks = spec.prototypes > 0;
+    let outputs = RawOutputs {
+        boxes: &boxes,
+        scores: &scores,
+        coefficients: has_masks.then_some(&coefficients[..]),
+        prototypes: has_masks.then_some(&prototypes[..]),
+    };
+    let path = folder.path().join("model.onnx");
+    let parity = export(
+        spec,
+        &weights,
+        &card,
+        Reference {
+            image: &image,
+            outputs,
+        },
+        &path,
+    )?;
+    dict.metadata
+        .insert("format".into(), "intertwine-detector-1".into());
+    dict.write(&folder.model())?;
+    Ok((path, parity))
+}
+
+/// A planar picture as rows of patches, columns in (channel, y, x) order.
+fn cut(image: &[f32], side: usize, patch: usize) -> Vec<f32> {
+    let grid = side / patch;
+    let mut out = Vec::with_capacity(image.len());
+    for cell in 0..grid * grid {
+        let (row, column) = (cell / grid * patch, cell % grid * patch);
+        for channel in 0..3 {
+            for y in row..row + patch {
+                out.extend_from_slice(&image[(channel * side + y) * side + column..][..patch]);
+            }
+        }
+    }
+    out
+}
