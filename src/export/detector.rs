@@ -75,7 +75,7 @@ impl Network<'_> {
 
     /// The level's 3 x 3 convolution, normalised.
     fn smooth(&mut self, level: &str, x: &Value) -> Result<Value> {
-        let x = self.conv3(&format!("fpn.{level}.output"), "", x)?;
+        let x = self.conv3(&format!("fpn.{level}.output"), "", x, self.spec.channels)?;
         self.norm(&format!("fpn.{level}.output_norm"), &x)
     }
 
@@ -83,39 +83,46 @@ impl Network<'_> {
     fn head(&mut self, pyramid: &[Value; 3]) -> Result<()> {
         let spec = self.spec;
         let reg = self.tower("reg", pyramid)?;
-        let distances = self.conv1("head.reg", &reg, 4)?;
+        let distances = self.predict("head.reg", &reg, 4)?;
         let boxes = self.decode(&distances)?;
         self.output("boxes", &boxes)?;
 
         let cls = self.tower("cls", pyramid)?;
-        let logits = self.conv1("head.cls", &cls, spec.classes)?;
+        let logits = self.predict("head.cls", &cls, spec.classes)?;
         let scores = self.graph.sigmoid("head.scores", &logits);
         self.output("scores", &scores)?;
 
         if spec.prototypes > 0 {
-            let coefficients = self.conv1("head.coef", &reg, spec.prototypes)?;
+            let coefficients = self.predict("head.coef", &reg, spec.prototypes)?;
             let coefficients = self.graph.tanh("head.coefficients", &coefficients);
             self.output("coefficients", &coefficients)?;
         }
         Ok(())
     }
 
-    /// A tower's features at every location of every level, [A, F].
-    fn tower(&mut self, tower: &str, pyramid: &[Value; 3]) -> Result<Value> {
+    /// A tower's features of every level.
+    fn tower(&mut self, tower: &str, pyramid: &[Value; 3]) -> Result<[Value; 3]> {
         let name = format!("head.{tower}");
-        let mut rows = Vec::with_capacity(LEVELS.len());
-        for (level, map) in pyramid.iter().enumerate() {
-            let mut x = map.clone();
+        let mut maps = pyramid.clone();
+        for (level, x) in maps.iter_mut().enumerate() {
             for i in 0..self.spec.tower_convs {
-                x = self.conv3(&format!("{name}_tower.{i}"), &format!(".level{level}"), &x)?;
-                x = self.norm(&format!("{name}_norm.{level}.{i}"), &x)?;
-                x = self.graph.silu(&format!("{name}_act.{level}.{i}"), &x)?;
+                let suffix = format!(".level{level}");
+                *x = self.conv3(&format!("{name}_tower.{i}"), &suffix, x, self.spec.channels)?;
+                *x = self.norm(&format!("{name}_norm.{level}.{i}"), x)?;
+                *x = self.graph.silu(&format!("{name}_act.{level}.{i}"), x)?;
             }
-            let shape = [self.spec.sides()[level].pow(2), self.spec.channels];
-            rows.push(
-                self.graph
-                    .reshape(&format!("{name}_rows.{level}"), &x, &shape)?,
-            );
+        }
+        Ok(maps)
+    }
+
+    /// The last convolution of a tower, at every location of every level: [A, outputs].
+    fn predict(&mut self, name: &str, maps: &[Value; 3], outputs: usize) -> Result<Value> {
+        let mut rows = Vec::with_capacity(LEVELS.len());
+        for (level, map) in maps.iter().enumerate() {
+            let x = self.conv3(name, &format!(".level{level}"), map, outputs)?;
+            let shape = [self.spec.sides()[level].pow(2), outputs];
+            let rows_name = format!("{name}_rows.{level}");
+            rows.push(self.graph.reshape(&rows_name, &x, &shape)?);
         }
         let rows: Vec<&Value> = rows.iter().collect();
         self.graph.concat(&format!("{name}_rows"), &rows, 0)
@@ -156,7 +163,7 @@ impl Network<'_> {
         let (spec, side) = (self.spec, self.spec.sides()[0]);
         let mut x = finest.clone();
         for i in 0..2 {
-            x = self.conv3(&format!("proto.conv.{i}"), "", &x)?;
+            x = self.conv3(&format!("proto.conv.{i}"), "", &x, self.spec.channels)?;
             x = self.norm(&format!("proto.norm.{i}"), &x)?;
             x = self.graph.silu(&format!("proto.act.{i}"), &x)?;
         }

@@ -66,8 +66,14 @@ impl<'a> Network<'a> {
 
     /// A 3 x 3 convolution with zeros around the map, under the weights' name and `suffix`, which
     /// tells those apart that share weights.
-    pub fn conv3(&mut self, weights: &str, suffix: &str, x: &Value) -> Result<Value> {
-        let (inputs, outputs) = (channels(x), self.spec.channels);
+    pub fn conv3(
+        &mut self,
+        weights: &str,
+        suffix: &str,
+        x: &Value,
+        outputs: usize,
+    ) -> Result<Value> {
+        let inputs = channels(x);
         let weight = self.parameter(&format!("{weights}.weight"), &[outputs, inputs, 3, 3])?;
         let bias = self.parameter(&format!("{weights}.bias"), &[outputs])?;
         let (g, name) = (&mut self.graph, format!("{weights}{suffix}"));

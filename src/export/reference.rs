@@ -227,13 +227,13 @@ impl Network<'_> {
             let stride = self.spec.strides()[level] as f32;
             let cls = self.tower("cls", level, map)?;
             scores.extend(
-                self.conv("head.cls", &cls, self.spec.classes, 1)?
+                self.conv("head.cls", &cls, self.spec.classes, 3)?
                     .map(sigmoid)
                     .data,
             );
 
             let reg = self.tower("reg", level, map)?;
-            let distances = self.conv("head.reg", &reg, 4, 1)?;
+            let distances = self.conv("head.reg", &reg, 4, 3)?;
             let distances =
                 distances.map(|v| (v * scales[level]).min(MAX_LOG_DISTANCE).exp() * stride);
             for r in 0..map.side {
@@ -245,7 +245,7 @@ impl Network<'_> {
             }
             if self.spec.prototypes > 0 {
                 coefficients.extend(
-                    self.conv("head.coef", &reg, self.spec.prototypes, 1)?
+                    self.conv("head.coef", &reg, self.spec.prototypes, 3)?
                         .map(f32::tanh)
                         .data,
                 );

@@ -246,11 +246,11 @@ impl DetectorSpec {
                 }
             }
         }
-        list.affine("head.cls", &[self.classes, f, 1, 1], self.classes);
-        list.affine("head.reg", &[4, f, 1, 1], 4);
+        list.affine("head.cls", &[self.classes, f, 3, 3], self.classes);
+        list.affine("head.reg", &[4, f, 3, 3], 4);
         list.push("head.scales", &[LEVELS.len()]);
         if self.prototypes > 0 {
-            list.affine("head.coef", &[self.prototypes, f, 1, 1], self.prototypes);
+            list.affine("head.coef", &[self.prototypes, f, 3, 3], self.prototypes);
             for i in 0..2 {
                 list.affine(&format!("proto.conv.{i}"), &[f, f, 3, 3], f);
                 list.norm(&format!("proto.norm.{i}"), f);

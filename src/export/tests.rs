@@ -126,7 +126,7 @@ fn boxes_lie_around_their_anchor_points() {
     let mut weights = Weights::random(&spec, 0);
     let (f, reg) = (spec.channels, [0.0, 1.0, -1.0, 9.0]);
     weights
-        .insert("head.reg.weight", &[4, f, 1, 1], vec![0.0; 4 * f])
+        .insert("head.reg.weight", &[4, f, 3, 3], vec![0.0; 4 * 9 * f])
         .unwrap();
     weights.insert("head.reg.bias", &[4], reg.to_vec()).unwrap();
     weights

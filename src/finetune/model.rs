@@ -50,10 +50,17 @@ module!([D: Backend] Conv<D> { weight as Kind::Conv { side: 3 }, bias });
 impl<D: Backend> Conv<D> {
     /// Kaiming's deviation for a rectifier.
     fn new(init: &mut Init<D>, channels: usize) -> Self {
-        let std = (2.0 / (9 * channels) as f32).sqrt();
+        Self::with_std(
+            init,
+            channels,
+            channels,
+            (2.0 / (9 * channels) as f32).sqrt(),
+        )
+    }
+    fn with_std(init: &mut Init<D>, inp: usize, out: usize, std: f32) -> Self {
         Self {
-            weight: init.trunc_normal((channels, 9 * channels), std),
-            bias: init.zeros((channels,)),
+            weight: init.trunc_normal((out, 9 * inp), std),
+            bias: init.zeros((out,)),
         }
     }
     fn forward<T: Tape<f32, D>>(&self, x: Rows<usize, D, T>, maps: Maps) -> Rows<usize, D, T> {
@@ -169,6 +176,9 @@ pub struct Pyramid<A: Arch, D: Backend> {
 module!([A: Arch, D: Backend] Pyramid<A, D> { up, same, down });
 
 /// The head: convolutions shared by the levels, norms of their own (Lyu et al. 2022).
+///
+/// The predictions are 3x3 convolutions, as in FCOS and RetinaNet, where RTMDet has 1x1: short trainings, ours,
+/// learn classes far faster with them (from scratch in four epochs of ten classes: AP .25 against .17).
 #[derive(Clone, Debug)]
 pub struct Head<D: Backend> {
     /// Towards classes.
@@ -180,11 +190,11 @@ pub struct Head<D: Backend> {
     /// Norms of each level after each convolution.
     pub reg_norm: Vec<Vec<LayerNorm<usize, D>>>,
     /// Class logits.
-    pub cls: Pointwise<usize, D>,
+    pub cls: Conv<D>,
     /// Logarithms of distances.
-    pub reg: Pointwise<usize, D>,
+    pub reg: Conv<D>,
     /// Mask coefficients.
-    pub coef: Option<Pointwise<usize, D>>,
+    pub coef: Option<Conv<D>>,
     /// Multiplies each level's distances' logarithms.
     pub scales: Vector<usize, D>,
 }
@@ -277,7 +287,7 @@ impl<A: Arch, D: Backend> Detector<A, D> {
         };
         let (cls_tower, cls_norm) = towers(init);
         let (reg_tower, reg_norm) = towers(init);
-        let mut cls = Pointwise::new(init, f, spec.classes, 0.01);
+        let mut cls = Conv::with_std(init, f, spec.classes, 0.01);
         // Every score starts at 1 %, or the many empty anchors would drown the objects (Lin et al. 2017).
         cls.bias = init.constant((spec.classes,), -(99f32.ln()));
         let head = Head {
@@ -286,8 +296,8 @@ impl<A: Arch, D: Backend> Detector<A, D> {
             reg_tower,
             reg_norm,
             cls,
-            reg: Pointwise::new(init, f, 4, 0.01),
-            coef: (spec.prototypes > 0).then(|| Pointwise::new(init, f, spec.prototypes, 0.05)),
+            reg: Conv::with_std(init, f, 4, 0.01),
+            coef: (spec.prototypes > 0).then(|| Conv::with_std(init, f, spec.prototypes, 0.02)),
             scales: init.constant((3,), 1.0),
         };
         let proto = (spec.prototypes > 0).then(|| Prototypes {
@@ -362,7 +372,7 @@ impl<A: Arch, D: Backend> Detector<A, D> {
             for (conv, norm) in head.cls_tower.iter().zip(&head.cls_norm[l]) {
                 c = D::activation(norm.forward(conv.forward(c, maps)), Activation::Silu);
             }
-            let (logits, t) = head.cls.forward(c).split_tape();
+            let (logits, t) = head.cls.forward(c, maps).split_tape();
             let mut r = x.put_tape(t);
             for (conv, norm) in head.reg_tower.iter().zip(&head.reg_norm[l]) {
                 r = D::activation(norm.forward(conv.forward(r, maps)), Activation::Silu);
@@ -373,7 +383,7 @@ impl<A: Arch, D: Backend> Detector<A, D> {
                 &[l as u32],
             )
             .split_tape();
-            let distances = head.reg.forward(r.clone().put_tape(t));
+            let distances = head.reg.forward(r.clone().put_tape(t), maps);
             let shape = *distances.shape();
             // The scale's row, once for each location and side.
             let (distances, t) = distances.split_tape();
@@ -382,7 +392,7 @@ impl<A: Arch, D: Backend> Detector<A, D> {
             let (distances, t) = (scale * distances).split_tape();
             tape = t;
             if let Some(coef) = &head.coef {
-                let (coefficients, t) = coef.forward(r.put_tape(tape)).split_tape();
+                let (coefficients, t) = coef.forward(r.put_tape(tape), maps).split_tape();
                 tape = t;
                 outputs.coefficients.push(coefficients);
             }

@@ -117,7 +117,7 @@ fn every_parameter_moves_the_loss_as_its_gradient_says() {
         assert!(squares > 0.0, "{name} has no gradient");
         // With no averages and a huge epsilon, AdamW is plain gradient descent of rate lr / eps.
         let eps = 1e6;
-        let length = (2e-3 / squares.sqrt()) as f32;
+        let length = (5e-3 / squares.sqrt()) as f32;
         let moved = |rate: f32| {
             let (mut model, mut g) = (model.clone(), gradients());
             let mut descent = Optimizer::new(&Cpu::default(), &model, |n, _| Group {
@@ -131,7 +131,7 @@ fn every_parameter_moves_the_loss_as_its_gradient_says() {
         let found = moved(-length) - moved(length);
         let promised = 2.0 * f64::from(length) * squares;
         assert!(
-            (found / promised - 1.0).abs() < 0.03,
+            (found / promised - 1.0).abs() < 0.05,
             "{name}: the loss moves by {found}, its gradient says {promised}"
         );
         tested += 1;
