@@ -14,3 +14,12 @@ pub fn bar(label: &str, steps: u64) -> ProgressBar {
     bar.set_prefix(label.to_owned());
     bar
 }
+
+/// Moves the bar to `step`. The steps before a resumed run's first do not count for rate and remaining time.
+pub fn advance(bar: &ProgressBar, step: u64) {
+    if bar.position() == 0 && step > 1 {
+        bar.set_position(step - 1);
+        bar.reset_eta();
+    }
+    bar.set_position(step);
+}

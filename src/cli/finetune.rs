@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use intertwine_datasets::PackedSet;
 
-use super::bar::bar;
-use crate::config::resolve;
+use super::bar::{advance, bar};
+use super::settings::Settings;
 use crate::evaluate::model::evaluate_detector;
 use crate::finetune::config::PRESETS;
 use crate::finetune::{finetune, FinetuneConfig, Job, Outcome};
@@ -28,25 +28,13 @@ pub struct Args {
     /// A pretraining run, or a safetensors file; without it the encoder starts from nothing.
     #[arg(long, value_name = "RUN|FILE")]
     init: Option<PathBuf>,
-    /// The run folder to write.
-    #[arg(long)]
-    out: PathBuf,
-    /// Settings to start from.
-    #[arg(long, default_value = PRESETS[0].0)]
-    preset: String,
-    /// A TOML file that changes some of them.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Changes one setting, as in --set optim.lr=0.001; may be given often.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Go on with the run in --out.
-    #[arg(long)]
-    resume: bool,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config: FinetuneConfig = resolve(PRESETS, &args.preset, args.config.as_deref(), &args.set)?;
+    let settings = &args.settings;
+    let config: FinetuneConfig = settings.resolve(PRESETS)?;
     let data = Arc::new(PackedSet::open(&args.data)?);
     let val = args.val.as_deref().map(PackedSet::open).transpose()?;
     let interrupt = Interrupt::listen();
@@ -54,17 +42,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         config: &config,
         data: &data,
         init: args.init.as_deref(),
-        out: &args.out,
-        resume: args.resume,
+        out: &settings.out,
+        resume: settings.resume,
         interrupt: &interrupt,
     };
     let bar = bar("finetune", config.steps(data.len() as u64));
     let outcome = finetune(job, &mut |p| {
-        if bar.position() == 0 && p.step > 1 {
-            bar.set_position(p.step - 1);
-            bar.reset_eta();
-        }
-        bar.set_position(p.step);
+        advance(&bar, p.step);
         let l = p.losses;
         bar.set_message(format!(
             "loss {:.3} (class {:.3} box {:.3} mask {:.3})",
@@ -89,7 +73,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 if let Some(masks) = &report.masks {
                     println!("{masks}");
                 }
-                let path = args.out.join("evaluation.json");
+                let path = settings.out.join("evaluation.json");
                 crate::files::write_atomic(&path, &serde_json::to_vec_pretty(&report)?)?;
                 eprintln!("wrote {}", path.display());
             }

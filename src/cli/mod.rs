@@ -6,6 +6,7 @@ mod evaluate;
 mod export;
 mod finetune;
 mod pretrain;
+mod settings;
 
 use std::process::ExitCode;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use intertwine_datasets::PackedSet;
 
-use super::bar::bar;
-use crate::config::resolve;
+use super::bar::{advance, bar};
+use super::settings::Settings;
 use crate::pretrain::config::PRESETS;
 use crate::pretrain::{pretrain, Job, Outcome, PretrainConfig};
 use crate::run::Interrupt;
@@ -21,41 +21,25 @@ pub struct Args {
     /// A packed set; make one with pack-dataset.
     #[arg(long)]
     data: PathBuf,
-    /// The run folder to write.
-    #[arg(long)]
-    out: PathBuf,
-    /// Settings to start from.
-    #[arg(long, default_value = PRESETS[0].0)]
-    preset: String,
-    /// A TOML file that changes some of them.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Changes one setting, as in --set optim.lr=0.001; may be given often.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Go on with the run in --out.
-    #[arg(long)]
-    resume: bool,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config: PretrainConfig = resolve(PRESETS, &args.preset, args.config.as_deref(), &args.set)?;
+    let settings = &args.settings;
+    let config: PretrainConfig = settings.resolve(PRESETS)?;
     let data = Arc::new(PackedSet::open(&args.data)?);
     let interrupt = Interrupt::listen();
     let job = Job {
         config: &config,
         data: &data,
-        out: &args.out,
-        resume: args.resume,
+        out: &settings.out,
+        resume: settings.resume,
         interrupt: &interrupt,
     };
     let bar = bar("pretrain", config.steps(data.len() as u64));
     let outcome = pretrain(job, &mut |p| {
-        if bar.position() == 0 && p.step > 1 {
-            bar.set_position(p.step - 1);
-            bar.reset_eta();
-        }
-        bar.set_position(p.step);
+        advance(&bar, p.step);
         let l = p.losses;
         bar.set_message(format!(
             "loss {:.3} (image {:.3} content {:.3} position {:.3})",
@@ -63,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         ));
     })?;
     bar.abandon();
-    let out = args.out.display();
+    let out = settings.out.display();
     match outcome {
         Outcome::Finished {
             images_per_second, ..
