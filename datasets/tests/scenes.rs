@@ -55,15 +55,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn masks_fit_their_boxes_and_never_overlap(
-        seed: u64, index: u64, size in 32u32..150, most in 1u32..9, difficulty in 0f32..=1.0,
+        seed: u64, index: u64, size in 32u32..150, most in 1u32..9, classes in 1usize..=8, difficulty in 0f32..=1.0,
     ) {
-        let config = SceneConfig { size, min_objects: 1, max_objects: most, difficulty };
+        let config = SceneConfig { size, min_objects: 1, max_objects: most, classes, difficulty };
         let scene = draw_scene(&config, seed, index);
         prop_assert_eq!(scene.image.dimensions(), (size, size));
         prop_assert!(scene.objects.len() <= most as usize);
         let mut taken = vec![0u8; (size * size) as usize];
         for object in &scene.objects {
-            prop_assert!(object.class < CLASSES.len());
+            prop_assert!(object.class < classes);
             prop_assert!(object.mask.iter().all(|&m| m <= 1));
             let expected = Rle::encode(&object.mask, size, size).bbox();
             prop_assert_eq!(object.bbox.map(f64::from), expected);
@@ -232,6 +232,13 @@ fn bad_configurations_and_places_are_errors_that_say_what_to_mend() {
                 ..at(0.5)
             },
             "min_objects is 6, expected 1 to max_objects",
+        ),
+        (
+            SceneConfig {
+                classes: 9,
+                ..at(0.5)
+            },
+            "classes is 9, expected 1 to 8",
         ),
         (at(f32::NAN), "difficulty is NaN, expected 0 to 1"),
     ];

@@ -41,7 +41,7 @@ pub const FULL_MINUTES: f64 = 11.0;
 
 /// Pictures for pretraining, for fine-tuning and for evaluation.
 const UNLABELLED: u64 = 4000;
-const TRAIN: u64 = 600;
+const TRAIN: u64 = 1500;
 const VAL: u64 = 200;
 /// Pictures that no stage has seen, for the report.
 const UNSEEN: u64 = 8;
@@ -101,6 +101,7 @@ pub fn demo(
     let scenes = SceneConfig {
         size: 64,
         max_objects: 2,
+        classes: 5,
         difficulty: 0.0,
         ..SceneConfig::default()
     };

@@ -134,7 +134,7 @@ pub fn write_coco(
             })
             .collect(),
         annotations,
-        categories: CLASSES
+        categories: CLASSES[..config.classes]
             .iter()
             .zip(1..)
             .map(|(&name, id)| Category {

@@ -126,7 +126,7 @@ impl Layout {
             nearness.sort_unstable_by(f32::total_cmp);
         }
         for near in nearness {
-            let class = rng.random_range(0..CLASS_SHAPES.len());
+            let class = rng.random_range(0..config.classes);
             for _ in 0..ATTEMPTS {
                 let (top, growth) = horizon.map_or((0.0, 1.0), |h| (0.8 * h, 0.65 + 0.6 * near));
                 let y = top + (1.0 - top) * near;

@@ -53,6 +53,8 @@ pub struct SceneConfig {
     pub min_objects: u32,
     /// The most objects in a scene, at most 32. Default 5.
     pub max_objects: u32,
+    /// How many of [`CLASSES`] appear, the first ones, 1 to 8. Default 8.
+    pub classes: usize,
     /// How hard the objects are to find, 0 to 1. Default 0.3. It lowers the contrast between objects
     /// and what is behind them, shrinks the smallest objects, and adds clutter, noise and blur.
     pub difficulty: f32,
@@ -64,6 +66,7 @@ impl Default for SceneConfig {
             size: 96,
             min_objects: 1,
             max_objects: 5,
+            classes: CLASSES.len(),
             difficulty: 0.3,
         }
     }
@@ -91,6 +94,9 @@ impl SceneConfig {
                 self.min_objects.to_string(),
                 "1 to max_objects",
             );
+        }
+        if !(1..=CLASSES.len()).contains(&self.classes) {
+            return fail("classes", self.classes.to_string(), "1 to 8");
         }
         if !(0.0..=1.0).contains(&self.difficulty) {
             return fail("difficulty", self.difficulty.to_string(), "0 to 1");
