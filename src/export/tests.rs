@@ -433,3 +433,29 @@ fn record() {
         fs::write(path.with_extension("json"), record.to_string()).unwrap();
     }
 }
+
+/// The same for exported detectors and tract: `PEERS=model.onnx:other.onnx` gets `model.json` and `other.json` beside
+/// them.
+#[test]
+#[ignore = "writes files for a peer to read"]
+fn record_tract() {
+    let models = std::env::var_os("PEERS").expect("PEERS names exported detectors");
+    for path in std::env::split_paths(&models) {
+        let mut detector = Detector::load(&path).unwrap();
+        let side = detector.card().input_size as usize;
+        let random = stream(1, Purpose::Probe, 0, 0);
+        let image: Vec<f32> = StandardNormal
+            .sample_iter(random)
+            .take(3 * side * side)
+            .collect();
+        let raw = detector.run_raw(&image).unwrap();
+        let record = serde_json::json!({
+            "image": image,
+            "boxes": raw.boxes,
+            "scores": raw.scores,
+            "coefficients": raw.coefficients,
+            "prototypes": raw.prototypes,
+        });
+        fs::write(path.with_extension("json"), record.to_string()).unwrap();
+    }
+}
