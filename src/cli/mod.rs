@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 #[command(
     version,
     about,
-    after_help = "Start here:\n  intertwine demo          the whole way on drawn pictures, in a quarter of an hour\n  pack-dataset --help      pack your own pictures"
+    after_help = "Start here:\n  intertwine demo          the whole way on drawn pictures, in about ten minutes\n  pack-dataset --help      pack your own pictures"
 )]
 struct Cli {
     /// Threads to compute with; all cores by default. Results do not depend on it.

@@ -37,7 +37,7 @@ pub struct DemoOptions {
 }
 
 /// Minutes that the presets' trainings take on two cores.
-pub const FULL_MINUTES: f64 = 11.0;
+pub const FULL_MINUTES: f64 = 9.0;
 
 /// Pictures for pretraining, for fine-tuning and for evaluation.
 const UNLABELLED: u64 = 4000;

@@ -6,7 +6,7 @@ use intertwine_rle::Rle;
 
 use crate::card::Class;
 use crate::font;
-use crate::postprocess::Detection;
+use crate::postprocess::{iou, Detection};
 
 /// Pictures whose shorter side is below this are enlarged, so that labels can be read.
 const READABLE_SIDE: u32 = 480;
@@ -14,13 +14,16 @@ const READABLE_SIDE: u32 = 480;
 const MASK_SHARE: f32 = 0.45;
 
 /// Draws detections on a copy of the picture they were found in. Small pictures are enlarged by a whole
-/// factor first. Stronger detections lie above weaker ones, labels above everything.
+/// factor first. Stronger detections lie above weaker ones, labels above everything. Of boxes of different
+/// classes in one place (IoU above one half) only the strongest is drawn: a thing with several names on it
+/// cannot be read.
 ///
 /// Every class has a colour of its own; in a model of one class every detection has.
 ///
 /// # Panics
 /// If a detection's class is not in `classes`.
 pub fn draw(picture: &RgbImage, detections: &[Detection], classes: &[Class]) -> RgbImage {
+    let shown = one_name_each(detections);
     let (width, height) = picture.dimensions();
     let factor = READABLE_SIDE.div_ceil(width.min(height).max(1)).clamp(1, 8);
     let mut canvas = match factor {
@@ -36,18 +39,18 @@ pub fn draw(picture: &RgbImage, detections: &[Detection], classes: &[Class]) -> 
     let text = (canvas.width().min(canvas.height()) / 300).max(2);
     let color = |index: usize| match classes.len() {
         1 => palette(index),
-        _ => palette(detections[index].class),
+        _ => palette(shown[index].class),
     };
-    for (index, detection) in detections.iter().enumerate().rev() {
+    for (index, detection) in shown.iter().enumerate().rev() {
         if let Some(mask) = &detection.mask {
             fill_mask(&mut canvas, mask, factor, color(index));
         }
     }
     let scaled = |detection: &Detection| detection.bbox.map(|v| (v * factor as f32).round() as i64);
-    for (index, detection) in detections.iter().enumerate().rev() {
+    for (index, detection) in shown.iter().enumerate().rev() {
         outline(&mut canvas, scaled(detection), line.into(), color(index));
     }
-    for (index, detection) in detections.iter().enumerate().rev() {
+    for (index, detection) in shown.iter().enumerate().rev() {
         let label = format!(
             "{} {:.0}%",
             classes[detection.class].name,
@@ -57,6 +60,20 @@ pub fn draw(picture: &RgbImage, detections: &[Detection], classes: &[Class]) -> 
         write_label(&mut canvas, [x0, y0], text, &label, color(index));
     }
     canvas
+}
+
+/// The detections, strongest first, without those whose place has a stronger one of another class.
+fn one_name_each(detections: &[Detection]) -> Vec<&Detection> {
+    let mut shown: Vec<&Detection> = Vec::with_capacity(detections.len());
+    for detection in detections {
+        let named = shown.iter().any(|stronger| {
+            stronger.class != detection.class && iou(stronger.bbox, detection.bbox) > 0.5
+        });
+        if !named {
+            shown.push(detection);
+        }
+    }
+    shown
 }
 
 /// Colours that stay apart: hues by the golden angle, in three steps of brightness.

@@ -83,3 +83,18 @@ fn nothing_leaves_the_picture() {
         }
     }
 }
+
+#[test]
+fn a_thing_gets_one_name() {
+    let picture = RgbImage::from_pixel(600, 500, Rgb([100; 3]));
+    let names = classes(&["a", "b"]);
+    let strong = detection([100.0, 100.0, 200.0, 200.0], 0, None);
+    let other_name = detection([110.0, 100.0, 210.0, 200.0], 1, None);
+    let elsewhere = detection([300.0, 300.0, 400.0, 400.0], 1, None);
+    let beside = detection([170.0, 100.0, 270.0, 200.0], 1, None);
+    let with = |detections: &[Detection]| draw(&picture, detections, &names);
+    let alone = with(std::slice::from_ref(&strong));
+    assert_eq!(with(&[strong.clone(), other_name]), alone);
+    assert_ne!(with(&[strong.clone(), elsewhere]), alone);
+    assert_ne!(with(&[strong, beside]), alone);
+}
