@@ -1,6 +1,7 @@
 //! Intertwine: from unlabelled pictures to an object detector on a small device.
 
 pub mod augment;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -1,6 +1,7 @@
 //! The command line: what the program is told, and what it tells the user.
 
 mod bar;
+mod bench;
 mod demo;
 mod evaluate;
 mod export;
@@ -34,6 +35,7 @@ enum Command {
     Finetune(finetune::Args),
     Evaluate(evaluate::Args),
     Export(export::Args),
+    Bench(bench::Args),
 }
 
 /// Runs the program.
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Finetune(args) => finetune::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Export(args) => export::run(args),
+        Command::Bench(args) => bench::run(args),
     });
     match result {
         Ok(code) => code,

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use super::config::PretrainConfig;
 use super::network::Network;
 use super::objective::Centres;
 use crate::nn::arch::Arch;
 use crate::nn::checkpoint::CheckpointError;
-use crate::nn::optim::Optimizer;
+use crate::nn::optim::{decays, Group, Optimizer};
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
 
@@ -28,6 +29,22 @@ pub struct State<A: Arch, D: Backend> {
 }
 
 impl<A: Arch, D: Backend> State<A, D> {
+    /// Before the first step: the teacher is the student.
+    pub fn new(dev: &D, config: &PretrainConfig) -> Self {
+        let student = Network::new(dev, config);
+        let optimizer = Optimizer::new(dev, &student, |name, sizes| Group {
+            lr_scale: 1.0,
+            decay: decays(name, sizes),
+        });
+        Self {
+            teacher: student.clone(),
+            student,
+            optimizer,
+            centres: Centres::new(config.head.prototypes),
+            step: 0,
+        }
+    }
+
     /// Writes the checkpoint; `data` identifies the data set.
     ///
     /// # Errors

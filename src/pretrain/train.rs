@@ -12,12 +12,10 @@ use super::batch::Encoding;
 use super::checkpoint::State;
 use super::config::PretrainConfig;
 use super::data::Batches;
-use super::network::Network;
-use super::objective::{objective, Centres, Losses};
+use super::objective::{objective, Losses};
 use crate::config::ConfigError;
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::checkpoint::CheckpointError;
-use crate::nn::optim::{decays, Group, Optimizer};
 use crate::nn::vit::DropPath;
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
@@ -170,19 +168,7 @@ fn train<A: Arch, D: Backend>(
     let text = toml::to_string(config).expect("a config is plain data");
     let folder = RunFolder::open(out, &text, resume)?;
 
-    let student = Network::<A, D>::new(dev, config);
-    let optimizer = Optimizer::new(dev, &student, |name, sizes| Group {
-        lr_scale: 1.0,
-        decay: decays(name, sizes),
-    });
-    let centres = Centres::new(config.head.prototypes);
-    let mut state = State {
-        teacher: student.clone(),
-        student,
-        optimizer,
-        centres,
-        step: 0,
-    };
+    let mut state = State::<A, D>::new(dev, config);
     if folder.checkpoint().exists() {
         state.load(&folder.checkpoint(), &data_id)?;
     }
@@ -264,7 +250,7 @@ const PLOTS: &[report::run::Curves<'static>] = &[
 
 /// The scheduled values of a step.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
-struct Rates {
+pub(crate) struct Rates {
     lr: f32,
     weight_decay: f32,
     momentum: f32,
@@ -282,7 +268,8 @@ struct Line {
     rates: Rates,
 }
 
-fn step<A: Arch, D: Backend>(
+/// One step: loss, backward, AdamW, the teacher follows. `steps` is the length of the run.
+pub(crate) fn step<A: Arch, D: Backend>(
     state: &mut State<A, D>,
     batch: &super::batch::Batch,
     config: &PretrainConfig,
