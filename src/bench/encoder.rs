@@ -8,6 +8,7 @@ use dfdx::prelude::*;
 
 use super::StepTimes;
 use crate::nn::arch::{Arch, Tiny16};
+use crate::nn::autocast::{self, Precision};
 use crate::nn::module::Init;
 use crate::nn::optim::{decays, Group, Optimizer};
 use crate::nn::vit::{Vit, VitConfig};
@@ -19,7 +20,8 @@ pub const BATCH: usize = 8;
 const TOKENS: usize = 197;
 
 /// Times `steps` steps.
-pub fn measure(steps: usize) -> StepTimes {
+pub fn measure(steps: usize, precision: Precision) -> StepTimes {
+    let _precision = autocast::scope(precision);
     let dev = Cpu::default();
     let mut init = Init::new(&dev, 0);
     let config = VitConfig {
@@ -47,7 +49,7 @@ pub fn measure(steps: usize) -> StepTimes {
         optimizer.step(&mut vit, &mut gradients, 1e-4, 0.05, 0.0, |_| false);
         Ok::<(), Infallible>(())
     };
-    match StepTimes::measure("encoder", BATCH, steps, step) {
+    match StepTimes::measure("encoder", precision, BATCH, steps, step) {
         Ok(times) => times,
         Err(never) => match never {},
     }

@@ -9,6 +9,8 @@ pub mod pretraining;
 
 use std::time::Instant;
 
+use crate::nn::autocast::Precision;
+
 /// Steps before the timed ones: buffers are allocated, pages touched, threads woken.
 const WARM_UP: usize = 2;
 
@@ -17,6 +19,8 @@ const WARM_UP: usize = 2;
 pub struct StepTimes {
     /// What was timed.
     pub what: &'static str,
+    /// Of its matrix products: `f32` or `bf16`.
+    pub precision: &'static str,
     /// Threads that worked on it.
     pub threads: usize,
     /// Pictures in a step.
@@ -34,6 +38,7 @@ impl StepTimes {
     /// What a step runs into.
     pub fn measure<E>(
         what: &'static str,
+        precision: Precision,
         images: usize,
         steps: usize,
         mut step: impl FnMut() -> Result<(), E>,
@@ -49,6 +54,10 @@ impl StepTimes {
         }
         Ok(Self {
             what,
+            precision: match precision {
+                Precision::F32 => "f32",
+                Precision::Bf16 => "bf16",
+            },
             threads: rayon::current_num_threads(),
             images,
             steps_ms,
@@ -83,6 +92,7 @@ mod tests {
     fn medians() {
         let times = |steps_ms: &[f64]| StepTimes {
             what: "test",
+            precision: "f32",
             threads: 1,
             images: 1,
             steps_ms: steps_ms.to_vec(),
@@ -96,14 +106,14 @@ mod tests {
     #[test]
     fn warm_up_is_not_timed_and_an_error_ends_it() {
         let mut calls = 0;
-        let times = StepTimes::measure("test", 8, 3, || {
+        let times = StepTimes::measure("test", Precision::F32, 8, 3, || {
             calls += 1;
             Ok::<(), ()>(())
         })
         .unwrap();
         assert_eq!((times.steps_ms.len(), calls), (3, 3 + WARM_UP));
         let mut left = 4;
-        let failed = StepTimes::measure("test", 8, 30, || {
+        let failed = StepTimes::measure("test", Precision::F32, 8, 30, || {
             left -= 1;
             if left == 0 {
                 Err("full")

@@ -9,6 +9,7 @@ use super::StepTimes;
 use crate::augment::{MultiCrop, Scratch, Views};
 use crate::config::resolve;
 use crate::nn::arch::Small16;
+use crate::nn::autocast::Choice;
 use crate::pretrain::batch::{Batch, Encoding};
 use crate::pretrain::checkpoint::State;
 use crate::pretrain::config::PRESETS;
@@ -33,9 +34,12 @@ const SETTINGS: &[&str] = &[
 ///
 /// # Errors
 /// If the loss is no number any more.
-pub fn measure(steps: usize) -> Result<StepTimes, PretrainError> {
+pub fn measure(steps: usize, precision: Choice) -> Result<StepTimes, PretrainError> {
     let settings: Vec<String> = SETTINGS.iter().map(|s| (*s).to_owned()).collect();
-    let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings)?;
+    let config = PretrainConfig {
+        precision,
+        ..resolve(PRESETS, "pico", None, &settings)?
+    };
     let crops = MultiCrop::new(config.crops.clone()).map_err(|e| e.within("crops"))?;
     let scenes = SceneConfig {
         size: 256,
@@ -58,7 +62,11 @@ pub fn measure(steps: usize) -> Result<StepTimes, PretrainError> {
     // As in the middle of a long run, where nothing is frozen.
     let total = 1_000_000;
     state.step = total / 2;
-    StepTimes::measure("pretrain", config.optim.batch, steps, || {
-        step(&mut state, &batch, &config, total).map(|_| ())
-    })
+    StepTimes::measure(
+        "pretrain",
+        precision.precision(),
+        config.optim.batch,
+        steps,
+        || step(&mut state, &batch, &config, total).map(|_| ()),
+    )
 }

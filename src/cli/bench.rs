@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::bench::{encoder, pretraining};
+use crate::nn::autocast::Choice;
 
 /// Measure how long things take here.
 #[derive(clap::Args)]
@@ -30,6 +31,9 @@ struct Train {
     /// Timed steps; a few more go before, untimed.
     #[arg(long, value_name = "N", default_value = "10")]
     steps: NonZeroUsize,
+    /// Of matrix products; by default bf16 where the CPU has instructions for it.
+    #[arg(long, value_name = "P", value_parser = ["auto", "f32", "bf16"], default_value = "auto")]
+    precision: String,
     /// Write the times as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -45,14 +49,20 @@ enum Work {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let What::Train(args) = args.what;
+    let precision = match args.precision.as_str() {
+        "f32" => Choice::F32,
+        "bf16" => Choice::Bf16,
+        _ => Choice::Auto,
+    };
     let times = match args.what {
-        Work::Encoder => encoder::measure(args.steps.get()),
-        Work::Pretrain => pretraining::measure(args.steps.get())?,
+        Work::Encoder => encoder::measure(args.steps.get(), precision.precision()),
+        Work::Pretrain => pretraining::measure(args.steps.get(), precision)?,
     };
     let median = times.median_ms();
     println!(
-        "{}: median of {} steps {median:.1} ms, {:.1} images/s on {} threads",
+        "{} in {}: median of {} steps {median:.1} ms, {:.1} images/s on {} threads",
         times.what,
+        times.precision,
         times.steps_ms.len(),
         times.images as f64 * 1e3 / median,
         times.threads

@@ -8,6 +8,7 @@ use crate::augment::JitterConfig;
 use crate::config::{require, ConfigError, Presets, Validate};
 use crate::export::DetectorSpec;
 use crate::nn::arch::Arch;
+use crate::nn::autocast;
 use crate::nn::vit::VitConfig;
 use crate::run::RunConfig;
 
@@ -23,6 +24,8 @@ pub const PRESETS: Presets = &[
 pub struct FinetuneConfig {
     /// Everything random follows from it.
     pub seed: u64,
+    /// Of matrix products.
+    pub precision: autocast::Choice,
     /// The encoder, when none is given.
     pub model: VitConfig,
     /// What is put on the encoder.

@@ -17,6 +17,7 @@ use super::ship::ship;
 use crate::config::ConfigError;
 use crate::export::{ExportError, ParityReport};
 use crate::nn::arch::{self, Arch, WithArch};
+use crate::nn::autocast;
 use crate::nn::checkpoint::CheckpointError;
 use crate::nn::module::Init;
 use crate::nn::optim::{decays, layer_scale, Group, Optimizer};
@@ -194,6 +195,7 @@ fn train<A: Arch, D: Backend>(
     // With the encoder's own sizes: what is resumed must be what was started.
     let stored = FinetuneConfig {
         model: vit_config.clone(),
+        precision: config.precision.resolved(),
         ..config.clone()
     };
     let text = toml::to_string(&stored).expect("a config is plain data");
@@ -229,7 +231,9 @@ fn train<A: Arch, D: Backend>(
     let mut log = folder.log(step)?;
     let mut batches = Batches::new(data, config, &spec, step)?;
     let (first, start) = (step, Instant::now());
+    let products = stored.precision.precision();
     while step < steps {
+        let _precision = autocast::scope(products);
         let Some(batch) = batches.next_batch().transpose()? else {
             break;
         };

@@ -7,6 +7,7 @@
 //! - [`ops`]: those operations, one file each.
 //! - [`module`]: parameters and their names; names are timm's, so that checkpoints travel.
 //! - [`arch`]: the static widths of a network, and the list of those we compile.
+//! - [`autocast`]: the precision of the products in a scope.
 //! - [`positions`]: where the patches of whole pictures lie.
 //! - [`vit`], [`head`]: the encoder and the projection head.
 //! - [`optim`]: AdamW with groups, clipping, the moving-average teacher.
@@ -17,6 +18,7 @@
 //! sequence ends ([`Groups`]).
 
 pub mod arch;
+pub mod autocast;
 pub mod backend;
 pub mod checkpoint;
 pub mod head;

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::augment::mask::MaskConfig;
 use crate::augment::MultiCropConfig;
 use crate::config::{require, ConfigError, Presets, Validate};
-use crate::nn::arch;
 use crate::nn::vit::VitConfig;
+use crate::nn::{arch, autocast};
 use crate::run::RunConfig;
 
 /// The presets, the default first.
@@ -21,6 +21,8 @@ pub const PRESETS: Presets = &[
 pub struct PretrainConfig {
     /// Everything random follows from it.
     pub seed: u64,
+    /// Of matrix products.
+    pub precision: autocast::Choice,
     /// The encoder.
     pub model: VitConfig,
     /// The projection heads.

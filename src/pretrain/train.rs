@@ -15,6 +15,7 @@ use super::data::Batches;
 use super::objective::{objective, Losses};
 use crate::config::ConfigError;
 use crate::nn::arch::{self, Arch, WithArch};
+use crate::nn::autocast;
 use crate::nn::checkpoint::CheckpointError;
 use crate::nn::vit::DropPath;
 use crate::nn::weights::{StateDict, WeightsError};
@@ -163,6 +164,11 @@ fn train<A: Arch, D: Backend>(
             batch: config.optim.batch,
         });
     }
+    // As it is on this machine: the run says what it did, and is resumed with it elsewhere too.
+    let config = &PretrainConfig {
+        precision: config.precision.resolved(),
+        ..config.clone()
+    };
     let steps = config.steps(records as u64);
     let data_id = fingerprint(data);
     let text = toml::to_string(config).expect("a config is plain data");
@@ -275,6 +281,7 @@ pub(crate) fn step<A: Arch, D: Backend>(
     config: &PretrainConfig,
     steps: u64,
 ) -> Result<(Losses, Rates), PretrainError> {
+    let _precision = autocast::scope(config.precision.precision());
     let (at, optim, loss) = (state.step, &config.optim, &config.loss);
     let [t0, t1] = loss.teacher_temperature;
     let mut rates = Rates {

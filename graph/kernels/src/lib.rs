@@ -11,12 +11,14 @@
 //!   panics, saying which slice had which length and which was expected.
 //! - Results are bit-identical for any number of rayon threads: work is cut, and sums are ordered, by shape alone.
 //!   Small problems are one piece and never leave the calling thread.
-//! - Element loops are compiled for AVX-512, AVX2 and the baseline and chosen at run time (see `simd`).
+//! - The instruction set is chosen once at run time (see [`cpu`]): matrix products have kernels of their own for each,
+//!   element loops are compiled for each (see `simd`).
 //!
 //! # Layout
 //! One folder per kernel: `mod.rs` holds the formula with its source, the shapes and the parallel form,
 //! `reference.rs` the obvious `f64` scalar form that the tests hold it against.
 
+pub mod cpu;
 mod parallel;
 #[macro_use]
 mod simd;

@@ -54,6 +54,22 @@ impl<'a> Scattered<'a> {
         }
     }
 
+    /// The elements from `start` on.
+    pub(crate) fn from(&self, start: usize) -> Scattered<'_> {
+        assert!(start <= self.len, "from element {start} of {}", self.len);
+        Scattered {
+            // SAFETY: start is within the slice or its end.
+            start: unsafe { self.start.add(start) },
+            len: self.len - start,
+            slice: PhantomData,
+        }
+    }
+
+    /// Number of elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The address of element `i`.
     pub(crate) fn at(&self, i: usize) -> *mut f32 {
         assert!(i < self.len, "element {i} of {}", self.len);

@@ -43,24 +43,6 @@ pub(crate) type Baseline = Fused;
 #[cfg(not(target_arch = "aarch64"))]
 pub(crate) type Baseline = Separate;
 
-/// True where the `avx512` version of a [`multiversion!`] function may run.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-pub(crate) fn has_avx512() -> bool {
-    is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl")
-        && has_avx2()
-}
-
-/// True where the `avx2` version of a [`multiversion!`] function may run.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-pub(crate) fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
-}
-
 /// Compiles a function for each instruction set and calls the best at run time.
 ///
 /// `fn name<A>(arguments) { body }`: `A` is the [`Arithmetic`] of the version being compiled.
@@ -83,12 +65,13 @@ macro_rules! multiversion {
                 fn avx2($($arg: $ty),*) $(-> $ret)? {
                     body::<$crate::simd::Fused>($($arg),*)
                 }
-                if $crate::simd::has_avx512() {
-                    // SAFETY: has_avx512 found every feature that avx512 is compiled with.
+                let path = $crate::cpu::path();
+                if path >= $crate::cpu::Path::Avx512 {
+                    // SAFETY: the path was chosen because the CPU has every feature that avx512 is compiled with.
                     return unsafe { avx512($($arg),*) };
                 }
-                if $crate::simd::has_avx2() {
-                    // SAFETY: has_avx2 found every feature that avx2 is compiled with.
+                if path >= $crate::cpu::Path::Avx2 {
+                    // SAFETY: as above, for avx2.
                     return unsafe { avx2($($arg),*) };
                 }
             }

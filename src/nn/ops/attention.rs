@@ -2,7 +2,7 @@
 //! `y = softmax(q k^T / sqrt(head width)) v` (Vaswani et al. 2017).
 
 use super::{slice, take_grad};
-use crate::nn::{Backend, Groups, Rows};
+use crate::nn::{autocast, Backend, Groups, Rows};
 use dfdx::prelude::*;
 use intertwine_kernels::attention as kernel;
 
@@ -80,7 +80,16 @@ pub fn fused<Q: Dim, C: Dim, T: Tape<f32, Cpu>>(
     let rows = qkv.shape().0;
     let d = width.size();
     let (mut y, mut lse) = (vec![0.0; rows * d], vec![0.0; rows * heads]);
-    kernel::forward(slice(&qkv), &groups.0, heads, d, &mut y, &mut lse);
+    let precision = autocast::precision();
+    kernel::forward(
+        slice(&qkv),
+        &groups.0,
+        heads,
+        d,
+        &mut y,
+        &mut lse,
+        precision,
+    );
     let y = qkv.device().tensor_from_vec(y, (rows, width));
     if T::OWNS_TAPE {
         let (kept, groups) = (y.clone(), groups.clone());
@@ -96,6 +105,7 @@ pub fn fused<Q: Dim, C: Dim, T: Tape<f32, Cpu>>(
                 heads,
                 d,
                 dqkv,
+                precision,
             );
             Ok(())
         });

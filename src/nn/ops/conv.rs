@@ -5,7 +5,7 @@
 
 use super::{put_grad, slice, take_grad};
 use crate::nn::backend::Maps;
-use crate::nn::{Backend, Matrix, Rows, Vector};
+use crate::nn::{autocast, Backend, Matrix, Rows, Vector};
 use dfdx::prelude::*;
 use intertwine_kernels::conv as kernel;
 
@@ -78,8 +78,9 @@ pub fn fused<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
         out: width.size(),
         stride: 1,
     };
+    let precision = autocast::precision();
     let mut y = vec![0.0; maps.rows() * shape.out];
-    kernel::forward(slice(&x), slice(w), b.map(slice), &mut y, &shape);
+    kernel::forward(slice(&x), slice(w), b.map(slice), &mut y, &shape, precision);
     let y = x.device().tensor_from_vec(y, (maps.rows(), width));
     if T::OWNS_TAPE {
         let (w, b, kept) = (w.clone(), b.cloned(), y.clone());
@@ -96,6 +97,7 @@ pub fn fused<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
                 &mut dw,
                 db.as_deref_mut(),
                 &shape,
+                precision,
             );
             put_grad(g, &w, dw)?;
             match (&b, db) {

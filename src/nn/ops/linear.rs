@@ -1,7 +1,7 @@
 //! `y = x w^T + b`: the linear layer, with the weight as PyTorch stores it, `[out, in]`.
 
 use super::{put_grad, slice, take_grad};
-use crate::nn::{Backend, Matrix, Rows, Vector};
+use crate::nn::{autocast, Backend, Matrix, Rows, Vector};
 use dfdx::prelude::*;
 use intertwine_kernels::linear as kernel;
 
@@ -32,8 +32,17 @@ pub fn fused<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
     let (rows, inp) = (x.shape().0, x.shape().1.size());
     let width = w.shape().0;
     let out = width.size();
+    let precision = autocast::precision();
     let mut y = vec![0.0; rows * out];
-    kernel::forward(slice(&x), slice(w), b.map(slice), &mut y, inp, out);
+    kernel::forward(
+        slice(&x),
+        slice(w),
+        b.map(slice),
+        &mut y,
+        inp,
+        out,
+        precision,
+    );
     let y = x.device().tensor_from_vec(y, (rows, width));
     if T::OWNS_TAPE {
         let (w, b, kept) = (w.clone(), b.cloned(), y.clone());
@@ -43,13 +52,21 @@ pub fn fused<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
             match &b {
                 Some(b) => {
                     let mut db = take_grad(g, b)?;
-                    kernel::backward_params(&dy, slice(&x), &mut dw, Some(&mut db), inp, out);
+                    kernel::backward_params(
+                        &dy,
+                        slice(&x),
+                        &mut dw,
+                        Some(&mut db),
+                        inp,
+                        out,
+                        precision,
+                    );
                     put_grad(g, b, db)?;
                 }
-                None => kernel::backward_params(&dy, slice(&x), &mut dw, None, inp, out),
+                None => kernel::backward_params(&dy, slice(&x), &mut dw, None, inp, out, precision),
             }
             put_grad(g, &w, dw)?;
-            kernel::backward_input(&dy, slice(&w), g.get_or_alloc_mut(&x)?, inp, out);
+            kernel::backward_input(&dy, slice(&w), g.get_or_alloc_mut(&x)?, inp, out, precision);
             Ok(())
         });
     }

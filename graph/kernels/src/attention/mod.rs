@@ -14,10 +14,9 @@ mod reference;
 mod tests;
 
 use crate::check_len;
-use crate::gemm::{strided, Operand};
+use crate::gemm::{strided, Operand, Precision};
 use crate::parallel::Scattered;
 use crate::simd::{add_lanes, dot, exp, max, LANES};
-use gemm_common::Parallelism;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -49,6 +48,7 @@ pub fn forward(
     d: usize,
     y: &mut [f32],
     lse: &mut [f32],
+    precision: Precision,
 ) {
     let rows = check_shape(qkv, groups, heads, d);
     check_len("attention", "y", y, rows * d);
@@ -57,6 +57,7 @@ pub fn forward(
         qkv,
         d,
         width: d / heads,
+        precision,
     };
     let (y, lse) = (Scattered::new(y), Scattered::new(lse));
     let blocks = sequences(groups).flat_map(|(first, len)| {
@@ -85,17 +86,18 @@ pub fn forward(
                 };
                 // SAFETY: this task alone has these rows of y's columns of head h.
                 unsafe {
-                    let y = y.at(queries.start * d + h * head.width);
+                    let y = y.from(queries.start * d + h * head.width);
+                    let v = head.part(2, h, first);
                     strided(
                         queries.len(),
                         len,
                         head.width,
                         p,
-                        head.part(2, h, first),
-                        y,
+                        v,
+                        &y,
                         d,
                         false,
-                        Parallelism::None,
+                        precision,
                     );
                 }
             });
@@ -116,6 +118,7 @@ pub fn backward(
     heads: usize,
     d: usize,
     dqkv: &mut [f32],
+    precision: Precision,
 ) {
     let rows = check_shape(qkv, groups, heads, d);
     check_len("attention", "y", y, rows * d);
@@ -126,6 +129,7 @@ pub fn backward(
         qkv,
         d,
         width: d / heads,
+        precision,
     };
     let dqkv = Scattered::new(dqkv);
     let tasks: Vec<_> = sequences(groups)
@@ -152,17 +156,18 @@ pub fn backward(
                     let dp = resized(&mut scratch.gradients, n * padded(len));
                     // SAFETY: dp has n rows of padded(len) >= len elements.
                     unsafe {
-                        let dp = dp.as_mut_ptr();
+                        let dp = Scattered::new(dp);
+                        let v = v.transposed();
                         strided(
                             n,
                             width,
                             len,
                             dy_rows,
-                            v.transposed(),
-                            dp,
+                            v,
+                            &dp,
                             padded(len),
                             false,
-                            Parallelism::None,
+                            precision,
                         );
                     }
                     let row_terms = queries.clone().map(|row| {
@@ -193,8 +198,8 @@ pub fn backward(
                     // write those of v, q and k in turn.
                     unsafe {
                         let add = |m, k, a, b, row, part| {
-                            let c = dqkv.at(row * 3 * d + part * d + column);
-                            strided(m, k, width, a, b, c, 3 * d, true, Parallelism::None);
+                            let c = dqkv.from(row * 3 * d + part * d + column);
+                            strided(m, k, width, a, b, &c, 3 * d, true, precision);
                         };
                         add(len, n, p.transposed(), dy_rows, first, 2);
                         add(n, len, ds, k, queries.start, 0);
@@ -217,6 +222,7 @@ pub fn cls_attention(qkv: &[f32], groups: &[Group], heads: usize, d: usize, out:
         qkv,
         d,
         width: d / heads,
+        precision: Precision::F32,
     };
     for (first, len) in sequences(groups) {
         let rows = &mut out[first * heads..(first + len) * heads];
@@ -235,6 +241,7 @@ struct Head<'a> {
     qkv: &'a [f32],
     d: usize,
     width: usize,
+    precision: Precision,
 }
 
 impl<'a> Head<'a> {
@@ -273,17 +280,17 @@ impl<'a> Head<'a> {
         );
         // SAFETY: scores has queries.len() rows of stride >= len elements.
         unsafe {
-            let scores = scores.as_mut_ptr();
+            let scores = Scattered::new(scores);
             strided(
                 queries.len(),
                 self.width,
                 len,
                 q,
                 k,
-                scores,
+                &scores,
                 stride,
                 false,
-                Parallelism::None,
+                self.precision,
             );
         }
         scores

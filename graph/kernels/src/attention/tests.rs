@@ -1,4 +1,5 @@
 use super::{backward, cls_attention, forward, reference, Group};
+use crate::gemm::Precision;
 use crate::testing::{assert_close, assert_gradient, inner, same_on_any_pool, values, wide};
 
 struct Run {
@@ -15,8 +16,18 @@ fn run(qkv: &[f32], dy: &[f32], groups: &[Group], heads: usize, d: usize, start:
         lse: vec![f32::NAN; rows * heads],
         dqkv: vec![start; qkv.len()],
     };
-    forward(qkv, groups, heads, d, &mut r.y, &mut r.lse);
-    backward(qkv, &r.y, &r.lse, dy, groups, heads, d, &mut r.dqkv);
+    forward(qkv, groups, heads, d, &mut r.y, &mut r.lse, Precision::F32);
+    backward(
+        qkv,
+        &r.y,
+        &r.lse,
+        dy,
+        groups,
+        heads,
+        d,
+        &mut r.dqkv,
+        Precision::F32,
+    );
     r
 }
 
@@ -172,5 +183,6 @@ fn heads_must_divide_the_width() {
         10,
         &mut [0.0; 10],
         &mut [0.0; 3],
+        Precision::F32,
     );
 }

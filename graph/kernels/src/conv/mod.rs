@@ -14,7 +14,7 @@ mod tests;
 pub use shuffle::{pixel_shuffle, pixel_unshuffle_add};
 
 use crate::check_len;
-use crate::gemm::{matmul, Layout};
+use crate::gemm::{matmul, Layout, Precision};
 use crate::linear;
 
 /// The shape of one convolution.
@@ -71,13 +71,20 @@ impl Shape {
 ///
 /// # Panics
 /// If a slice's length does not fit the shape.
-pub fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, y: &mut [f32], shape: &Shape) {
+pub fn forward(
+    x: &[f32],
+    w: &[f32],
+    b: Option<&[f32]>,
+    y: &mut [f32],
+    shape: &Shape,
+    precision: Precision,
+) {
     shape.check(x, w, y);
     let patch = 9 * shape.inp;
     im2col::for_each_block(shape, |lines, outputs, columns| {
         im2col::gather(x, shape, lines, columns);
         let y = &mut y[outputs.start * shape.out..outputs.end * shape.out];
-        linear::forward(columns, w, b, y, patch, shape.out);
+        linear::forward(columns, w, b, y, patch, shape.out, precision);
     });
 }
 
@@ -85,6 +92,7 @@ pub fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, y: &mut [f32], shape: &S
 ///
 /// # Panics
 /// If a slice's length does not fit the shape.
+#[allow(clippy::too_many_arguments)]
 pub fn backward(
     x: &[f32],
     w: &[f32],
@@ -93,6 +101,7 @@ pub fn backward(
     dw: &mut [f32],
     mut db: Option<&mut [f32]>,
     shape: &Shape,
+    precision: Precision,
 ) {
     shape.check(x, w, dy);
     if let Some(dx) = dx.as_deref() {
@@ -102,7 +111,15 @@ pub fn backward(
     im2col::for_each_block(shape, |lines, outputs, columns| {
         let dy = &dy[outputs.start * shape.out..outputs.end * shape.out];
         im2col::gather(x, shape, lines.clone(), columns);
-        linear::backward_params(dy, columns, dw, db.as_deref_mut(), patch, shape.out);
+        linear::backward_params(
+            dy,
+            columns,
+            dw,
+            db.as_deref_mut(),
+            patch,
+            shape.out,
+            precision,
+        );
         if let Some(dx) = dx.as_deref_mut() {
             matmul(
                 outputs.len(),
@@ -114,6 +131,7 @@ pub fn backward(
                 Layout::N,
                 columns,
                 false,
+                precision,
             );
             im2col::scatter_add(columns, shape, lines, dx);
         }

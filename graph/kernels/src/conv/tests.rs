@@ -1,4 +1,5 @@
 use super::{backward, forward, pixel_shuffle, pixel_unshuffle_add, reference, Shape};
+use crate::gemm::Precision;
 use crate::testing::{assert_close, assert_gradient, inner, same_on_any_pool, values, wide};
 
 fn shape(
@@ -34,8 +35,17 @@ fn run(x: &[f32], w: &[f32], b: &[f32], dy: &[f32], s: &Shape, start: f32) -> Ru
         dw: vec![start; w.len()],
         db: vec![start; b.len()],
     };
-    forward(x, w, Some(b), &mut r.y, s);
-    backward(x, w, dy, Some(&mut r.dx), &mut r.dw, Some(&mut r.db), s);
+    forward(x, w, Some(b), &mut r.y, s, Precision::F32);
+    backward(
+        x,
+        w,
+        dy,
+        Some(&mut r.dx),
+        &mut r.dw,
+        Some(&mut r.db),
+        s,
+        Precision::F32,
+    );
     r
 }
 
@@ -77,14 +87,14 @@ fn agrees_with_the_reference() {
         assert_close("dw", &r.dw, &plus_one(&g.dw), 3e-5);
         assert_close("db", &r.db, &plus_one(&g.db), 3e-5);
         let (mut y, mut dw) = (vec![f32::NAN; dy.len()], vec![1.0; w.len()]);
-        forward(&x, &w, None, &mut y, &s);
+        forward(&x, &w, None, &mut y, &s, Precision::F32);
         assert_close(
             "y",
             &y,
             &reference::forward(&wide(&x), &wide(&w), &vec![0.0; s.out], &s),
             3e-5,
         );
-        backward(&x, &w, &dy, None, &mut dw, None, &s);
+        backward(&x, &w, &dy, None, &mut dw, None, &s, Precision::F32);
         assert_eq!(dw, r.dw, "{s:?}: dw depends on what else is asked for");
     }
 }
@@ -112,7 +122,14 @@ fn a_sum_of_neighbours_by_hand() {
     // The all-ones kernel on 1..=9: the middle sums all, the corner four.
     let x: Vec<f32> = (1..=9).map(|v| v as f32).collect();
     let mut y = [0.0; 9];
-    forward(&x, &[1.0; 9], None, &mut y, &shape(1, 3, 3, 1, 1, 1));
+    forward(
+        &x,
+        &[1.0; 9],
+        None,
+        &mut y,
+        &shape(1, 3, 3, 1, 1, 1),
+        Precision::F32,
+    );
     assert_eq!(y, [12., 21., 16., 27., 45., 33., 24., 39., 28.]);
     let mut y = [0.0; 4];
     forward(
@@ -121,6 +138,7 @@ fn a_sum_of_neighbours_by_hand() {
         Some(&[0.5]),
         &mut y,
         &shape(1, 3, 3, 1, 1, 2),
+        Precision::F32,
     );
     assert_eq!(y, [12.5, 16.5, 24.5, 28.5]);
 }

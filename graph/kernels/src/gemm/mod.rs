@@ -1,15 +1,25 @@
 //! General matrix product on row-major slices, `c = op(a) op(b)`.
 //!
-//! The work is done by the `gemm` crate, whose AVX-512 kernels reach the speed of PyTorch's. It cuts the product
-//! into tiles by shape; threads only share the tiles out, so their number never changes a result.
+//! # Layout
+//! - [`kernel`]: tiles in registers, one file an instruction set.
+//! - [`pack`]: operands in the order in which the tiles read them.
+//! - [`blocks`]: the product cut for caches and threads.
 
+mod blocks;
+mod kernel;
+mod operand;
+mod pack;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
 
 use crate::check_len;
-use gemm_common::Parallelism;
+use crate::cpu;
+use crate::parallel::Scattered;
+pub(crate) use blocks::Epilogue;
+use blocks::Product;
+pub(crate) use operand::Operand;
 
 /// How an operand is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +28,17 @@ pub enum Layout {
     N,
     /// Transposed.
     T,
+}
+
+/// How the inputs of a product are rounded; sums are `f32` in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Not at all.
+    #[default]
+    F32,
+    /// To the nearest `bf16` (8 bits of precision, the range of `f32`): twice as fast where the CPU has it, and
+    /// the same rounding at the speed of `f32` where not.
+    Bf16,
 }
 
 /// `c = op(a) op(b)`, or `c += op(a) op(b)` with `accumulate`.
@@ -37,81 +58,48 @@ pub fn matmul(
     lb: Layout,
     c: &mut [f32],
     accumulate: bool,
+    precision: Precision,
+) {
+    matmul_then(m, k, n, a, la, b, lb, c, accumulate, precision, None);
+}
+
+/// As [`matmul`]; each piece of a row of `c` is handed to `epilogue` as soon as it is finished, still in the cache.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn matmul_then(
+    m: usize,
+    k: usize,
+    n: usize,
+    a: &[f32],
+    la: Layout,
+    b: &[f32],
+    lb: Layout,
+    c: &mut [f32],
+    accumulate: bool,
+    precision: Precision,
+    epilogue: Option<Epilogue>,
 ) {
     check_len("matmul", "a", a, m * k);
     check_len("matmul", "b", b, k * n);
     check_len("matmul", "c", c, m * n);
-    let a = Operand::new(a, la, m, k);
-    let b = Operand::new(b, lb, k, n);
-    // SAFETY: c is borrowed mutably and has m rows of n elements.
-    unsafe {
-        strided(
-            m,
-            k,
-            n,
-            a,
-            b,
-            c.as_mut_ptr(),
-            n,
-            accumulate,
-            Parallelism::Rayon(0),
-        )
-    }
+    let product = Product {
+        m,
+        k,
+        n,
+        a: Operand::new(a, la, m, k),
+        b: Operand::new(b, lb, k, n),
+        c_row: n,
+        accumulate,
+        epilogue,
+        parallel: true,
+    };
+    // SAFETY: c is borrowed mutably and has m rows of n elements; the path is one that this CPU can run.
+    unsafe { product.run(kernel::choose(cpu::path(), precision), &Scattered::new(c)) }
 }
 
-/// A matrix within a slice: element (i, j) is `data[i * row + j * col]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Operand<'a> {
-    pub(crate) data: &'a [f32],
-    pub(crate) row: usize,
-    pub(crate) col: usize,
-}
-
-impl<'a> Operand<'a> {
-    /// A whole slice that enters the product as [rows, cols].
-    fn new(data: &'a [f32], layout: Layout, rows: usize, cols: usize) -> Self {
-        match layout {
-            Layout::N => Self {
-                data,
-                row: cols,
-                col: 1,
-            },
-            Layout::T => Self {
-                data,
-                row: 1,
-                col: rows,
-            },
-        }
-    }
-
-    /// The same elements with rows and columns exchanged.
-    pub(crate) fn transposed(self) -> Self {
-        Self {
-            row: self.col,
-            col: self.row,
-            ..self
-        }
-    }
-
-    #[track_caller]
-    fn check(&self, rows: usize, cols: usize) {
-        assert!(
-            rows == 0
-                || cols == 0
-                || (rows - 1) * self.row + (cols - 1) * self.col < self.data.len(),
-            "gemm: [{rows}, {cols}] with strides ({}, {}) exceeds {} elements",
-            self.row,
-            self.col,
-            self.data.len()
-        );
-    }
-}
-
-/// `c (+)= a b` for matrices within larger ones; element (i, j) of `c` [m, n] is at `c + i * c_row + j`.
+/// `c (+)= a b` on this thread alone, for matrices within larger ones; row i of `c` [m, n] is at `c.at(i * c_row)`.
 ///
 /// # Safety
-/// Every element of `c` must be valid for reads and writes, initialised if `accumulate`, and not accessed by
-/// anything else during the call.
+/// The elements of these rows are initialised if `accumulate` and nothing else accesses them during the call.
 #[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn strided(
     m: usize,
@@ -119,37 +107,24 @@ pub(crate) unsafe fn strided(
     n: usize,
     a: Operand,
     b: Operand,
-    c: *mut f32,
+    c: &Scattered,
     c_row: usize,
     accumulate: bool,
-    parallelism: Parallelism,
+    precision: Precision,
 ) {
     a.check(m, k);
     b.check(k, n);
-    // SAFETY: the operands' bounds were checked, the caller answers for c, and get_gemm_fn only returns a function
-    // that this CPU can run. gemm wants the elements of a column to be neighbours, ours are those of a row, so it is
-    // given c^T = b^T a^T.
-    unsafe {
-        gemm_f32::gemm::f32::get_gemm_fn()(
-            n,
-            m,
-            k,
-            c,
-            c_row as isize,
-            1,
-            accumulate,
-            b.data.as_ptr(),
-            b.row as isize,
-            b.col as isize,
-            a.data.as_ptr(),
-            a.row as isize,
-            a.col as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
+    let product = Product {
+        m,
+        k,
+        n,
+        a,
+        b,
+        c_row,
+        accumulate,
+        epilogue: None,
+        parallel: false,
+    };
+    // SAFETY: the caller's promise; the path is one that this CPU can run.
+    unsafe { product.run(kernel::choose(cpu::path(), precision), c) }
 }

@@ -1,25 +1,60 @@
-use super::{matmul, reference, Layout};
+use super::blocks::Product;
+use super::{kernel, matmul, reference, Layout, Operand, Precision};
+use crate::cpu::Path;
+use crate::parallel::Scattered;
 use crate::testing::{assert_close, same_on_any_pool, values};
 use proptest::prelude::*;
 
+/// The nearest `bf16`: of the two around a value, the nearer; of two as near, the one whose last bit is 0.
+fn nearest_bf16(x: f32) -> f32 {
+    let below = f32::from_bits(x.to_bits() & 0xffff_0000);
+    let above = f32::from_bits((x.to_bits() & 0xffff_0000) + 0x1_0000);
+    let (down, up) = ((x - below).abs(), (above - x).abs());
+    let even = (below.to_bits() >> 16) & 1 == 0;
+    if down < up || (down == up && even) {
+        below
+    } else {
+        above
+    }
+}
+
+/// The product on every path and in every precision against the definition, overwriting and accumulating.
 fn check(m: usize, k: usize, n: usize, la: Layout, lb: Layout) {
     let (a, b, c) = (values(m * k, 1), values(k * n, 2), values(m * n, 3));
-    let mut found = c.clone();
-    matmul(m, k, n, &a, la, &b, lb, &mut found, true);
-    assert_close(
-        "accumulated",
-        &found,
-        &reference::matmul(m, k, n, (&a, la), (&b, lb), &c),
-        2e-5,
-    );
-    let mut found = vec![f32::NAN; m * n];
-    matmul(m, k, n, &a, la, &b, lb, &mut found, false);
-    assert_close(
-        "overwritten",
-        &found,
-        &reference::matmul(m, k, n, (&a, la), (&b, lb), &vec![0.0; m * n]),
-        2e-5,
-    );
+    let rounded = |x: &[f32]| x.iter().map(|v| nearest_bf16(*v)).collect::<Vec<_>>();
+    let zeros = vec![0.0; m * n];
+    for precision in [Precision::F32, Precision::Bf16] {
+        let (ra, rb) = match precision {
+            Precision::F32 => (a.clone(), b.clone()),
+            Precision::Bf16 => (rounded(&a), rounded(&b)),
+        };
+        let sum = reference::matmul(m, k, n, (&ra, la), (&rb, lb), &c);
+        let alone = reference::matmul(m, k, n, (&ra, la), (&rb, lb), &zeros);
+        for path in Path::ALL.into_iter().filter(|p| p.is_supported()) {
+            let run = |c: &mut [f32], accumulate| {
+                let product = Product {
+                    m,
+                    k,
+                    n,
+                    a: Operand::new(&a, la, m, k),
+                    b: Operand::new(&b, lb, k, n),
+                    c_row: n,
+                    accumulate,
+                    epilogue: None,
+                    parallel: true,
+                };
+                // SAFETY: c is borrowed mutably and [m, n]; the path is supported.
+                unsafe { product.run(kernel::choose(path, precision), &Scattered::new(c)) };
+            };
+            let what = format!("{path:?} {precision:?} {m}x{k}x{n} {la:?}{lb:?}");
+            let mut found = c.clone();
+            run(&mut found, true);
+            assert_close(&format!("{what} accumulated"), &found, &sum, 2e-5);
+            let mut found = vec![f32::NAN; m * n];
+            run(&mut found, false);
+            assert_close(&format!("{what} overwritten"), &found, &alone, 2e-5);
+        }
+    }
 }
 
 const LAYOUTS: [Layout; 2] = [Layout::N, Layout::T];
@@ -38,6 +73,7 @@ fn a_product_by_hand() {
         Layout::N,
         &mut c,
         false,
+        Precision::F32,
     );
     assert_eq!(c, [19., 22., 43., 50.]);
     matmul(
@@ -50,6 +86,7 @@ fn a_product_by_hand() {
         Layout::T,
         &mut c,
         true,
+        Precision::F32,
     );
     assert_eq!(c, [38., 44., 86., 100.]);
 }
@@ -61,6 +98,8 @@ fn sizes_of_the_encoder_in_every_layout() {
             check(197, 192, 576, la, lb);
             check(192, 591, 65, la, lb);
             check(1, 64, 192, la, lb);
+            // Several blocks of k in either precision, and several tasks.
+            check(203, 1601, 97, la, lb);
         }
     }
 }
@@ -81,11 +120,13 @@ fn threads_do_not_change_the_result() {
     ] {
         let (m, k, n) = (333, 257, 190);
         let (a, b) = (values(m * k, 1), values(k * n, 2));
-        same_on_any_pool(|| {
-            let mut c = vec![0.0; m * n];
-            matmul(m, k, n, &a, la, &b, lb, &mut c, false);
-            c
-        });
+        for precision in [Precision::F32, Precision::Bf16] {
+            same_on_any_pool(|| {
+                let mut c = vec![0.0; m * n];
+                matmul(m, k, n, &a, la, &b, lb, &mut c, false, precision);
+                c
+            });
+        }
     }
 }
 
@@ -102,6 +143,7 @@ fn a_wrong_length_is_named() {
         Layout::N,
         &mut [0.0; 3],
         false,
+        Precision::F32,
     );
 }
 
@@ -111,4 +153,50 @@ proptest! {
     fn any_small_product(m in 0usize..40, k in 0usize..70, n in 0usize..70, la in 0usize..2, lb in 0usize..2) {
         check(m, k, n, LAYOUTS[la], LAYOUTS[lb]);
     }
+}
+
+#[test]
+fn rounding_to_bf16_by_hand() {
+    // 1 + 2^-8 lies between 1 and 1 + 2^-7: the tie goes to the even 1; 1 + 3 * 2^-8 to 1 + 2^-6.
+    for (x, expected) in [
+        (1.0 + 0.003_906_25, 1.0),
+        (1.0 + 0.011_718_75, 1.015_625),
+        (-3.0, -3.0),
+        (1e-3, 0.000_999_450_7),
+    ] {
+        assert_eq!(nearest_bf16(x), expected);
+        let mut c = [0.0];
+        matmul(
+            1,
+            1,
+            1,
+            &[x],
+            Layout::N,
+            &[1.0],
+            Layout::N,
+            &mut c,
+            false,
+            Precision::Bf16,
+        );
+        assert_eq!(c[0], expected);
+    }
+}
+
+#[test]
+fn not_a_number_stays_one_in_bf16() {
+    let mut c = [0.0];
+    let nan = f32::from_bits(0x7f80_0001);
+    matmul(
+        1,
+        1,
+        1,
+        &[nan],
+        Layout::N,
+        &[1.0],
+        Layout::N,
+        &mut c,
+        false,
+        Precision::Bf16,
+    );
+    assert!(c[0].is_nan());
 }

@@ -12,7 +12,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::gemm::{matmul, Layout};
+use crate::gemm::{matmul, Layout, Precision};
 use crate::{check_len, rows_of};
 
 /// Keeps the logarithm of a zero distance finite (DINOv2).
@@ -49,6 +49,7 @@ pub fn loss(x: &[f32], group: usize, d: usize, mut dx: Option<&mut [f32]>) -> f6
             Layout::T,
             &mut similarity,
             false,
+            Precision::F32,
         );
         for b in 0..group {
             let c = nearest(&similarity[b * group..(b + 1) * group], b);

@@ -8,41 +8,76 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::gemm::{matmul, Layout};
+use crate::gemm::{matmul, matmul_then, Layout, Precision};
 use crate::parallel::{rows_per_piece, sum_pieces, PIECE};
 use crate::{check_len, rows_of};
-use rayon::prelude::*;
 
 /// `y = x w^T + b`.
 ///
 /// # Panics
 /// If a slice's length does not fit the shape.
-pub fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, y: &mut [f32], inp: usize, out: usize) {
+pub fn forward(
+    x: &[f32],
+    w: &[f32],
+    b: Option<&[f32]>,
+    y: &mut [f32],
+    inp: usize,
+    out: usize,
+    precision: Precision,
+) {
     let rows = rows_of("linear", "x", x, inp);
     check_len("linear", "w", w, out * inp);
     check_len("linear", "y", y, rows * out);
-    if let Some(b) = b {
-        check_len("linear", "b", b, out);
-        // Written first and accumulated on, which costs what adding it afterwards would.
-        y.par_chunks_mut(rows_per_piece(out, PIECE) * out.max(1))
-            .for_each(|y| {
-                for row in y.chunks_exact_mut(out) {
-                    row.copy_from_slice(b);
-                }
-            });
+    let (la, lb) = (Layout::N, Layout::T);
+    match b {
+        Some(b) => {
+            check_len("linear", "b", b, out);
+            let add = |_, first: usize, y: &mut [f32]| add_to(y, &b[first..]);
+            matmul_then(
+                rows,
+                inp,
+                out,
+                x,
+                la,
+                w,
+                lb,
+                y,
+                false,
+                precision,
+                Some(&add),
+            );
+        }
+        None => matmul(rows, inp, out, x, la, w, lb, y, false, precision),
     }
-    matmul(rows, inp, out, x, Layout::N, w, Layout::T, y, b.is_some());
 }
 
 /// `dx += dy w`.
 ///
 /// # Panics
 /// If a slice's length does not fit the shape.
-pub fn backward_input(dy: &[f32], w: &[f32], dx: &mut [f32], inp: usize, out: usize) {
+pub fn backward_input(
+    dy: &[f32],
+    w: &[f32],
+    dx: &mut [f32],
+    inp: usize,
+    out: usize,
+    precision: Precision,
+) {
     let rows = rows_of("linear", "dy", dy, out);
     check_len("linear", "w", w, out * inp);
     check_len("linear", "dx", dx, rows * inp);
-    matmul(rows, out, inp, dy, Layout::N, w, Layout::N, dx, true);
+    matmul(
+        rows,
+        out,
+        inp,
+        dy,
+        Layout::N,
+        w,
+        Layout::N,
+        dx,
+        true,
+        precision,
+    );
 }
 
 /// `dw += dy^T x` and `db += sum over rows of dy`.
@@ -56,11 +91,23 @@ pub fn backward_params(
     db: Option<&mut [f32]>,
     inp: usize,
     out: usize,
+    precision: Precision,
 ) {
     let rows = rows_of("linear", "dy", dy, out);
     check_len("linear", "x", x, rows * inp);
     check_len("linear", "dw", dw, out * inp);
-    matmul(out, rows, inp, dy, Layout::T, x, Layout::N, dw, true);
+    matmul(
+        out,
+        rows,
+        inp,
+        dy,
+        Layout::T,
+        x,
+        Layout::N,
+        dw,
+        true,
+        precision,
+    );
     if let Some(db) = db {
         check_len("linear", "db", db, out);
         add_column_sums(dy, out, db);
@@ -76,6 +123,13 @@ pub(crate) fn add_column_sums(x: &[f32], d: usize, sums: &mut [f32]) {
 }
 
 multiversion! {
+    /// `y += b`, as far as `y` goes.
+    fn add_to<A>(y: &mut [f32], b: &[f32]) {
+        for (y, b) in y.iter_mut().zip(b) {
+            *y += b;
+        }
+    }
+
     fn add_rows<A>(x: &[f32], sums: &mut [f32]) {
         for row in x.chunks_exact(sums.len()) {
             for (s, v) in sums.iter_mut().zip(row) {

@@ -1,4 +1,5 @@
 use super::{backward_input, backward_params, forward, reference};
+use crate::gemm::Precision;
 use crate::testing::{
     assert_close, assert_gradient, inner, odd_shapes, same_on_any_pool, values, wide,
 };
@@ -10,14 +11,14 @@ fn agrees_with_the_reference() {
             let (x, w, b) = (values(rows * inp, 1), values(out * inp, 2), values(out, 3));
             let dy = values(rows * out, 4);
             let mut y = vec![f32::NAN; rows * out];
-            forward(&x, &w, Some(&b), &mut y, inp, out);
+            forward(&x, &w, Some(&b), &mut y, inp, out, Precision::F32);
             assert_close(
                 "y",
                 &y,
                 &reference::forward(&wide(&x), &wide(&w), &wide(&b), inp),
                 2e-5,
             );
-            forward(&x, &w, None, &mut y, inp, out);
+            forward(&x, &w, None, &mut y, inp, out, Precision::F32);
             assert_close(
                 "y",
                 &y,
@@ -28,8 +29,8 @@ fn agrees_with_the_reference() {
             let g = reference::backward(&wide(&dy), &wide(&x), &wide(&w), inp, out);
             let plus_one = |g: &[f64]| g.iter().map(|v| v + 1.0).collect::<Vec<_>>();
             let (mut dx, mut dw, mut db) = (vec![1.0; x.len()], vec![1.0; w.len()], vec![1.0; out]);
-            backward_input(&dy, &w, &mut dx, inp, out);
-            backward_params(&dy, &x, &mut dw, Some(&mut db), inp, out);
+            backward_input(&dy, &w, &mut dx, inp, out, Precision::F32);
+            backward_params(&dy, &x, &mut dw, Some(&mut db), inp, out, Precision::F32);
             assert_close("dx", &dx, &plus_one(&g.dx), 2e-5);
             assert_close("dw", &dw, &plus_one(&g.dw), 2e-5);
             assert_close("db", &db, &plus_one(&g.db), 2e-5);
@@ -64,9 +65,9 @@ fn threads_do_not_change_the_result() {
     same_on_any_pool(|| {
         let (mut y, mut dx) = (vec![0.0; rows * out], vec![0.0; rows * inp]);
         let (mut dw, mut db) = (vec![0.0; out * inp], vec![0.0; out]);
-        forward(&x, &w, Some(&db), &mut y, inp, out);
-        backward_input(&dy, &w, &mut dx, inp, out);
-        backward_params(&dy, &x, &mut dw, Some(&mut db), inp, out);
+        forward(&x, &w, Some(&db), &mut y, inp, out, Precision::F32);
+        backward_input(&dy, &w, &mut dx, inp, out, Precision::F32);
+        backward_params(&dy, &x, &mut dw, Some(&mut db), inp, out, Precision::F32);
         [y, dx, dw, db].concat()
     });
 }
@@ -74,7 +75,15 @@ fn threads_do_not_change_the_result() {
 #[test]
 fn no_rows_leave_gradients_alone() {
     let (mut dw, mut db) = ([1.0; 6], [2.0; 2]);
-    forward(&[], &[0.0; 6], Some(&[0.0; 2]), &mut [], 3, 2);
-    backward_params(&[], &[], &mut dw, Some(&mut db), 3, 2);
+    forward(
+        &[],
+        &[0.0; 6],
+        Some(&[0.0; 2]),
+        &mut [],
+        3,
+        2,
+        Precision::F32,
+    );
+    backward_params(&[], &[], &mut dw, Some(&mut db), 3, 2, Precision::F32);
     assert_eq!((dw, db), ([1.0; 6], [2.0; 2]));
 }

@@ -5,6 +5,7 @@
 
 use intertwine_kernels::activation::Activation;
 use intertwine_kernels::attention::Group;
+use intertwine_kernels::gemm::Precision;
 use intertwine_kernels::optim::AdamW;
 use intertwine_kernels::{
     activation, attention, conv, gather, koleo, layer_norm, linear, optim, residual, softmax_ce,
@@ -61,8 +62,17 @@ fn zeros(n: usize) -> Vec<f32> {
     vec![0.0; n]
 }
 
-fn bench_linear(b: &Bench, rows: usize) {
-    for (inp, out) in [(D, 3 * D), (D, D), (D, 4 * D), (4 * D, D)] {
+fn bench_linear(b: &Bench, rows: usize, precision: Precision) {
+    for (inp, out) in [
+        (D, 3 * D),
+        (D, D),
+        (D, 4 * D),
+        (4 * D, D),
+        (384, 1536),
+        (1536, 384),
+        (2048, 2048),
+        (256, 8192),
+    ] {
         let (x, w, bias, dy) = (
             values(rows * inp),
             values(out * inp),
@@ -76,34 +86,40 @@ fn bench_linear(b: &Bench, rows: usize) {
             zeros(out),
         );
         let work = 2 * rows * inp * out;
-        let name = |what: &str| format!("linear {rows} x {inp} > {out} {what}");
+        let name = |what: &str| format!("{precision:?} linear {rows} x {inp} > {out} {what}");
         b.flops(&name("forward"), work, || {
-            linear::forward(&x, &w, Some(&bias), &mut y, inp, out)
+            linear::forward(&x, &w, Some(&bias), &mut y, inp, out, precision)
         });
         b.flops(&name("input"), work, || {
-            linear::backward_input(&dy, &w, &mut dx, inp, out)
+            linear::backward_input(&dy, &w, &mut dx, inp, out, precision)
         });
         b.flops(&name("params"), work, || {
-            linear::backward_params(&dy, &x, &mut dw, Some(&mut db), inp, out);
+            linear::backward_params(&dy, &x, &mut dw, Some(&mut db), inp, out, precision);
         });
     }
 }
 
-fn bench_attention(b: &Bench, name: &str, groups: &[Group]) {
+fn bench_attention(b: &Bench, name: &str, groups: &[Group], precision: Precision) {
     let rows: usize = groups.iter().map(|g| g.count * g.len).sum();
     let pairs: usize = groups.iter().map(|g| g.count * g.len * g.len).sum();
     let (qkv, dy) = (values(rows * 3 * D), values(rows * D));
     let (mut y, mut lse, mut dqkv) = (zeros(rows * D), zeros(rows * HEADS), zeros(rows * 3 * D));
-    attention::forward(&qkv, groups, HEADS, D, &mut y, &mut lse);
+    attention::forward(&qkv, groups, HEADS, D, &mut y, &mut lse, precision);
     let kept = (y.clone(), lse.clone());
-    b.flops(&format!("attention {name} forward"), 4 * pairs * D, || {
-        attention::forward(&qkv, groups, HEADS, D, &mut y, &mut lse);
-    });
     b.flops(
-        &format!("attention {name} backward"),
+        &format!("{precision:?} attention {name} forward"),
+        4 * pairs * D,
+        || {
+            attention::forward(&qkv, groups, HEADS, D, &mut y, &mut lse, precision);
+        },
+    );
+    b.flops(
+        &format!("{precision:?} attention {name} backward"),
         10 * pairs * D,
         || {
-            attention::backward(&qkv, &kept.0, &kept.1, &dy, groups, HEADS, D, &mut dqkv);
+            attention::backward(
+                &qkv, &kept.0, &kept.1, &dy, groups, HEADS, D, &mut dqkv, precision,
+            );
         },
     );
 }
@@ -175,7 +191,7 @@ fn bench_loss(b: &Bench) {
     });
 }
 
-fn bench_conv(b: &Bench) {
+fn bench_conv(b: &Bench, precision: Precision) {
     for (side, stride) in [(48, 1), (48, 2), (24, 1)] {
         let s = conv::Shape {
             batch: 4,
@@ -193,17 +209,17 @@ fn bench_conv(b: &Bench) {
         let (mut y, mut dx, mut dw) = (zeros(dy.len()), zeros(x.len()), zeros(w.len()));
         let work = 2 * s.out_rows() * 9 * s.inp * s.out;
         b.flops(
-            &format!("conv 4 x {side} x {side} x 64 / {stride} forward"),
+            &format!("{precision:?} conv 4 x {side} x {side} x 64 / {stride} forward"),
             work,
             || {
-                conv::forward(&x, &w, None, &mut y, &s);
+                conv::forward(&x, &w, None, &mut y, &s, precision);
             },
         );
         b.flops(
-            &format!("conv 4 x {side} x {side} x 64 / {stride} backward"),
+            &format!("{precision:?} conv 4 x {side} x {side} x 64 / {stride} backward"),
             2 * work,
             || {
-                conv::backward(&x, &w, &dy, Some(&mut dx), &mut dw, None, &s);
+                conv::backward(&x, &w, &dy, Some(&mut dx), &mut dw, None, &s, precision);
             },
         );
     }
@@ -254,13 +270,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .num_threads(threads)
         .build()?
         .install(|| {
-            bench_linear(&bench, 8 * 197);
-            bench_linear(&bench, 64 * 10);
-            bench_attention(&bench, "8 x 197", &[group(8, 197)]);
-            bench_attention(&bench, "64 x 37 + 64 x 10", &[group(64, 37), group(64, 10)]);
+            for precision in [Precision::F32, Precision::Bf16] {
+                bench_linear(&bench, 8 * 197, precision);
+                bench_linear(&bench, 64 * 10, precision);
+                bench_attention(&bench, "8 x 197", &[group(8, 197)], precision);
+                let local = [group(64, 37), group(64, 10)];
+                bench_attention(&bench, "64 x 37 + 64 x 10", &local, precision);
+                bench_conv(&bench, precision);
+            }
             bench_rows(&bench, 8 * 197);
             bench_loss(&bench);
-            bench_conv(&bench);
             bench_memory(&bench);
         });
     Ok(())

@@ -1,0 +1,231 @@
+//! AVX-512: tiles of 8 x 48, 24 of the 32 registers holding sums; in `f32`, and in `bf16` where the CPU has
+//! `vdpbf16ps`, which multiplies two pairs and adds both products to an `f32`.
+
+use super::portable::{copy, copy_rows, round, round_rows};
+use super::{for_rows, Kernel, Rows, Tile};
+use crate::gemm::operand::Entry;
+use std::arch::x86_64::*;
+
+const LANES: usize = 16;
+const NR: usize = 48;
+
+pub(super) static F32: Kernel = Kernel {
+    mr: 8,
+    nr: NR,
+    entry: Entry::F32,
+    tile: f32_tiles::tile,
+    to_units: copy,
+    interleave: copy_rows,
+    transpose16,
+};
+
+pub(super) static ROUNDED: Kernel = Kernel {
+    entry: Entry::Rounded,
+    to_units: round,
+    interleave: round_rows,
+    ..F32
+};
+
+pub(super) static PAIRS: Kernel = Kernel {
+    entry: Entry::Pairs,
+    tile: pair_tiles::tile,
+    // SAFETY: this kernel is chosen only where the CPU has AVX-512 BF16.
+    to_units: |x, units| unsafe { round_pairs(x, units) },
+    // SAFETY: as above.
+    interleave: |rows, panel| unsafe { interleave_pairs(rows, panel) },
+    ..F32
+};
+
+/// A module of tiles of 1 to 8 rows and 1 to 3 registers of columns around one instruction.
+macro_rules! tiles {
+    ($name:ident, $features:literal, $multiply_add:expr) => {
+        mod $name {
+            use super::*;
+
+            /// # Safety
+            /// See [`Kernel::tile`].
+            pub(super) unsafe fn tile(t: &Tile) {
+                let run: unsafe fn(&Tile) = match t.cols.div_ceil(LANES) {
+                    1 => for_rows!(t.rows, [1 2 3 4 5 6 7 8], R => rows::<R, 1>),
+                    2 => for_rows!(t.rows, [1 2 3 4 5 6 7 8], R => rows::<R, 2>),
+                    _ => for_rows!(t.rows, [1 2 3 4 5 6 7 8], R => rows::<R, 3>),
+                };
+                // SAFETY: the caller's promise.
+                unsafe { run(t) }
+            }
+
+            /// # Safety
+            /// See [`Kernel::tile`].
+            #[target_feature(enable = $features)]
+            unsafe fn rows<const R: usize, const V: usize>(t: &Tile) {
+                let mut sums = [[_mm512_setzero_ps(); V]; R];
+                let (mut a, mut b) = (t.a.cast::<i32>(), t.b.cast::<i32>());
+                for _ in 0..t.units {
+                    // SAFETY: u < units; a panel's rows are 48 units, rows of a `a_row` apart.
+                    unsafe {
+                        let mut bs = [_mm512_setzero_si512(); V];
+                        for (v, bs) in bs.iter_mut().enumerate() {
+                            *bs = _mm512_loadu_si512(b.add(v * LANES).cast());
+                        }
+                        for (r, sums) in sums.iter_mut().enumerate() {
+                            let a = _mm512_set1_epi32(*a.add(r * t.a_row));
+                            for (sum, b) in sums.iter_mut().zip(bs) {
+                                *sum = $multiply_add(a, b, *sum);
+                            }
+                        }
+                        // Past the end after the last round, and then not read.
+                        (a, b) = (a.wrapping_add(t.a_unit), b.wrapping_add(NR));
+                    }
+                }
+                for (r, sums) in sums.iter().enumerate() {
+                    for (v, sum) in sums.iter().enumerate() {
+                        let left = (t.cols - v * LANES).min(LANES);
+                        let mask = (0xffff_u32 >> (LANES - left)) as __mmask16;
+                        // SAFETY: masked lanes are not touched, the others lie in row r of c.
+                        unsafe {
+                            let c = t.c.add(r * t.c_row + v * LANES);
+                            let sum = if t.accumulate {
+                                _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c), *sum)
+                            } else {
+                                *sum
+                            };
+                            _mm512_mask_storeu_ps(c, mask, sum);
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+
+tiles!(f32_tiles, "avx512f", |a, b, sum| _mm512_fmadd_ps(
+    _mm512_castsi512_ps(a),
+    _mm512_castsi512_ps(b),
+    sum
+));
+tiles!(
+    pair_tiles,
+    "avx512f,avx512bf16",
+    |a: __m512i, b: __m512i, sum| {
+        // SAFETY (of the surrounding block): both types are 512 bits of plain data.
+        let to_pairs = |x| std::mem::transmute::<__m512i, __m512bh>(x);
+        _mm512_dpbf16_ps(sum, to_pairs(a), to_pairs(b))
+    }
+);
+
+/// Neighbouring values to pairs; a missing second value is 0.
+///
+/// # Safety
+/// The CPU has AVX-512 BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn round_pairs(x: &[f32], units: &mut [u32]) {
+    debug_assert_eq!(units.len(), x.len().div_ceil(2));
+    for (x, units) in x.chunks(2 * LANES).zip(units.chunks_mut(LANES)) {
+        let low = mask(x.len());
+        let high = mask(x.len().saturating_sub(LANES));
+        // SAFETY: masked lanes are not touched, the others lie in the slices; the second half's address is computed
+        // without a claim that it is within.
+        unsafe {
+            let first = _mm512_maskz_loadu_ps(low, x.as_ptr());
+            let second = _mm512_maskz_loadu_ps(high, x.as_ptr().wrapping_add(LANES));
+            let pairs = _mm512_cvtne2ps_pbh(second, first);
+            let pairs = std::mem::transmute::<__m512bh, __m512i>(pairs);
+            _mm512_mask_storeu_epi32(units.as_mut_ptr().cast(), mask(units.len()), pairs);
+        }
+    }
+}
+
+/// Every two rows to pairs; a missing second row is 0.
+///
+/// # Safety
+/// The CPU has AVX-512 BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn interleave_pairs(rows: &Rows, panel: &mut [u32]) {
+    for (i, units) in panel.chunks_exact_mut(rows.width).enumerate() {
+        let Some(first) = rows.row(2 * i) else { break };
+        let second = rows.row(2 * i + 1);
+        for (at, units) in units.chunks_mut(LANES).enumerate() {
+            let there = mask(rows.columns.saturating_sub(at * LANES));
+            let to_bf16 = |x: &[f32]| {
+                // SAFETY: masked lanes are not touched, the others lie in the row, of which the address alone is
+                // computed when it ends before; both 256-bit types are plain data.
+                unsafe {
+                    let x = _mm512_maskz_loadu_ps(there, x.as_ptr().wrapping_add(at * LANES));
+                    let half = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
+                    _mm512_cvtepu16_epi32(half)
+                }
+            };
+            let high = second.map_or(_mm512_setzero_si512(), to_bf16);
+            let pairs = _mm512_or_si512(to_bf16(first), _mm512_slli_epi32::<16>(high));
+            // SAFETY: masked lanes are not touched, the others are those of `units`.
+            unsafe {
+                _mm512_mask_storeu_epi32(units.as_mut_ptr().cast(), mask(units.len()), pairs);
+            }
+        }
+    }
+}
+
+/// The lowest `n` lanes, at most 16.
+fn mask(n: usize) -> __mmask16 {
+    if n == 0 {
+        0
+    } else {
+        (0xffff_u32 >> (LANES - n.min(LANES))) as __mmask16
+    }
+}
+
+/// In registers: four rounds of exchanging ever larger blocks.
+fn transpose16(from: &[u32], from_stride: usize, to: &mut [u32], to_stride: usize) {
+    assert!(from.len() >= 15 * from_stride + LANES && to.len() >= 15 * to_stride + LANES);
+    // SAFETY: the slices reach far enough, and this kernel is chosen only where the CPU has AVX-512.
+    unsafe { transpose16_registers(from.as_ptr(), from_stride, to.as_mut_ptr(), to_stride) }
+}
+
+/// # Safety
+/// 16 units can be read at each of 16 addresses `from_stride` apart, and written likewise; the CPU has AVX-512.
+#[target_feature(enable = "avx512f")]
+unsafe fn transpose16_registers(
+    from: *const u32,
+    from_stride: usize,
+    to: *mut u32,
+    to_stride: usize,
+) {
+    let mut x = [_mm512_setzero_si512(); 16];
+    for (i, x) in x.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *x = unsafe { _mm512_loadu_si512(from.add(i * from_stride).cast()) };
+    }
+    // Within each 128-bit lane: 4 x 4 units among rows 4i .. 4i + 3.
+    let mut y = [_mm512_setzero_si512(); 16];
+    for i in 0..4 {
+        let (a, b, c, d) = (x[4 * i], x[4 * i + 1], x[4 * i + 2], x[4 * i + 3]);
+        let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        y[4 * i] = _mm512_unpacklo_epi64(ab_low, cd_low);
+        y[4 * i + 1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+        y[4 * i + 2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+        y[4 * i + 3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+    }
+    // Lane l of y[4 i + j] holds column 4 l + j of rows 4 i .. 4 i + 3: gather lane l of four registers.
+    for j in 0..4 {
+        let (a, b, c, d) = (y[j], y[4 + j], y[8 + j], y[12 + j]);
+        let (ab_even, ab_odd) = (
+            _mm512_shuffle_i32x4::<0b10_00_10_00>(a, b),
+            _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b),
+        );
+        let (cd_even, cd_odd) = (
+            _mm512_shuffle_i32x4::<0b10_00_10_00>(c, d),
+            _mm512_shuffle_i32x4::<0b11_01_11_01>(c, d),
+        );
+        let columns = [
+            _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_even, cd_even),
+            _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_odd, cd_odd),
+            _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_even, cd_even),
+            _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_odd, cd_odd),
+        ];
+        for (l, column) in columns.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_storeu_si512(to.add((4 * l + j) * to_stride).cast(), column) };
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The micro-kernels: one tile of the product in registers.
+//!
+//! A tile is computed from 32-bit *units*: an `f32`, or two `bf16` that belong to consecutive `k`. A kernel walks the
+//! units of `rows` rows of `a` and of one panel of `b`, multiplies every pair and adds the products in `f32`.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use super::operand::Entry;
+use super::Precision;
+use crate::cpu::Path;
+
+/// One tile's work. `a(r, u)` is at `a + r * a_row + u * a_unit`, `b(u, j)` at `b + u * nr + j`, `c(r, j)` at
+/// `c + r * c_row + j`.
+pub(super) struct Tile {
+    pub units: usize,
+    pub a: *const u32,
+    pub a_row: usize,
+    pub a_unit: usize,
+    pub b: *const u32,
+    pub c: *mut f32,
+    pub c_row: usize,
+    /// 1 ..= `mr`.
+    pub rows: usize,
+    /// 1 ..= `nr`.
+    pub cols: usize,
+    /// Whether to add to `c` or to overwrite it.
+    pub accumulate: bool,
+}
+
+/// A part of a matrix [k, columns] and the width of the panel to pack it in: element (i, j) is `data[i * stride + j]`.
+pub(super) struct Rows<'a> {
+    pub data: &'a [f32],
+    pub stride: usize,
+    pub k: usize,
+    pub columns: usize,
+    pub width: usize,
+}
+
+impl Rows<'_> {
+    /// The elements of row `i`, if there is one.
+    #[inline(always)]
+    fn row(&self, i: usize) -> Option<&[f32]> {
+        (i < self.k).then(|| &self.data[i * self.stride..][..self.columns])
+    }
+}
+
+/// A micro-kernel and the packing that belongs to it.
+pub(super) struct Kernel {
+    /// Rows of a tile.
+    pub mr: usize,
+    /// Columns of a tile and of a panel of `b`.
+    pub nr: usize,
+    /// What a unit is.
+    pub entry: Entry,
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// The pointers reach what [`Tile`] says, the columns of `b` up to the next multiple of 16; the CPU has the
+    /// kernel's path.
+    pub tile: unsafe fn(&Tile),
+    /// Rows of `k` to units: `to_units(x, units)`, `units` being `entry.units(x.len())` long.
+    pub to_units: fn(&[f32], &mut [u32]),
+    /// Rows of `k` that lie side by side to a panel.
+    pub interleave: fn(&Rows, &mut [u32]),
+    /// Exchanges rows and columns of 16 x 16 units: `(from, stride, to, stride)`.
+    pub transpose16: fn(&[u32], usize, &mut [u32], usize),
+}
+
+/// The kernel of a path for a precision.
+pub(super) fn choose(path: Path, precision: Precision) -> &'static Kernel {
+    match (path, precision) {
+        #[cfg(target_arch = "x86_64")]
+        (Path::Bf16, Precision::Bf16) => &avx512::PAIRS,
+        #[cfg(target_arch = "x86_64")]
+        (Path::Bf16 | Path::Avx512, Precision::F32) => &avx512::F32,
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx512, Precision::Bf16) => &avx512::ROUNDED,
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx2, Precision::F32) => &avx2::F32,
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx2, Precision::Bf16) => &avx2::ROUNDED,
+        (_, Precision::F32) => &portable::F32,
+        (_, Precision::Bf16) => &portable::ROUNDED,
+    }
+}
+
+/// The instance of a function for a number of rows that is known at run time, one of those listed.
+macro_rules! for_rows {
+    ($rows:expr, [$($n:literal)+], $R:ident => $instance:expr) => {
+        match $rows {
+            $($n => {
+                const $R: usize = $n;
+                $instance
+            })+
+            more => unreachable!("a tile of {more} rows"),
+        }
+    };
+}
+use for_rows;

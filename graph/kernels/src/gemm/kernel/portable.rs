@@ -1,0 +1,131 @@
+//! Plain loops that the compiler vectorises for the baseline of the architecture; the packing that all kernels share.
+
+use super::{for_rows, Kernel, Rows, Tile};
+use crate::gemm::operand::Entry;
+use crate::simd::{Arithmetic, Baseline};
+
+const MR: usize = 4;
+const NR: usize = 16;
+
+pub(super) static F32: Kernel = Kernel {
+    mr: MR,
+    nr: NR,
+    entry: Entry::F32,
+    tile,
+    to_units: copy,
+    interleave: copy_rows,
+    transpose16,
+};
+
+pub(super) static ROUNDED: Kernel = Kernel {
+    entry: Entry::Rounded,
+    to_units: round,
+    interleave: round_rows,
+    ..F32
+};
+
+/// # Safety
+/// See [`Kernel::tile`].
+unsafe fn tile(t: &Tile) {
+    let run: unsafe fn(&Tile) = for_rows!(t.rows, [1 2 3 4], R => rows::<R>);
+    // SAFETY: the caller's promise.
+    unsafe { run(t) }
+}
+
+/// # Safety
+/// See [`Kernel::tile`].
+unsafe fn rows<const R: usize>(t: &Tile) {
+    let mut sums = [[0.0f32; NR]; R];
+    for u in 0..t.units {
+        // SAFETY: a panel's rows are NR units, of which the caller promises `units`.
+        let b = unsafe { &*t.b.add(u * NR).cast::<[f32; NR]>() };
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: r < rows and u < units.
+            let a = f32::from_bits(unsafe { *t.a.add(r * t.a_row + u * t.a_unit) });
+            for (sum, b) in sums.iter_mut().zip(b) {
+                *sum = Baseline::mul_add(a, *b, *sum);
+            }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        // SAFETY: row r of c has `cols` elements that are nobody else's.
+        let c = unsafe { std::slice::from_raw_parts_mut(t.c.add(r * t.c_row), t.cols) };
+        for (c, sum) in c.iter_mut().zip(sums) {
+            *c = if t.accumulate { *c + sum } else { *sum };
+        }
+    }
+}
+
+/// Values as they are.
+pub(super) fn copy(x: &[f32], units: &mut [u32]) {
+    for (u, x) in units.iter_mut().zip(x) {
+        *u = x.to_bits();
+    }
+}
+
+/// As [`copy`]: a unit holds one `k`.
+pub(super) fn copy_rows(rows: &Rows, panel: &mut [u32]) {
+    copy_all(rows, panel);
+}
+
+/// Values rounded to `bf16`.
+pub(super) fn round(x: &[f32], units: &mut [u32]) {
+    round_all(x, units);
+}
+
+/// As [`round`]: a unit holds one `k`.
+pub(super) fn round_rows(rows: &Rows, panel: &mut [u32]) {
+    round_all_rows(rows, panel);
+}
+
+multiversion! {
+    fn copy_all<A>(rows: &Rows, panel: &mut [u32]) {
+        pack_rows(rows, panel, f32::to_bits)
+    }
+
+    fn round_all_rows<A>(rows: &Rows, panel: &mut [u32]) {
+        pack_rows(rows, panel, |x| bf16_bits(x) << 16)
+    }
+
+    fn round_all<A>(x: &[f32], units: &mut [u32]) {
+        for (u, x) in units.iter_mut().zip(x) {
+            *u = bf16_bits(*x) << 16;
+        }
+    }
+}
+
+/// A panel of one `k` in a unit.
+#[inline(always)]
+fn pack_rows(rows: &Rows, panel: &mut [u32], to_unit: impl Fn(f32) -> u32) {
+    for (i, units) in panel.chunks_exact_mut(rows.width).enumerate() {
+        let Some(row) = rows.row(i) else { break };
+        let (units, missing) = units.split_at_mut(row.len());
+        for (u, x) in units.iter_mut().zip(row) {
+            *u = to_unit(*x);
+        }
+        missing.fill(0);
+    }
+}
+
+/// The upper half of the nearest `bf16`, ties to even; NaN stays NaN.
+#[inline(always)]
+pub(super) fn bf16_bits(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    let quiet = (bits >> 16) | 0x40;
+    if x.is_nan() {
+        quiet
+    } else {
+        rounded
+    }
+}
+
+/// One element at a time.
+pub(super) fn transpose16(from: &[u32], from_stride: usize, to: &mut [u32], to_stride: usize) {
+    for i in 0..16 {
+        let row = &from[i * from_stride..][..16];
+        for (j, v) in row.iter().enumerate() {
+            to[j * to_stride + i] = *v;
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Operands as the micro-kernels read them: panels of a fixed width, unit after unit.
+
+use super::kernel::{self, Kernel};
+use super::operand::{Entry, Operand};
+use std::ops::Range;
+
+/// Side of the blocks that are transposed in registers.
+const BLOCK: usize = 16;
+
+/// Packs elements `k` of some of `matrix`'s columns, [k, columns], as one panel: unit u of column j goes to
+/// `panel[u * width + j]`, columns that are missing become 0.
+///
+/// A panel of `a` is one of its transpose.
+pub(super) fn panel(
+    kernel: &Kernel,
+    matrix: Operand,
+    k: Range<usize>,
+    columns: Range<usize>,
+    width: usize,
+    panel: &mut [u32],
+) {
+    debug_assert_eq!(panel.len(), kernel.entry.units(k.len()) * width);
+    if matrix.col == 1 {
+        let rows = kernel::Rows {
+            data: &matrix.data[k.start * matrix.row + columns.start..],
+            stride: matrix.row,
+            k: k.len(),
+            columns: columns.len(),
+            width,
+        };
+        (kernel.interleave)(&rows, panel);
+    } else {
+        contiguous_columns(kernel, matrix.transposed(), k, columns, width, panel);
+    }
+}
+
+/// `matrix` is [columns, k] here, so that its rows are contiguous.
+fn contiguous_columns(
+    kernel: &Kernel,
+    matrix: Operand,
+    k: Range<usize>,
+    columns: Range<usize>,
+    width: usize,
+    panel: &mut [u32],
+) {
+    let depth = kernel.entry.depth();
+    let mut block = [0u32; BLOCK * BLOCK];
+    let mut turned = [0u32; BLOCK * BLOCK];
+    for first in (0..width).step_by(BLOCK) {
+        let wide = BLOCK.min(width - first);
+        let there = columns.len().saturating_sub(first).min(wide);
+        for (at, k) in (k.start..k.end)
+            .step_by(BLOCK * depth)
+            .map(|at| at..k.end.min(at + BLOCK * depth))
+            .enumerate()
+        {
+            let units = kernel.entry.units(k.len());
+            let to = &mut panel[at * BLOCK * width + first..];
+            if kernel.entry == Entry::F32 && units == BLOCK && wide == BLOCK && there == BLOCK {
+                let from = &matrix.data[(columns.start + first) * matrix.row + k.start..];
+                (kernel.transpose16)(bits(from), matrix.row, to, width);
+                continue;
+            }
+            block[there * BLOCK..].fill(0);
+            for (i, row) in block.chunks_exact_mut(BLOCK).take(there).enumerate() {
+                let x = matrix.row_part(columns.start + first + i, k.clone());
+                (kernel.to_units)(x, &mut row[..units]);
+            }
+            if units == BLOCK && wide == BLOCK {
+                (kernel.transpose16)(&block, BLOCK, to, width);
+            } else {
+                (kernel.transpose16)(&block, BLOCK, &mut turned, BLOCK);
+                for (u, row) in turned.chunks_exact(BLOCK).take(units).enumerate() {
+                    to[u * width..][..wide].copy_from_slice(&row[..wide]);
+                }
+            }
+        }
+    }
+}
+
+/// The same memory as units of one value each.
+fn bits(x: &[f32]) -> &[u32] {
+    // SAFETY: both types are 4 bytes without padding, of the same alignment, and any bits are a valid u32.
+    unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
+}
+
+/// Where a tile finds its rows of `a`.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    /// The first unit of the first row.
+    pub start: *const u32,
+    /// From a row to the next, in units.
+    pub row: usize,
+    /// From a unit to the next.
+    pub unit: usize,
+    /// From the first row of a tile to that of the next.
+    pub tile: usize,
+}
+
+/// Makes rows `rows`, elements `k` of `a` readable for the kernel: in place where they already are, else in `buffer`.
+pub(super) fn rows(
+    kernel: &Kernel,
+    a: Operand,
+    rows: Range<usize>,
+    k: Range<usize>,
+    buffer: &mut Vec<u32>,
+) -> Rows {
+    let units = kernel.entry.units(k.len());
+    if a.col != 1 {
+        let panels = rows.len().div_ceil(kernel.mr);
+        let packed = resized(buffer, panels * units * kernel.mr);
+        for (i, out) in packed.chunks_exact_mut(units * kernel.mr).enumerate() {
+            let first = rows.start + i * kernel.mr;
+            let rows = first..rows.end.min(first + kernel.mr);
+            panel(kernel, a.transposed(), k.clone(), rows, kernel.mr, out);
+        }
+        return Rows {
+            start: packed.as_ptr(),
+            row: 1,
+            unit: kernel.mr,
+            tile: units * kernel.mr,
+        };
+    }
+    if kernel.entry == Entry::F32 {
+        let start = a.data[rows.start * a.row + k.start..].as_ptr().cast();
+        return Rows {
+            start,
+            row: a.row,
+            unit: 1,
+            tile: kernel.mr * a.row,
+        };
+    }
+    let converted = resized(buffer, rows.len() * units);
+    for (row, units) in rows.zip(converted.chunks_exact_mut(units)) {
+        (kernel.to_units)(a.row_part(row, k.clone()), units);
+    }
+    Rows {
+        start: converted.as_ptr(),
+        row: units,
+        unit: 1,
+        tile: kernel.mr * units,
+    }
+}
+
+/// The first `n` elements of a buffer that grows when it must; what they hold is unspecified.
+pub(super) fn resized(buffer: &mut Vec<u32>, n: usize) -> &mut [u32] {
+    if buffer.len() < n {
+        buffer.resize(n, 0);
+    }
+    &mut buffer[..n]
+}
