@@ -5,7 +5,9 @@
 
 use dfdx::prelude::*;
 
+use super::arch::Arch;
 use super::ops;
+use super::vit::Block;
 pub use intertwine_kernels::activation::Activation;
 pub use intertwine_kernels::optim::AdamW;
 
@@ -106,6 +108,14 @@ pub trait Backend: Device<f32> + Device<f64> {
         row_scale: Option<&[f32]>,
     ) -> Rows<C, Self, T> {
         ops::residual::composed(x, branch, gain, row_scale)
+    }
+    fn block<A: Arch, T: Tape<f32, Self>>(
+        x: Rows<A::Width, Self, T>,
+        block: &Block<A, Self>,
+        groups: &Groups,
+        row_scales: ops::block::RowScales,
+    ) -> Rows<A::Width, Self, T> {
+        ops::block::composed(x, block, groups, &row_scales)
     }
     fn gather_rows<C: Dim, T: Tape<f32, Self>>(
         x: Rows<C, Self, T>,
@@ -213,6 +223,14 @@ impl Backend for Cpu {
         row_scale: Option<&[f32]>,
     ) -> Rows<C, Self, T> {
         ops::residual::fused(x, branch, gain, row_scale)
+    }
+    fn block<A: Arch, T: Tape<f32, Self>>(
+        x: Rows<A::Width, Self, T>,
+        block: &Block<A, Self>,
+        groups: &Groups,
+        row_scales: ops::block::RowScales,
+    ) -> Rows<A::Width, Self, T> {
+        ops::block::fused(x, block, groups, row_scales)
     }
     fn gather_rows<C: Dim, T: Tape<f32, Self>>(
         x: Rows<C, Self, T>,

@@ -8,7 +8,7 @@ use intertwine_flow::random::{stream, Purpose};
 use rand::RngExt;
 
 use super::arch::Arch;
-use super::backend::{Activation, Groups};
+use super::backend::Groups;
 use super::module::{Init, Kind};
 use super::ops::assemble::{Plan, SpecialTokens};
 use super::{Backend, Matrix, Rows, Vector};
@@ -275,7 +275,7 @@ impl<A: Arch, D: Backend> Vit<A, D> {
         tape: T,
     ) -> Rows<A::Width, D, T> {
         let x = self.embed(input.patches, &input.positions, input.plan, tape);
-        let x = self.run_blocks(x, &input.plan.groups, drop_path, |_, _| {});
+        let x = self.run_blocks(x, &input.plan.groups, drop_path);
         self.norm.forward(x)
     }
 
@@ -318,39 +318,19 @@ impl<A: Arch, D: Backend> Vit<A, D> {
         D::assemble(content, position, tokens, plan)
     }
 
-    /// The blocks; `watch(i, qkv)` sees each block's query, key and value (for pictures of attention).
+    /// The blocks.
     pub(crate) fn run_blocks<T: Tape<f32, D>>(
         &self,
         mut x: Rows<A::Width, D, T>,
         groups: &Groups,
         drop_path: Option<DropPath>,
-        mut watch: impl FnMut(usize, &Rows<A::Qkv, D>),
     ) -> Rows<A::Width, D, T> {
         for (i, block) in self.blocks.iter().enumerate() {
             let rate = self.drop_path * i as f32 / (self.blocks.len().max(2) - 1) as f32;
-            let keep = |branch: u64| {
+            let scales = [0, 1].map(|branch| {
                 drop_path.and_then(|d| row_scales(groups, rate, d, 2 * i as u64 + branch))
-            };
-            let (stream, tape) = x.split_tape();
-            let qkv = block
-                .attn
-                .qkv
-                .forward(block.norm1.forward(stream.clone().put_tape(tape)));
-            let (qkv, tape) = qkv.split_tape();
-            watch(i, &qkv);
-            let y = D::attention(qkv.put_tape(tape), groups, A::HEADS, A::Width::default());
-            let y = block.attn.proj.forward(y);
-            let gain = block.ls1.as_ref().map(|l| &l.gamma);
-            x = D::residual(stream, y, gain, keep(0).as_deref());
-
-            let (stream, tape) = x.split_tape();
-            let y = block
-                .mlp
-                .fc1
-                .forward(block.norm2.forward(stream.clone().put_tape(tape)));
-            let y = block.mlp.fc2.forward(D::activation(y, Activation::Gelu));
-            let gain = block.ls2.as_ref().map(|l| &l.gamma);
-            x = D::residual(stream, y, gain, keep(1).as_deref());
+            });
+            x = D::block(x, block, groups, scales);
         }
         x
     }

@@ -27,6 +27,8 @@ mod testing;
 
 pub mod activation;
 pub mod attention;
+pub mod block;
+pub mod buffers;
 pub mod conv;
 pub mod gather;
 pub mod gemm;

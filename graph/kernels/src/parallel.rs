@@ -65,6 +65,22 @@ impl<'a> Scattered<'a> {
         }
     }
 
+    /// `len` elements from `start` on.
+    ///
+    /// # Safety
+    /// Nothing else accesses them while the result lives.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn piece(&self, start: usize, len: usize) -> &mut [f32] {
+        assert!(
+            start + len <= self.len,
+            "elements {start} to {} of {}",
+            start + len,
+            self.len
+        );
+        // SAFETY: they are within the slice; the caller answers for the absence of other accesses.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
+
     /// Number of elements.
     pub(crate) fn len(&self) -> usize {
         self.len

@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod assemble;
 pub mod attention;
+pub mod block;
 pub mod conv;
 pub mod cross_entropy;
 pub mod gather;

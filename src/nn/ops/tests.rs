@@ -5,10 +5,13 @@ use super::assemble::{Plan, SpecialTokens};
 use super::cross_entropy::SoftTarget;
 use super::slice;
 use super::{
-    activation, assemble, attention, conv, cross_entropy, gather, host_loss, l2_normalize,
+    activation, assemble, attention, block, conv, cross_entropy, gather, host_loss, l2_normalize,
     layer_norm, linear, residual,
 };
+use crate::nn::arch::Tiny8;
 use crate::nn::backend::{Activation, Groups, Maps};
+use crate::nn::module::Init;
+use crate::nn::vit::{Vit, VitConfig};
 use crate::nn::{Backend, Rows, Scalar};
 use dfdx::prelude::*;
 use intertwine_flow::random::{stream, ChaCha8Rng, Purpose};
@@ -177,6 +180,60 @@ fn attention_agrees() {
             attention::composed(t.traced(&qkv), &groups, heads, d),
             [&qkv]
         );
+    }
+}
+
+#[test]
+fn block_agrees() {
+    for (i, layer_scale) in [0.0, 0.3].into_iter().enumerate() {
+        let mut t = Bench::new(35 + i as u64);
+        let config = VitConfig {
+            arch: "tiny8".into(),
+            depth: 1,
+            layer_scale,
+            drop_path: 0.0,
+            field: 0,
+        };
+        let vit = Vit::<Tiny8, Cpu>::new(&mut Init::new(&t.dev, 3), &config);
+        let b = &vit.blocks[0];
+        let groups = Groups(
+            [(2, 5), (1, 3)]
+                .map(|(count, len)| Group { count, len })
+                .into(),
+        );
+        let x = t.normal((groups.rows(), Default::default()));
+        let skip = (0..groups.rows()).map(|row| if row < 5 { 0.0 } else { 2.0 });
+        let scales = [Some(skip.collect()), None];
+        compare!(
+            "y",
+            t,
+            block::fused(t.traced(&x), b, &groups, scales.clone()),
+            block::composed(t.traced(&x), b, &groups, &scales),
+            [
+                &x,
+                &b.norm1.weight,
+                &b.norm1.bias,
+                &b.attn.qkv.weight,
+                &b.attn.qkv.bias,
+                &b.attn.proj.weight,
+                &b.attn.proj.bias,
+                &b.norm2.weight,
+                &b.norm2.bias,
+                &b.mlp.fc1.weight,
+                &b.mlp.fc1.bias,
+                &b.mlp.fc2.weight,
+                &b.mlp.fc2.bias
+            ]
+        );
+        if let (Some(ls1), Some(ls2)) = (&b.ls1, &b.ls2) {
+            compare!(
+                "y",
+                t,
+                block::fused(t.traced(&x), b, &groups, scales.clone()),
+                block::composed(t.traced(&x), b, &groups, &scales),
+                [&ls1.gamma, &ls2.gamma]
+            );
+        }
     }
 }
 

@@ -85,7 +85,8 @@ fn logistic<A: Arithmetic>(x: f32) -> f32 {
 }
 
 multiversion! {
-    fn gelu<A>(x: &[f32], y: &mut [f32]) {
+    /// `y = gelu(x)`.
+    pub(crate) fn gelu<A>(x: &[f32], y: &mut [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
             *y = x * normal::<A>(*x).0;
         }
@@ -95,6 +96,14 @@ multiversion! {
         for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
             let (distribution, density) = normal::<A>(*x);
             *dx = A::mul_add(*dy, A::mul_add(*x, density, distribution), *dx);
+        }
+    }
+
+    /// `dy *= gelu'(x)`.
+    pub(crate) fn gelu_times_slope<A>(x: &[f32], dy: &mut [f32]) {
+        for (dy, x) in dy.iter_mut().zip(x) {
+            let (distribution, density) = normal::<A>(*x);
+            *dy *= A::mul_add(*x, density, distribution);
         }
     }
 

@@ -163,10 +163,7 @@ impl Product<'_> {
                 };
                 for row in first..first + rows {
                     // SAFETY: this piece of the row is this task's and now written.
-                    let c = unsafe {
-                        let start = c.at(row * self.c_row + columns.start);
-                        std::slice::from_raw_parts_mut(start, columns.len())
-                    };
+                    let c = unsafe { c.piece(row * self.c_row + columns.start, columns.len()) };
                     epilogue(row, columns.start, c);
                 }
             }

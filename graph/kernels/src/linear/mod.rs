@@ -124,7 +124,7 @@ pub(crate) fn add_column_sums(x: &[f32], d: usize, sums: &mut [f32]) {
 
 multiversion! {
     /// `y += b`, as far as `y` goes.
-    fn add_to<A>(y: &mut [f32], b: &[f32]) {
+    pub(crate) fn add_to<A>(y: &mut [f32], b: &[f32]) {
         for (y, b) in y.iter_mut().zip(b) {
             *y += b;
         }

@@ -1,7 +1,7 @@
 //! AVX-512: tiles of 8 x 48, 24 of the 32 registers holding sums; in `f32`, and in `bf16` where the CPU has
 //! `vdpbf16ps`, which multiplies two pairs and adds both products to an `f32`.
 
-use super::portable::{copy, copy_rows, round, round_rows};
+use super::portable::{copy, round, round_rows};
 use super::{for_rows, Kernel, Rows, Tile};
 use crate::gemm::operand::Entry;
 use std::arch::x86_64::*;
@@ -15,7 +15,8 @@ pub(super) static F32: Kernel = Kernel {
     entry: Entry::F32,
     tile: f32_tiles::tile,
     to_units: copy,
-    interleave: copy_rows,
+    // SAFETY: this kernel is chosen only where the CPU has AVX-512.
+    interleave: |rows, panel| unsafe { copy_rows(rows, panel) },
     transpose16,
 };
 
@@ -131,6 +132,27 @@ unsafe fn round_pairs(x: &[f32], units: &mut [u32]) {
             let pairs = _mm512_cvtne2ps_pbh(second, first);
             let pairs = std::mem::transmute::<__m512bh, __m512i>(pairs);
             _mm512_mask_storeu_epi32(units.as_mut_ptr().cast(), mask(units.len()), pairs);
+        }
+    }
+}
+
+/// Rows as they are. Left to the compiler, the copy of a row becomes a call that costs more than the row.
+///
+/// # Safety
+/// The CPU has AVX-512.
+#[target_feature(enable = "avx512f")]
+unsafe fn copy_rows(rows: &Rows, panel: &mut [u32]) {
+    for (i, units) in panel.chunks_exact_mut(rows.width).enumerate() {
+        let Some(row) = rows.row(i) else { break };
+        for (at, units) in units.chunks_mut(LANES).enumerate() {
+            let there = mask(rows.columns.saturating_sub(at * LANES));
+            // SAFETY: masked lanes are not touched, the others lie in the row, of which the address alone is computed
+            // when it ends before, and in `units`.
+            unsafe {
+                let x = _mm512_maskz_loadu_ps(there, row.as_ptr().wrapping_add(at * LANES));
+                let to = units.as_mut_ptr().cast();
+                _mm512_mask_storeu_ps(to, mask(units.len()), x);
+            }
         }
     }
 }
