@@ -83,7 +83,7 @@ impl Product<'_> {
         let panel = kernel.nr * kernel.entry.units(self.k);
         let pack = |i: usize, out: &mut [u32]| {
             let columns = i * kernel.nr..self.n.min((i + 1) * kernel.nr);
-            pack::panel(kernel, self.b, 0..self.k, columns, kernel.nr, out);
+            pack::panels(kernel, self.b, 0..self.k, columns, kernel.nr, out);
         };
         if self.parallel && self.m * self.n * self.k > WORK_PER_PIECE {
             b.par_chunks_exact_mut(panel)

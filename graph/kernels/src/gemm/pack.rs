@@ -7,19 +7,20 @@ use std::ops::Range;
 /// Side of the blocks that are transposed in registers.
 const BLOCK: usize = 16;
 
-/// Packs elements `k` of some of `matrix`'s columns, [k, columns], as one panel: unit u of column j goes to
-/// `panel[u * width + j]`, columns that are missing become 0.
+/// Packs elements `k` of some of `matrix`'s columns, [k, columns], as panels of `width` columns one after another:
+/// unit u of column j of a panel goes to `panel[u * width + j]`, columns that are missing in the last become 0.
 ///
-/// A panel of `a` is one of its transpose.
-pub(super) fn panel(
+/// Panels of `a` are those of its transpose.
+pub(super) fn panels(
     kernel: &Kernel,
     matrix: Operand,
     k: Range<usize>,
     columns: Range<usize>,
     width: usize,
-    panel: &mut [u32],
+    panels: &mut [u32],
 ) {
-    debug_assert_eq!(panel.len(), kernel.entry.units(k.len()) * width);
+    let panel = kernel.entry.units(k.len()) * width;
+    debug_assert_eq!(panels.len(), columns.len().div_ceil(width) * panel);
     if matrix.col == 1 {
         let rows = kernel::Rows {
             data: &matrix.data[k.start * matrix.row + columns.start..],
@@ -28,9 +29,20 @@ pub(super) fn panel(
             columns: columns.len(),
             width,
         };
-        (kernel.interleave)(&rows, panel);
+        (kernel.interleave)(&rows, panels);
     } else {
-        contiguous_columns(kernel, matrix.transposed(), k, columns, width, panel);
+        for (i, panel) in panels.chunks_exact_mut(panel).enumerate() {
+            let first = columns.start + i * width;
+            let columns = first..columns.end.min(first + width);
+            contiguous_columns(
+                kernel,
+                matrix.transposed(),
+                k.clone(),
+                columns,
+                width,
+                panel,
+            );
+        }
     }
 }
 
@@ -109,11 +121,7 @@ pub(super) fn rows(
     if a.col != 1 {
         let panels = rows.len().div_ceil(kernel.mr);
         let packed = resized(buffer, panels * units * kernel.mr);
-        for (i, out) in packed.chunks_exact_mut(units * kernel.mr).enumerate() {
-            let first = rows.start + i * kernel.mr;
-            let rows = first..rows.end.min(first + kernel.mr);
-            panel(kernel, a.transposed(), k.clone(), rows, kernel.mr, out);
-        }
+        self::panels(kernel, a.transposed(), k, rows, kernel.mr, packed);
         return Rows {
             start: packed.as_ptr(),
             row: 1,

@@ -136,25 +136,19 @@ unsafe fn round_pairs(x: &[f32], units: &mut [u32]) {
     }
 }
 
-/// Rows as they are. Left to the compiler, the copy of a row becomes a call that costs more than the row.
+/// Rows as they are. Left to the compiler, the copy of a few columns becomes a call that costs more than they do.
 ///
 /// # Safety
 /// The CPU has AVX-512.
 #[target_feature(enable = "avx512f")]
-unsafe fn copy_rows(rows: &Rows, panel: &mut [u32]) {
-    for (i, units) in panel.chunks_exact_mut(rows.width).enumerate() {
-        let Some(row) = rows.row(i) else { break };
-        for (at, units) in units.chunks_mut(LANES).enumerate() {
-            let there = mask(rows.columns.saturating_sub(at * LANES));
-            // SAFETY: masked lanes are not touched, the others lie in the row, of which the address alone is computed
-            // when it ends before, and in `units`.
-            unsafe {
-                let x = _mm512_maskz_loadu_ps(there, row.as_ptr().wrapping_add(at * LANES));
-                let to = units.as_mut_ptr().cast();
-                _mm512_mask_storeu_ps(to, mask(units.len()), x);
-            }
-        }
-    }
+unsafe fn copy_rows(rows: &Rows, panels: &mut [u32]) {
+    let load = |i: usize, first: usize, lanes: __mmask16| {
+        let at = rows.data.as_ptr().wrapping_add(i * rows.stride + first);
+        // SAFETY: i < k, and masked lanes, which are those past the columns, are not touched.
+        unsafe { _mm512_castps_si512(_mm512_maskz_loadu_ps(lanes, at)) }
+    };
+    // SAFETY: the CPU has AVX-512.
+    unsafe { pack_rows(rows, rows.k, panels, load) };
 }
 
 /// Every two rows to pairs; a missing second row is 0.
@@ -162,26 +156,69 @@ unsafe fn copy_rows(rows: &Rows, panel: &mut [u32]) {
 /// # Safety
 /// The CPU has AVX-512 BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn interleave_pairs(rows: &Rows, panel: &mut [u32]) {
-    for (i, units) in panel.chunks_exact_mut(rows.width).enumerate() {
-        let Some(first) = rows.row(2 * i) else { break };
-        let second = rows.row(2 * i + 1);
-        for (at, units) in units.chunks_mut(LANES).enumerate() {
-            let there = mask(rows.columns.saturating_sub(at * LANES));
-            let to_bf16 = |x: &[f32]| {
-                // SAFETY: masked lanes are not touched, the others lie in the row, of which the address alone is
-                // computed when it ends before; both 256-bit types are plain data.
-                unsafe {
-                    let x = _mm512_maskz_loadu_ps(there, x.as_ptr().wrapping_add(at * LANES));
-                    let half = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
-                    _mm512_cvtepu16_epi32(half)
-                }
+unsafe fn interleave_pairs(rows: &Rows, panels: &mut [u32]) {
+    let load = |i: usize, first: usize, lanes: __mmask16| {
+        let at = rows.data.as_ptr().wrapping_add(2 * i * rows.stride + first);
+        let second = if 2 * i + 1 < rows.k { lanes } else { 0 };
+        // SAFETY: 2 i < k, and masked lanes, which are those past the columns and those of a missing row, are not
+        // touched; both 256-bit types are plain data.
+        unsafe {
+            let to_bf16 = |x| {
+                let half = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
+                _mm512_cvtepu16_epi32(half)
             };
-            let high = second.map_or(_mm512_setzero_si512(), to_bf16);
-            let pairs = _mm512_or_si512(to_bf16(first), _mm512_slli_epi32::<16>(high));
-            // SAFETY: masked lanes are not touched, the others are those of `units`.
+            let low = to_bf16(_mm512_maskz_loadu_ps(lanes, at));
+            let high = to_bf16(_mm512_maskz_loadu_ps(second, at.wrapping_add(rows.stride)));
+            _mm512_or_si512(low, _mm512_slli_epi32::<16>(high))
+        }
+    };
+    // SAFETY: the CPU has AVX-512.
+    unsafe { pack_rows(rows, rows.k.div_ceil(2), panels, load) };
+}
+
+/// Packs 16 columns at a time, `load(i, first, lanes)` being unit i of those from `first` on.
+///
+/// # Safety
+/// The CPU has AVX-512.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn pack_rows(
+    rows: &Rows,
+    units: usize,
+    panels: &mut [u32],
+    load: impl Fn(usize, usize, __mmask16) -> __m512i,
+) {
+    const HALF: usize = LANES / 2;
+    let Rows {
+        data,
+        stride,
+        k,
+        columns,
+        width,
+    } = *rows;
+    let padded = columns.next_multiple_of(width);
+    assert!(width.is_multiple_of(HALF) && panels.len() == padded * units);
+    assert!(k > 0 && data.len() >= (k - 1) * stride + columns);
+    // Of column `first`, within `panels`; its units are `width` apart.
+    let place = |first: usize| first / width * width * units + first % width;
+    for first in (0..padded).step_by(LANES) {
+        let lanes = mask(columns.saturating_sub(first));
+        let to = panels.as_mut_ptr();
+        for i in 0..units {
+            let x = load(i, first, lanes);
+            // SAFETY: unit i of columns `first` to `padded`, of which `width` make a panel, lies in `panels`; 8
+            // columns from a multiple of 8 lie in one panel, 16 from a multiple of 16 do if 16 divides its width.
             unsafe {
-                _mm512_mask_storeu_epi32(units.as_mut_ptr().cast(), mask(units.len()), pairs);
+                let low = to.add(place(first) + i * width);
+                if width.is_multiple_of(LANES) {
+                    _mm512_storeu_si512(low.cast(), x);
+                } else {
+                    _mm256_storeu_si256(low.cast(), _mm512_castsi512_si256(x));
+                    if first + HALF < padded {
+                        let high = to.add(place(first + HALF) + i * width);
+                        _mm256_storeu_si256(high.cast(), _mm512_extracti64x4_epi64::<1>(x));
+                    }
+                }
             }
         }
     }

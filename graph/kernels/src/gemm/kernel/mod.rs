@@ -31,21 +31,14 @@ pub(super) struct Tile {
     pub accumulate: bool,
 }
 
-/// A part of a matrix [k, columns] and the width of the panel to pack it in: element (i, j) is `data[i * stride + j]`.
+/// A part of a matrix [k, columns] and the width of the panels to pack it in: element (i, j) is `data[i * stride + j]`,
+/// column j goes to column `j % width` of panel `j / width`.
 pub(super) struct Rows<'a> {
     pub data: &'a [f32],
     pub stride: usize,
     pub k: usize,
     pub columns: usize,
     pub width: usize,
-}
-
-impl Rows<'_> {
-    /// The elements of row `i`, if there is one.
-    #[inline(always)]
-    fn row(&self, i: usize) -> Option<&[f32]> {
-        (i < self.k).then(|| &self.data[i * self.stride..][..self.columns])
-    }
 }
 
 /// A micro-kernel and the packing that belongs to it.
@@ -64,7 +57,7 @@ pub(super) struct Kernel {
     pub tile: unsafe fn(&Tile),
     /// Rows of `k` to units: `to_units(x, units)`, `units` being `entry.units(x.len())` long.
     pub to_units: fn(&[f32], &mut [u32]),
-    /// Rows of `k` that lie side by side to a panel.
+    /// Rows of `k` that lie side by side to panels.
     pub interleave: fn(&Rows, &mut [u32]),
     /// Exchanges rows and columns of 16 x 16 units: `(from, stride, to, stride)`.
     pub transpose16: fn(&[u32], usize, &mut [u32], usize),

@@ -94,16 +94,20 @@ multiversion! {
     }
 }
 
-/// A panel of one `k` in a unit.
+/// Panels of one `k` in a unit.
 #[inline(always)]
-fn pack_rows(rows: &Rows, panel: &mut [u32], to_unit: impl Fn(f32) -> u32) {
-    for (i, units) in panel.chunks_exact_mut(rows.width).enumerate() {
-        let Some(row) = rows.row(i) else { break };
-        let (units, missing) = units.split_at_mut(row.len());
-        for (u, x) in units.iter_mut().zip(row) {
-            *u = to_unit(*x);
+fn pack_rows(rows: &Rows, panels: &mut [u32], to_unit: impl Fn(f32) -> u32) {
+    let firsts = (0..rows.columns).step_by(rows.width);
+    for (panel, first) in panels.chunks_exact_mut(rows.k * rows.width).zip(firsts) {
+        let columns = rows.width.min(rows.columns - first);
+        for (i, units) in panel.chunks_exact_mut(rows.width).enumerate() {
+            let row = &rows.data[i * rows.stride + first..][..columns];
+            let (units, missing) = units.split_at_mut(columns);
+            for (u, x) in units.iter_mut().zip(row) {
+                *u = to_unit(*x);
+            }
+            missing.fill(0);
         }
-        missing.fill(0);
     }
 }
 
