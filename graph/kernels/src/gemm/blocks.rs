@@ -1,7 +1,7 @@
 //! How a product is cut: the rows and columns of `c` shared out among threads, each part computed over blocks of `k`.
 //!
-//! A block of `k` of some panels of `b` and the part of `c` fit the second-level cache, a tile's rows of `a` the first
-//! (Goto and van de Geijn, 2008). All sizes follow from the shape and the kernel alone, so the number of threads never changes a sum.
+//! A task's rows of `a` and a group of panels of `b`, over one block of `k`, fit the second-level cache, a tile's rows
+//! of `a` the first (Goto and van de Geijn, 2008). All sizes follow from the shape and the kernel alone, so the number of threads never changes a sum.
 
 use super::kernel::{Kernel, Tile};
 use super::operand::Operand;
@@ -14,14 +14,18 @@ use std::ops::Range;
 /// Most units of `k` in a block: 8 rows of it fill a third of a first-level cache of 32 KiB.
 const UNITS: usize = 384;
 
-/// Most units of `b` that a task reads again and again: half of a second-level cache of 1 MiB.
-const PANEL_UNITS: usize = 128 * 1024;
+/// Most units of `b` that are read for one tile's rows after the other: a quarter of a second-level cache of 1 MiB.
+const GROUP_UNITS: usize = 64 * 1024;
 
-/// Most rows of a task: their units are read once for each panel and should stay in the second-level cache.
+/// Most rows of a task: their units are read for one group of panels after the other and should stay in the
+/// second-level cache with it.
 const ROWS: usize = 96;
 
-/// Tasks into which a product with enough rows is cut, so that threads end together.
-const TASKS: usize = 24;
+/// Tasks into which a product is cut if its rows suffice, so that threads end together.
+const TASKS: usize = 16;
+
+/// Tasks into which it is cut even where each part of the columns needs the rows of `a` packed again.
+const MIN_TASKS: usize = 8;
 
 /// Multiplications below which a product is not worth another thread: about ten microseconds.
 const WORK_PER_PIECE: usize = 1 << 19;
@@ -78,7 +82,7 @@ impl Product<'_> {
         let panels = self.n.div_ceil(kernel.nr);
         let mut packed = B_BUFFER.take();
         let b = resized(&mut packed, panels * kernel.nr * kernel.entry.units(self.k));
-        let tasks = self.tasks(kernel, panels, kernel.entry.units(blocks[0].len()));
+        let tasks = self.tasks(kernel, panels);
         // Panel after panel, in each one block of k after another.
         let panel = kernel.nr * kernel.entry.units(self.k);
         let pack = |i: usize, out: &mut [u32]| {
@@ -106,12 +110,11 @@ impl Product<'_> {
         B_BUFFER.set(packed);
     }
 
-    /// The tasks, when the largest block of k has `units` units.
-    fn tasks(&self, kernel: &Kernel, panels: usize, units: usize) -> Vec<Task> {
-        let most = (PANEL_UNITS / (units * kernel.nr)).max(1);
-        let columns: Vec<_> = cut(panels, most, 1).collect();
-        let rows = self.m.div_ceil(TASKS.div_ceil(columns.len()));
-        let rows = rows.next_multiple_of(kernel.mr).min(ROWS);
+    /// The tasks.
+    fn tasks(&self, kernel: &Kernel, panels: usize) -> Vec<Task> {
+        let rows = self.m.div_ceil(TASKS).next_multiple_of(kernel.mr).min(ROWS);
+        let columns = MIN_TASKS.div_ceil(self.m.div_ceil(rows)).min(panels);
+        let columns: Vec<_> = cut(panels, panels.div_ceil(columns), 1).collect();
         cut(self.m, rows, kernel.mr)
             .flat_map(|rows| {
                 columns.iter().map(move |panels| Task {
@@ -133,38 +136,42 @@ impl Product<'_> {
         c: &Scattered,
     ) {
         let entry = kernel.entry;
-        let columns = task.panels.start * kernel.nr..self.n.min(task.panels.end * kernel.nr);
         let mut buffer = A_BUFFER.take();
         for k in blocks {
             let a = pack::rows(kernel, self.a, task.rows.clone(), k.clone(), &mut buffer);
-            for (i, first) in task.rows.clone().step_by(kernel.mr).enumerate() {
-                let rows = kernel.mr.min(task.rows.end - first);
-                for panel in task.panels.clone() {
-                    let column = panel * kernel.nr;
-                    let unit = panel * entry.units(self.k) + k.start / entry.depth();
-                    // SAFETY: `a` reaches the task's rows, `b` has `panel`, and c's elements are this task's.
-                    unsafe {
-                        (kernel.tile)(&Tile {
-                            units: entry.units(k.len()),
-                            a: a.start.add(i * a.tile),
-                            a_row: a.row,
-                            a_unit: a.unit,
-                            b: b[unit * kernel.nr..].as_ptr(),
-                            c: c.at(first * self.c_row + column),
-                            c_row: self.c_row,
-                            rows,
-                            cols: kernel.nr.min(self.n - column),
-                            accumulate: self.accumulate || k.start > 0,
-                        });
+            let group = (GROUP_UNITS / (entry.units(k.len()) * kernel.nr)).max(1);
+            for panels in cut(task.panels.len(), group, 1) {
+                let panels = task.panels.start + panels.start..task.panels.start + panels.end;
+                for (i, first) in task.rows.clone().step_by(kernel.mr).enumerate() {
+                    let rows = first..task.rows.end.min(first + kernel.mr);
+                    for panel in panels.clone() {
+                        let column = panel * kernel.nr;
+                        let unit = panel * entry.units(self.k) + k.start / entry.depth();
+                        // SAFETY: `a` reaches the task's rows, `b` has `panel`, and c's elements are this task's.
+                        unsafe {
+                            (kernel.tile)(&Tile {
+                                units: entry.units(k.len()),
+                                a: a.start.add(i * a.tile),
+                                a_row: a.row,
+                                a_unit: a.unit,
+                                b: b[unit * kernel.nr..].as_ptr(),
+                                c: c.at(first * self.c_row + column),
+                                c_row: self.c_row,
+                                rows: rows.len(),
+                                cols: kernel.nr.min(self.n - column),
+                                accumulate: self.accumulate || k.start > 0,
+                            });
+                        }
                     }
-                }
-                let (Some(epilogue), true) = (self.epilogue, k.end == self.k) else {
-                    continue;
-                };
-                for row in first..first + rows {
-                    // SAFETY: this piece of the row is this task's and now written.
-                    let c = unsafe { c.piece(row * self.c_row + columns.start, columns.len()) };
-                    epilogue(row, columns.start, c);
+                    if let (Some(epilogue), true) = (self.epilogue, k.end == self.k) {
+                        let start = panels.start * kernel.nr;
+                        let len = self.n.min(panels.end * kernel.nr) - start;
+                        for row in rows {
+                            // SAFETY: this piece of the row is this task's and now written.
+                            let c = unsafe { c.piece(row * self.c_row + start, len) };
+                            epilogue(row, start, c);
+                        }
+                    }
                 }
             }
         }

@@ -7,6 +7,9 @@ use std::ops::Range;
 /// Side of the blocks that are transposed in registers.
 const BLOCK: usize = 16;
 
+/// Most elements of `k` in a unit.
+const MAX_DEPTH: usize = 2;
+
 /// Packs elements `k` of some of `matrix`'s columns, [k, columns], as panels of `width` columns one after another:
 /// unit u of column j of a panel goes to `panel[u * width + j]`, columns that are missing in the last become 0.
 ///
@@ -55,45 +58,33 @@ fn contiguous_columns(
     width: usize,
     panel: &mut [u32],
 ) {
-    let depth = kernel.entry.depth();
-    let mut block = [0u32; BLOCK * BLOCK];
+    let deep = BLOCK * kernel.entry.depth();
+    let mut rows = [0.0f32; BLOCK * BLOCK * MAX_DEPTH];
     let mut turned = [0u32; BLOCK * BLOCK];
     for first in (0..width).step_by(BLOCK) {
         let wide = BLOCK.min(width - first);
         let there = columns.len().saturating_sub(first).min(wide);
-        for (at, k) in (k.start..k.end)
-            .step_by(BLOCK * depth)
-            .map(|at| at..k.end.min(at + BLOCK * depth))
-            .enumerate()
-        {
-            let units = kernel.entry.units(k.len());
+        for (at, start) in k.clone().step_by(deep).enumerate() {
+            let k = start..k.end.min(start + deep);
             let to = &mut panel[at * BLOCK * width + first..];
-            if kernel.entry == Entry::F32 && units == BLOCK && wide == BLOCK && there == BLOCK {
+            if k.len() == deep && there == BLOCK {
                 let from = &matrix.data[(columns.start + first) * matrix.row + k.start..];
-                (kernel.transpose16)(bits(from), matrix.row, to, width);
+                (kernel.transpose16)(from, matrix.row, to, width);
                 continue;
             }
-            block[there * BLOCK..].fill(0);
-            for (i, row) in block.chunks_exact_mut(BLOCK).take(there).enumerate() {
+            // An edge: through a block of zeros.
+            rows.fill(0.0);
+            for (i, row) in rows.chunks_exact_mut(deep).take(there).enumerate() {
                 let x = matrix.row_part(columns.start + first + i, k.clone());
-                (kernel.to_units)(x, &mut row[..units]);
+                row[..x.len()].copy_from_slice(x);
             }
-            if units == BLOCK && wide == BLOCK {
-                (kernel.transpose16)(&block, BLOCK, to, width);
-            } else {
-                (kernel.transpose16)(&block, BLOCK, &mut turned, BLOCK);
-                for (u, row) in turned.chunks_exact(BLOCK).take(units).enumerate() {
-                    to[u * width..][..wide].copy_from_slice(&row[..wide]);
-                }
+            (kernel.transpose16)(&rows, deep, &mut turned, BLOCK);
+            let units = kernel.entry.units(k.len());
+            for (u, row) in turned.chunks_exact(BLOCK).take(units).enumerate() {
+                to[u * width..][..wide].copy_from_slice(&row[..wide]);
             }
         }
     }
-}
-
-/// The same memory as units of one value each.
-fn bits(x: &[f32]) -> &[u32] {
-    // SAFETY: both types are 4 bytes without padding, of the same alignment, and any bits are a valid u32.
-    unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
 }
 
 /// Where a tile finds its rows of `a`.

@@ -1,6 +1,6 @@
 //! AVX2 and FMA: tiles of 6 x 16, twelve of the sixteen registers holding sums.
 
-use super::portable::{copy, copy_rows, round, round_rows, transpose16};
+use super::portable::{copy, copy_rows, round, round_rows, transpose16, transpose16_rounded};
 use super::{for_rows, Kernel, Tile};
 use crate::gemm::operand::Entry;
 use std::arch::x86_64::*;
@@ -22,6 +22,7 @@ pub(super) static ROUNDED: Kernel = Kernel {
     entry: Entry::Rounded,
     to_units: round,
     interleave: round_rows,
+    transpose16: transpose16_rounded,
     ..F32
 };
 

@@ -1,7 +1,7 @@
 //! AVX-512: tiles of 8 x 48, 24 of the 32 registers holding sums; in `f32`, and in `bf16` where the CPU has
 //! `vdpbf16ps`, which multiplies two pairs and adds both products to an `f32`.
 
-use super::portable::{copy, round, round_rows};
+use super::portable::{copy, round, round_rows, transpose16_rounded};
 use super::{for_rows, Kernel, Rows, Tile};
 use crate::gemm::operand::Entry;
 use std::arch::x86_64::*;
@@ -17,13 +17,14 @@ pub(super) static F32: Kernel = Kernel {
     to_units: copy,
     // SAFETY: this kernel is chosen only where the CPU has AVX-512.
     interleave: |rows, panel| unsafe { copy_rows(rows, panel) },
-    transpose16,
+    transpose16: transpose16_f32,
 };
 
 pub(super) static ROUNDED: Kernel = Kernel {
     entry: Entry::Rounded,
     to_units: round,
     interleave: round_rows,
+    transpose16: transpose16_rounded,
     ..F32
 };
 
@@ -34,6 +35,7 @@ pub(super) static PAIRS: Kernel = Kernel {
     to_units: |x, units| unsafe { round_pairs(x, units) },
     // SAFETY: as above.
     interleave: |rows, panel| unsafe { interleave_pairs(rows, panel) },
+    transpose16: transpose16_pairs,
     ..F32
 };
 
@@ -233,27 +235,38 @@ fn mask(n: usize) -> __mmask16 {
     }
 }
 
-/// In registers: four rounds of exchanging ever larger blocks.
-fn transpose16(from: &[u32], from_stride: usize, to: &mut [u32], to_stride: usize) {
-    assert!(from.len() >= 15 * from_stride + LANES && to.len() >= 15 * to_stride + LANES);
+fn transpose16_f32(rows: &[f32], stride: usize, panel: &mut [u32], width: usize) {
+    assert!(rows.len() >= 15 * stride + LANES && panel.len() >= 15 * width + LANES);
     // SAFETY: the slices reach far enough, and this kernel is chosen only where the CPU has AVX-512.
-    unsafe { transpose16_registers(from.as_ptr(), from_stride, to.as_mut_ptr(), to_stride) }
+    unsafe {
+        let load = |i: usize| _mm512_loadu_si512(rows.as_ptr().add(i * stride).cast());
+        transpose16(load, panel.as_mut_ptr(), width);
+    }
 }
 
-/// # Safety
-/// 16 units can be read at each of 16 addresses `from_stride` apart, and written likewise; the CPU has AVX-512.
-#[target_feature(enable = "avx512f")]
-unsafe fn transpose16_registers(
-    from: *const u32,
-    from_stride: usize,
-    to: *mut u32,
-    to_stride: usize,
-) {
-    let mut x = [_mm512_setzero_si512(); 16];
-    for (i, x) in x.iter_mut().enumerate() {
-        // SAFETY: the caller's promise.
-        *x = unsafe { _mm512_loadu_si512(from.add(i * from_stride).cast()) };
+fn transpose16_pairs(rows: &[f32], stride: usize, panel: &mut [u32], width: usize) {
+    assert!(rows.len() >= 15 * stride + 2 * LANES && panel.len() >= 15 * width + LANES);
+    // SAFETY: as above, for AVX-512 BF16; both 512-bit types are plain data.
+    unsafe {
+        let load = |i: usize| {
+            let row = rows.as_ptr().add(i * stride);
+            let (first, second) = (_mm512_loadu_ps(row), _mm512_loadu_ps(row.add(LANES)));
+            let pairs = _mm512_cvtne2ps_pbh(second, first);
+            std::mem::transmute::<__m512bh, __m512i>(pairs)
+        };
+        transpose16(load, panel.as_mut_ptr(), width);
     }
+}
+
+/// Transposes the 16 registers that `load` gives, exchanging ever larger blocks.
+///
+/// # Safety
+/// `load` is defined for 0 .. 16; 16 units can be written at each of 16 addresses `to_stride` apart; the CPU has
+/// AVX-512.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn transpose16(load: impl Fn(usize) -> __m512i, to: *mut u32, to_stride: usize) {
+    let x: [__m512i; 16] = std::array::from_fn(load);
     // Within each 128-bit lane: 4 x 4 units among rows 4i .. 4i + 3.
     let mut y = [_mm512_setzero_si512(); 16];
     for i in 0..4 {

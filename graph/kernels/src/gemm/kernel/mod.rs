@@ -59,8 +59,8 @@ pub(super) struct Kernel {
     pub to_units: fn(&[f32], &mut [u32]),
     /// Rows of `k` that lie side by side to panels.
     pub interleave: fn(&Rows, &mut [u32]),
-    /// Exchanges rows and columns of 16 x 16 units: `(from, stride, to, stride)`.
-    pub transpose16: fn(&[u32], usize, &mut [u32], usize),
+    /// 16 rows of 16 units of `k` each to 16 columns of a panel: `(rows, stride, panel, width)`.
+    pub transpose16: fn(&[f32], usize, &mut [u32], usize),
 }
 
 /// The kernel of a path for a precision.

@@ -21,6 +21,7 @@ pub(super) static ROUNDED: Kernel = Kernel {
     entry: Entry::Rounded,
     to_units: round,
     interleave: round_rows,
+    transpose16: transpose16_rounded,
     ..F32
 };
 
@@ -125,11 +126,27 @@ pub(super) fn bf16_bits(x: f32) -> u32 {
 }
 
 /// One element at a time.
-pub(super) fn transpose16(from: &[u32], from_stride: usize, to: &mut [u32], to_stride: usize) {
-    for i in 0..16 {
-        let row = &from[i * from_stride..][..16];
-        for (j, v) in row.iter().enumerate() {
-            to[j * to_stride + i] = *v;
+pub(super) fn transpose16(rows: &[f32], stride: usize, panel: &mut [u32], width: usize) {
+    turn(rows, stride, panel, width, f32::to_bits);
+}
+
+/// As [`transpose16`], rounded to `bf16`.
+pub(super) fn transpose16_rounded(rows: &[f32], stride: usize, panel: &mut [u32], width: usize) {
+    turn(rows, stride, panel, width, |x| bf16_bits(x) << 16);
+}
+
+#[inline(always)]
+fn turn(
+    rows: &[f32],
+    stride: usize,
+    panel: &mut [u32],
+    width: usize,
+    to_unit: impl Fn(f32) -> u32,
+) {
+    for j in 0..16 {
+        let row = &rows[j * stride..][..16];
+        for (u, x) in row.iter().enumerate() {
+            panel[u * width + j] = to_unit(*x);
         }
     }
 }
