@@ -3,6 +3,8 @@
 //! [`Backend`] lists our operations beyond dfdx's own. The provided methods are the composed forms, so a
 //! new device is one empty `impl`; the CPU overrides them with the fused forms.
 
+use std::borrow::Cow;
+
 use dfdx::prelude::*;
 
 use super::arch::Arch;
@@ -141,12 +143,13 @@ pub trait Backend: Device<f32> + Device<f64> {
     fn l2_normalize<C: Dim, T: Tape<f32, Self>>(x: Rows<C, Self, T>, eps: f32) -> Rows<C, Self, T> {
         ops::l2_normalize::composed(x, eps)
     }
-    fn soft_cross_entropy<C: Dim, T: Tape<f32, Self>>(
-        logits: Rows<C, Self, T>,
-        target: &ops::cross_entropy::SoftTarget<C, Self>,
+    fn prototype_cross_entropy<C: Dim, K: Dim, T: Tape<f32, Self>>(
+        x: Rows<C, Self, T>,
+        prototypes: &Matrix<K, C, Self>,
+        target: &ops::cross_entropy::SoftTarget<K, Self>,
         temperature: f32,
     ) -> Scalar<Self, T> {
-        ops::cross_entropy::composed(logits, target, temperature)
+        ops::cross_entropy::composed(x, prototypes, target, temperature)
     }
     fn conv3x3<I: Dim, O: Dim, T: Tape<f32, Self>>(
         x: Rows<I, Self, T>,
@@ -176,6 +179,10 @@ pub trait Backend: Device<f32> + Device<f64> {
         momentum: f32,
     ) {
         teacher.axpy(f64::from(momentum), student, f64::from(1.0 - momentum));
+    }
+    /// The values of a tensor as the host sees them, without a copy where that is possible.
+    fn host<S: Shape>(t: &Tensor<S, f32, Self>) -> Cow<'_, [f32]> {
+        Cow::Owned(Self::to_host(t))
     }
     /// The values of a tensor, on the host.
     fn to_host<S: Shape>(t: &Tensor<S, f32, Self>) -> Vec<f32> {
@@ -256,12 +263,13 @@ impl Backend for Cpu {
     fn l2_normalize<C: Dim, T: Tape<f32, Self>>(x: Rows<C, Self, T>, eps: f32) -> Rows<C, Self, T> {
         ops::l2_normalize::fused(x, eps)
     }
-    fn soft_cross_entropy<C: Dim, T: Tape<f32, Self>>(
-        logits: Rows<C, Self, T>,
-        target: &ops::cross_entropy::SoftTarget<C, Self>,
+    fn prototype_cross_entropy<C: Dim, K: Dim, T: Tape<f32, Self>>(
+        x: Rows<C, Self, T>,
+        prototypes: &Matrix<K, C, Self>,
+        target: &ops::cross_entropy::SoftTarget<K, Self>,
         temperature: f32,
     ) -> Scalar<Self, T> {
-        ops::cross_entropy::fused(logits, target, temperature)
+        ops::cross_entropy::fused(x, prototypes, target, temperature)
     }
     fn conv3x3<I: Dim, O: Dim, T: Tape<f32, Self>>(
         x: Rows<I, Self, T>,
@@ -284,6 +292,9 @@ impl Backend for Cpu {
         grad: &mut Gradients<f32, Self>,
     ) -> f64 {
         super::optim::sum_of_squares_fused(p, grad)
+    }
+    fn host<S: Shape>(t: &Tensor<S, f32, Self>) -> Cow<'_, [f32]> {
+        Cow::Borrowed(super::view::slice(t))
     }
     fn ema<S: Shape>(
         teacher: &mut Tensor<S, f32, Self>,

@@ -5,8 +5,9 @@ use dfdx::prelude::*;
 
 use super::backend::Activation;
 use super::module::Init;
+use super::ops::cross_entropy::SoftTarget;
 use super::vit::Linear;
-use super::{Backend, Matrix, Rows};
+use super::{Backend, Matrix, Rows, Scalar};
 use crate::module;
 
 /// The sizes of a head.
@@ -48,11 +49,31 @@ impl<C: Dim, D: Backend> ProjectionHead<C, D> {
 
     /// `[rows, C] -> logits [rows, K]`, cosines in [-1, 1].
     pub fn forward<T: Tape<f32, D>>(&self, x: Rows<C, D, T>) -> Rows<usize, D, T> {
+        let (x, directions) = self.before_logits(x);
+        D::linear(x, &directions, None)
+    }
+
+    /// The cross-entropy of `x` against a target, see [`cross_entropy`](super::ops::cross_entropy).
+    pub fn cross_entropy<T: Tape<f32, D>>(
+        &self,
+        x: Rows<C, D, T>,
+        target: &SoftTarget<usize, D>,
+        temperature: f32,
+    ) -> Scalar<D, T> {
+        let (x, directions) = self.before_logits(x);
+        D::prototype_cross_entropy(x, &directions, target, temperature)
+    }
+
+    /// The unit features in the bottleneck and the unit prototypes, `[K, bottleneck]`.
+    fn before_logits<T: Tape<f32, D>>(
+        &self,
+        x: Rows<C, D, T>,
+    ) -> (Rows<usize, D, T>, Matrix<usize, usize, D>) {
         let x = D::activation(self.fc1.forward(x), Activation::Gelu);
         let x = D::activation(self.fc2.forward(x), Activation::Gelu);
         let (x, tape) = D::l2_normalize(self.fc3.forward(x), 1e-6).split_tape();
         let (directions, tape) =
             D::l2_normalize(self.prototypes.clone().put_tape(tape), 1e-6).split_tape();
-        D::linear(x.put_tape(tape), &directions, None)
+        (x.put_tape(tape), directions)
     }
 }

@@ -7,6 +7,7 @@ use super::batch::Batch;
 use super::config::{Centring, LossConfig};
 use super::network::Network;
 use crate::nn::arch::Arch;
+use crate::nn::head::ProjectionHead;
 use crate::nn::ops::cross_entropy::SoftTarget;
 use crate::nn::ops::host_loss::host_loss;
 use crate::nn::vit::DropPath;
@@ -71,10 +72,10 @@ fn teacher_targets<A: Arch, D: Backend>(
 ) -> Targets<D> {
     let tokens = teacher.vit.forward(batch.teacher_input(), None, NoneTape);
     let cls = D::gather_rows(tokens.clone(), &batch.cls[..batch.globals * batch.size]);
-    losses.feature_std = feature_std(&D::to_host(&D::l2_normalize(cls.clone(), 1e-6)), A::WIDTH);
+    losses.feature_std = feature_std(&D::host(&D::l2_normalize(cls.clone(), 1e-6)), A::WIDTH);
     let probabilities = |logits: Rows<usize, D>, centre: &mut Vec<f32>| -> Vec<f32> {
         let k = logits.shape().1;
-        let z = D::to_host(&logits);
+        let z = D::host(&logits);
         let mut p = vec![0.0; z.len()];
         match config.centring {
             Centring::Ema => {
@@ -96,19 +97,18 @@ fn teacher_targets<A: Arch, D: Backend>(
     let image = dev.tensor_from_vec(image, (rows, k));
 
     let patch = (!batch.masked.is_empty()).then(|| {
-        let (content, position) = batch.masked.split_at(batch.content_masked);
-        let mut logits = Vec::new();
-        for (rows, head) in [
-            (content, &teacher.patch_head),
-            (position, teacher.head_of_position()),
-        ] {
-            if !rows.is_empty() {
-                logits.extend(D::to_host(
-                    &head.forward(D::gather_rows(tokens.clone(), rows)),
-                ));
+        let logits = |rows: &[u32], head: &ProjectionHead<A::Width, D>| {
+            head.forward(D::gather_rows(tokens.clone(), rows))
+        };
+        let logits = match &teacher.position_head {
+            None => logits(&batch.masked, &teacher.patch_head),
+            Some(head) => {
+                let (content, position) = batch.masked.split_at(batch.content_masked);
+                let both = [logits(content, &teacher.patch_head), logits(position, head)];
+                let values = both.iter().flat_map(|z| D::host(z).into_owned()).collect();
+                dev.tensor_from_vec(values, (batch.masked.len(), k))
             }
-        }
-        let logits = dev.tensor_from_vec(logits, (batch.masked.len(), k));
+        };
         dev.tensor_from_vec(
             probabilities(logits, &mut centres.patch),
             (batch.masked.len(), k),
@@ -160,7 +160,6 @@ pub fn objective<A: Arch, D: Backend>(
 
     // L_image: the mean over ordered pairs (global q, view v != q) and over pictures.
     let (cls, tape) = D::gather_rows(tokens.clone().put_tape(tape), &batch.cls).split_tape();
-    let logits = student.image_head.forward(cls.clone().put_tape(tape));
     let pairs = g * (g - 1) + g * batch.locals;
     let target = SoftTarget {
         probabilities: targets.image,
@@ -169,9 +168,12 @@ pub fn objective<A: Arch, D: Backend>(
             .collect(),
         weight: vec![1.0 / (pairs.max(1) * b) as f32; cls.shape().0],
     };
-    let image = D::soft_cross_entropy(logits, &target, config.student_temperature);
-    let (image, tape) = image.split_tape();
-    losses.image = f64::from(D::to_host(&image)[0]);
+    let (x, at) = (cls.clone().put_tape(tape), config.student_temperature);
+    let (image, tape) = student
+        .image_head
+        .cross_entropy(x, &target, at)
+        .split_tape();
+    losses.image = f64::from(D::host(&image)[0]);
     let mut total = image.put_tape(tape) * config.image;
 
     // L_KoLeo on the global views' CLS, a group a view.
@@ -215,20 +217,19 @@ pub fn objective<A: Arch, D: Backend>(
                 continue;
             }
             let (sum, tape) = total.split_tape();
-            let logits = head.forward(D::gather_rows(tokens.clone().put_tape(tape), rows));
+            let x = D::gather_rows(tokens.clone().put_tape(tape), rows);
             let target = SoftTarget {
                 probabilities: probabilities.clone(),
                 row: (first..first + rows.len()).map(|r| r as u32).collect(),
                 weight: batch.masked_weight[first..first + rows.len()].to_vec(),
             };
-            let (loss, tape) =
-                D::soft_cross_entropy(logits, &target, config.student_temperature).split_tape();
-            *part = f64::from(D::to_host(&loss)[0]);
+            let (loss, tape) = head.cross_entropy(x, &target, at).split_tape();
+            *part = f64::from(D::host(&loss)[0]);
             total = (loss.put_tape(tape) * weight) + sum;
         }
     }
     let (sum, tape) = total.split_tape();
-    losses.loss = f64::from(D::to_host(&sum)[0]);
+    losses.loss = f64::from(D::host(&sum)[0]);
     (sum.put_tape(tape), losses)
 }
 

@@ -1,19 +1,20 @@
-//! Cross-entropy against soft targets: `sum_r weight_r * -sum_k target_{t(r),k} log softmax(z_r / temperature)_k`,
-//! the form of the image, content and position losses (METHOD section 3).
+//! Cross-entropy of features against soft targets over prototypes: `sum_r weight_r * -sum_k target_{t(r),k} log
+//! softmax(x_r . prototype_k / temperature)`, the form of the image, content and position losses (METHOD section 3).
 //!
 //! Several student rows may share a target row (all local crops of a picture predict the same teacher
 //! output), so targets are referred to by index and never copied. No gradient reaches the targets.
 
-use super::{slice, take_grad};
-use crate::nn::{Backend, Rows, Scalar};
+use super::{put_grad, slice, take_grad};
+use crate::nn::{autocast, Backend, Matrix, Rows, Scalar};
 use dfdx::prelude::*;
-use intertwine_kernels::softmax_ce as kernel;
+use intertwine_kernels::optim::axpy;
+use intertwine_kernels::prototypes as kernel;
 
 /// What the student's rows should predict.
 #[derive(Clone, Debug)]
-pub struct SoftTarget<C: Dim, D: Backend> {
+pub struct SoftTarget<K: Dim, D: Backend> {
     /// Probabilities, one teacher row each; a row may sum to other than 1.
-    pub probabilities: Rows<C, D>,
+    pub probabilities: Rows<K, D>,
     /// The target row of each student row.
     pub row: Vec<u32>,
     /// The weight of each student row.
@@ -21,11 +22,13 @@ pub struct SoftTarget<C: Dim, D: Backend> {
 }
 
 /// In stock operations.
-pub fn composed<C: Dim, D: Backend, T: Tape<f32, D>>(
-    logits: Rows<C, D, T>,
-    target: &SoftTarget<C, D>,
+pub fn composed<C: Dim, K: Dim, D: Backend, T: Tape<f32, D>>(
+    x: Rows<C, D, T>,
+    prototypes: &Matrix<K, C, D>,
+    target: &SoftTarget<K, D>,
     temperature: f32,
 ) -> Scalar<D, T> {
+    let logits = super::linear::composed(x, prototypes, None);
     let shape = *logits.shape();
     let weight = logits
         .device()
@@ -35,35 +38,41 @@ pub fn composed<C: Dim, D: Backend, T: Tape<f32, D>>(
     -((logits * (1.0 / temperature)).log_softmax::<Axis<1>>() * target).sum::<Rank0, _>()
 }
 
-/// On the CPU kernels: the gradient is computed with the loss, in one pass over the logits.
-pub fn fused<C: Dim, T: Tape<f32, Cpu>>(
-    logits: Rows<C, Cpu, T>,
-    target: &SoftTarget<C, Cpu>,
+/// On the CPU kernels: the gradients are computed with the loss, so that no logits are kept.
+pub fn fused<C: Dim, K: Dim, T: Tape<f32, Cpu>>(
+    x: Rows<C, Cpu, T>,
+    prototypes: &Matrix<K, C, Cpu>,
+    target: &SoftTarget<K, Cpu>,
     temperature: f32,
 ) -> Scalar<Cpu, T> {
-    let (z, mut tape) = logits.split_tape();
-    let k = z.shape().1.size();
-    let mut dz = if T::OWNS_TAPE {
-        vec![0.0; z.shape().num_elements()]
-    } else {
-        Vec::new()
+    let (x, mut tape) = x.split_tape();
+    let (inp, k) = (x.shape().1.size(), prototypes.shape().0.size());
+    let zeros = |n: usize| vec![0.0f32; if T::OWNS_TAPE { n } else { 0 }];
+    let (mut dx, mut dw) = (zeros(x.shape().num_elements()), zeros(k * inp));
+    let targets = kernel::Targets {
+        probabilities: slice(&target.probabilities),
+        row: &target.row,
+        weight: &target.weight,
     };
-    let loss = kernel::soft_cross_entropy(
-        slice(&z),
-        slice(&target.probabilities),
-        &target.row,
-        &target.weight,
+    let loss = kernel::loss(
+        slice(&x),
+        slice(prototypes),
+        targets,
         temperature,
+        inp,
         k,
-        T::OWNS_TAPE.then_some(&mut dz[..]),
+        autocast::precision(),
+        T::OWNS_TAPE.then_some((&mut dx[..], &mut dw[..])),
     );
-    let loss = z.device().tensor(loss as f32);
+    let loss = x.device().tensor(loss as f32);
     if T::OWNS_TAPE {
-        let kept = loss.clone();
+        let (kept, prototypes) = (loss.clone(), prototypes.clone());
         tape.add_backward_op(move |g| {
             let upstream = take_grad(g, &kept)?[0];
-            intertwine_kernels::optim::axpy(g.get_or_alloc_mut(&z)?, upstream, &dz);
-            Ok(())
+            axpy(g.get_or_alloc_mut(&x)?, upstream, &dx);
+            let mut sum = take_grad(g, &prototypes)?;
+            axpy(&mut sum, upstream, &dw);
+            put_grad(g, &prototypes, sum)
         });
     }
     loss.put_tape(tape)

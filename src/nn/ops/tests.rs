@@ -337,23 +337,21 @@ fn normalising_agrees() {
 #[test]
 fn cross_entropy_agrees() {
     let mut t = Bench::new(80);
-    let z = t.normal((5, 33));
+    let (x, w) = (t.normal((5, 12)), t.normal((33, 12)));
     let probabilities = t.normal((2, 33)).softmax::<Axis<1>>();
     let target = SoftTarget {
         probabilities,
         row: vec![0, 1, 1, 0, 1],
         weight: vec![0.5, 0.0, 2.0, 1.0, 0.1],
     };
-    let a = cross_entropy::fused(t.traced(&z), &target, 0.1);
-    let b = cross_entropy::composed(t.traced(&z), &target, 0.1);
+    let a = cross_entropy::fused(t.traced(&x), &w, &target, 0.7);
+    let b = cross_entropy::composed(t.traced(&x), &w, &target, 0.7);
     close("loss", &[a.array()], &[b.array()], 1e-5);
     let (mut ga, mut gb) = ((a * 0.7).backward(), (b * 0.7).backward());
-    close(
-        "gradient of z",
-        &gradient(&mut ga, &z),
-        &gradient(&mut gb, &z),
-        5e-5,
-    );
+    let (a, b) = (gradient(&mut ga, &x), gradient(&mut gb, &x));
+    close("gradient of x", &a, &b, 5e-5);
+    let (a, b) = (gradient(&mut ga, &w), gradient(&mut gb, &w));
+    close("gradient of the prototypes", &a, &b, 5e-5);
 }
 
 #[test]
