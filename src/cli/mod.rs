@@ -41,6 +41,11 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(e) = intertwine_kernels::cpu::checked_path() {
+        eprintln!("error: {e}");
+        return ExitCode::FAILURE;
+    }
+    intertwine_kernels::buffers::keep_freed_memory();
     let mut pool = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("worker {i}"));
     if let Some(threads) = cli.threads {
         pool = pool.num_threads(threads);

@@ -177,11 +177,12 @@ def serve(what, mode, threads):
         print(json.dumps({"steps_ms": times, "peak_bytes": peak}), flush=True)
 
 
-def ours(program, what, threads, steps):
+def ours(program, what, precision, threads, steps):
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "times.json")
         command = [program, "bench", "train", "--what", what, "--steps", str(steps), "--json", out]
-        subprocess.run(command + ["--threads", str(threads)], check=True, capture_output=True)
+        command += ["--precision", precision, "--threads", str(threads)]
+        subprocess.run(command, check=True, capture_output=True)
         return json.load(open(out))
 
 
@@ -199,22 +200,31 @@ def main():
         command = [sys.executable, __file__, "--serve", args.what, mode, str(args.threads)]
         peers[mode] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert peers[mode].stdout.readline().strip() == "ready", f"the {mode} peer did not start"
-    times, peaks = {name: [] for name in ["intertwine", *peers]}, {}
+    # Each peer beside our step of the same precision.
+    precision = {mode: "bf16" if "bf16" in mode else "f32" for mode in peers}
+    times, peaks = {}, {}
     for _ in range(args.rounds):
-        rounds = {"intertwine": ours(args.program, args.what, args.threads, args.steps)}
-        for mode, peer in peers.items():
-            peer.stdin.write(f"{args.steps}\n")
-            peer.stdin.flush()
-            rounds[mode] = json.loads(peer.stdout.readline())
-        for name, r in rounds.items():
-            times[name].append(statistics.median(r["steps_ms"]))
-            peaks[name] = r["peak_bytes"]
-    mine = statistics.median(times["intertwine"])
-    for name, rounds in times.items():
-        median = statistics.median(rounds)
+        for p in dict.fromkeys(precision.values()):
+            rounds = {f"intertwine {p}": ours(args.program, args.what, p, args.threads, args.steps)}
+            for mode in (mode for mode in peers if precision[mode] == p):
+                peers[mode].stdin.write(f"{args.steps}\n")
+                peers[mode].stdin.flush()
+                rounds[mode] = json.loads(peers[mode].stdout.readline())
+            for name, r in rounds.items():
+                times.setdefault(name, []).append(statistics.median(r["steps_ms"]))
+                peaks[name] = (r["peak_bytes"] or math.nan) / 2**20
+
+    def line(name, label):
+        rounds = times[name]
         spread = f"{min(rounds):.0f} to {max(rounds):.0f}"
-        memory = f"{(peaks[name] or math.nan) / 2**20:.0f} MiB"
-        print(f"{name:12} {median:8.1f} ms a step ({spread}), {memory:>9}; intertwine takes {mine / median:.2f} x")
+        return f"{label:18} {statistics.median(rounds):8.1f} ms a step ({spread}), {peaks[name]:5.0f} MiB"
+
+    for p in dict.fromkeys(precision.values()):
+        print(line(f"intertwine {p}", f"intertwine {p}"))
+        for mode in (mode for mode in peers if precision[mode] == p):
+            ratio = statistics.median(times[f"intertwine {p}"]) / statistics.median(times[mode])
+            memory = peaks[f"intertwine {p}"] / peaks[mode]
+            print(f"{line(mode, 'PyTorch ' + mode)}; intertwine: {ratio:.2f} x the time, {memory:.2f} x the memory")
     for peer in peers.values():
         peer.stdin.close()
         peer.wait()

@@ -82,6 +82,21 @@ impl Pool {
     }
 }
 
+/// Asks the system's allocator to keep what is freed, for the arrays that do not go through [`Buffer`]: otherwise each
+/// step gives its largest ones back to the system and gets them again, page by page. A program calls this at its
+/// start; where the allocator is not glibc's, it does nothing.
+pub fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt only stores the values, and refuses those that it does not like.
+    unsafe {
+        // The largest threshold that glibc accepts; above it, arrays are mapped and unmapped one by one.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        // The arenas of other threads are too small to hold a large array.
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
