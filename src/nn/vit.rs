@@ -10,7 +10,9 @@ use rand::RngExt;
 use super::arch::Arch;
 use super::backend::Groups;
 use super::module::{Init, Kind};
+use super::ops;
 use super::ops::assemble::{Plan, SpecialTokens};
+use super::ops::block::RowScales;
 use super::{Backend, Matrix, Rows, Vector};
 use crate::export::spec::NORM_EPSILON;
 use crate::field::{Grid, Taps};
@@ -318,21 +320,57 @@ impl<A: Arch, D: Backend> Vit<A, D> {
         D::assemble(content, position, tokens, plan)
     }
 
+    /// As [`forward`](Self::forward), for some rows only: what the last block does to the others is not computed.
+    pub fn forward_rows<T: Tape<f32, D>>(
+        &self,
+        input: TokenInput<'_>,
+        rows: &[u32],
+        drop_path: Option<DropPath>,
+        tape: T,
+    ) -> Rows<A::Width, D, T> {
+        let groups = &input.plan.groups;
+        let x = self.embed(input.patches, &input.positions, input.plan, tape);
+        let x = match self.blocks.split_last() {
+            Some((last, before)) => {
+                let x = self.run(before, x, groups, drop_path);
+                let scales = self.row_scales(before.len(), groups, drop_path);
+                ops::block::of_rows(x, last, groups, &scales, rows)
+            }
+            None => D::gather_rows(x, rows),
+        };
+        self.norm.forward(x)
+    }
+
     /// The blocks.
     pub(crate) fn run_blocks<T: Tape<f32, D>>(
         &self,
+        x: Rows<A::Width, D, T>,
+        groups: &Groups,
+        drop_path: Option<DropPath>,
+    ) -> Rows<A::Width, D, T> {
+        self.run(&self.blocks, x, groups, drop_path)
+    }
+
+    /// The first blocks.
+    fn run<T: Tape<f32, D>>(
+        &self,
+        blocks: &[Block<A, D>],
         mut x: Rows<A::Width, D, T>,
         groups: &Groups,
         drop_path: Option<DropPath>,
     ) -> Rows<A::Width, D, T> {
-        for (i, block) in self.blocks.iter().enumerate() {
-            let rate = self.drop_path * i as f32 / (self.blocks.len().max(2) - 1) as f32;
-            let scales = [0, 1].map(|branch| {
-                drop_path.and_then(|d| row_scales(groups, rate, d, 2 * i as u64 + branch))
-            });
-            x = D::block(x, block, groups, scales);
+        for (i, block) in blocks.iter().enumerate() {
+            x = D::block(x, block, groups, self.row_scales(i, groups, drop_path));
         }
         x
+    }
+
+    /// Stochastic depth of block `i`.
+    fn row_scales(&self, i: usize, groups: &Groups, drop_path: Option<DropPath>) -> RowScales {
+        let rate = self.drop_path * i as f32 / (self.blocks.len().max(2) - 1) as f32;
+        [0, 1].map(|branch| {
+            drop_path.and_then(|d| row_scales(groups, rate, d, 2 * i as u64 + branch))
+        })
     }
 }
 

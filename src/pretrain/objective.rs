@@ -70,8 +70,11 @@ fn teacher_targets<A: Arch, D: Backend>(
     centres: &mut Centres,
     losses: &mut Losses,
 ) -> Targets<D> {
-    let tokens = teacher.vit.forward(batch.teacher_input(), None, NoneTape);
-    let cls = D::gather_rows(tokens.clone(), &batch.cls[..batch.globals * batch.size]);
+    let views = batch.globals * batch.size;
+    let wanted: Vec<u32> = [&batch.cls[..views], &batch.masked].concat();
+    let (input, tape) = (batch.teacher_input(), NoneTape);
+    let tokens = teacher.vit.forward_rows(input, &wanted, None, tape);
+    let cls = D::gather_rows(tokens.clone(), &row_range(0, views));
     losses.feature_std = feature_std(&D::host(&D::l2_normalize(cls.clone(), 1e-6)), A::WIDTH);
     let probabilities = |logits: Rows<usize, D>, centre: &mut Vec<f32>| -> Vec<f32> {
         let k = logits.shape().1;
@@ -97,14 +100,20 @@ fn teacher_targets<A: Arch, D: Backend>(
     let image = dev.tensor_from_vec(image, (rows, k));
 
     let patch = (!batch.masked.is_empty()).then(|| {
-        let logits = |rows: &[u32], head: &ProjectionHead<A::Width, D>| {
-            head.forward(D::gather_rows(tokens.clone(), rows))
+        let logits = |first: usize, count: usize, head: &ProjectionHead<A::Width, D>| {
+            head.forward(D::gather_rows(
+                tokens.clone(),
+                &row_range(views + first, count),
+            ))
         };
+        let (content, all) = (batch.content_masked, batch.masked.len());
         let logits = match &teacher.position_head {
-            None => logits(&batch.masked, &teacher.patch_head),
+            None => logits(0, all, &teacher.patch_head),
             Some(head) => {
-                let (content, position) = batch.masked.split_at(batch.content_masked);
-                let both = [logits(content, &teacher.patch_head), logits(position, head)];
+                let both = [
+                    logits(0, content, &teacher.patch_head),
+                    logits(content, all - content, head),
+                ];
                 let values = both.iter().flat_map(|z| D::host(z).into_owned()).collect();
                 dev.tensor_from_vec(values, (batch.masked.len(), k))
             }
@@ -153,13 +162,17 @@ pub fn objective<A: Arch, D: Backend>(
     );
     let (b, g) = (batch.size, batch.globals);
 
+    let views = batch.cls.len();
+    let wanted: Vec<u32> = [&batch.cls[..], &batch.masked].concat();
+    let (input, tape) = (batch.student_input(), OwnedTape::default());
     let tokens = student
         .vit
-        .forward(batch.student_input(), Some(drop_path), OwnedTape::default());
+        .forward_rows(input, &wanted, Some(drop_path), tape);
     let (tokens, tape) = tokens.split_tape();
 
     // L_image: the mean over ordered pairs (global q, view v != q) and over pictures.
-    let (cls, tape) = D::gather_rows(tokens.clone().put_tape(tape), &batch.cls).split_tape();
+    let cls = D::gather_rows(tokens.clone().put_tape(tape), &row_range(0, views));
+    let (cls, tape) = cls.split_tape();
     let pairs = g * (g - 1) + g * batch.locals;
     let target = SoftTarget {
         probabilities: targets.image,
@@ -195,33 +208,34 @@ pub fn objective<A: Arch, D: Backend>(
 
     // L_content and L_pos: each masked patch against the teacher, which saw all of it.
     if let Some(probabilities) = targets.patch {
-        let (content, position) = batch.masked.split_at(batch.content_masked);
+        let content = batch.content_masked;
         let parts = [
             (
-                content,
                 0,
+                content,
                 &student.patch_head,
                 config.content,
                 &mut losses.content,
             ),
             (
-                position,
-                content.len(),
+                content,
+                batch.masked.len() - content,
                 student.head_of_position(),
                 config.position,
                 &mut losses.position,
             ),
         ];
-        for (rows, first, head, weight, part) in parts {
-            if rows.is_empty() {
+        for (first, count, head, weight, part) in parts {
+            if count == 0 {
                 continue;
             }
             let (sum, tape) = total.split_tape();
-            let x = D::gather_rows(tokens.clone().put_tape(tape), rows);
+            let rows = row_range(views + first, count);
+            let x = D::gather_rows(tokens.clone().put_tape(tape), &rows);
             let target = SoftTarget {
                 probabilities: probabilities.clone(),
-                row: (first..first + rows.len()).map(|r| r as u32).collect(),
-                weight: batch.masked_weight[first..first + rows.len()].to_vec(),
+                row: row_range(first, count),
+                weight: batch.masked_weight[first..first + count].to_vec(),
             };
             let (loss, tape) = head.cross_entropy(x, &target, at).split_tape();
             *part = f64::from(D::host(&loss)[0]);
@@ -231,6 +245,11 @@ pub fn objective<A: Arch, D: Backend>(
     let (sum, tape) = total.split_tape();
     losses.loss = f64::from(D::host(&sum)[0]);
     (sum.put_tape(tape), losses)
+}
+
+/// The indices of `count` rows from `first` on.
+fn row_range(first: usize, count: usize) -> Vec<u32> {
+    (first..first + count).map(|row| row as u32).collect()
 }
 
 /// `centre = momentum * centre + (1 - momentum) * mean of the rows`.

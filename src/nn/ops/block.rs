@@ -5,7 +5,7 @@ use super::{put_grad, slice, take_grad};
 use crate::export::spec::NORM_EPSILON;
 use crate::nn::arch::Arch;
 use crate::nn::backend::Activation;
-use crate::nn::vit::{Block, LayerScale};
+use crate::nn::vit::Block;
 use crate::nn::{autocast, Backend, Groups, Rows};
 use dfdx::prelude::*;
 use intertwine_kernels::block as kernel;
@@ -21,21 +21,55 @@ pub fn composed<A: Arch, D: Backend, T: Tape<f32, D>>(
     groups: &Groups,
     row_scales: &RowScales,
 ) -> Rows<A::Width, D, T> {
-    let gain = |scale: &'_ Option<LayerScale<A::Width, D>>| scale.as_ref().map(|l| l.gamma.clone());
     let (stream, tape) = x.split_tape();
-    let normed = block.norm1.forward(stream.clone().put_tape(tape));
-    let qkv = block.attn.qkv.forward(normed);
-    let y = D::attention(qkv, groups, A::HEADS, A::Width::default());
-    let y = block.attn.proj.forward(y);
-    let scale = row_scales[0].as_deref();
-    let x = D::residual(stream, y, gain(&block.ls1).as_ref(), scale);
+    let y = attend(stream.clone().put_tape(tape), block, groups);
+    finish(stream, y, block, row_scales)
+}
+
+/// As [`composed`], but only some rows of the result: all rows are attended to, these alone go through the rest.
+pub fn of_rows<A: Arch, D: Backend, T: Tape<f32, D>>(
+    x: Rows<A::Width, D, T>,
+    block: &Block<A, D>,
+    groups: &Groups,
+    row_scales: &RowScales,
+    rows: &[u32],
+) -> Rows<A::Width, D, T> {
+    let (stream, tape) = x.split_tape();
+    let y = attend(stream.clone().put_tape(tape), block, groups);
+    let (y, tape) = D::gather_rows(y, rows).split_tape();
+    let (stream, tape) = D::gather_rows(stream.put_tape(tape), rows).split_tape();
+    let of_rows = |scales: &Vec<f32>| rows.iter().map(|r| scales[*r as usize]).collect();
+    let row_scales = [0, 1].map(|branch: usize| row_scales[branch].as_ref().map(of_rows));
+    finish(stream, y.put_tape(tape), block, &row_scales)
+}
+
+/// What the tokens attend to, before its projection.
+fn attend<A: Arch, D: Backend, T: Tape<f32, D>>(
+    x: Rows<A::Width, D, T>,
+    block: &Block<A, D>,
+    groups: &Groups,
+) -> Rows<A::Width, D, T> {
+    let qkv = block.attn.qkv.forward(block.norm1.forward(x));
+    D::attention(qkv, groups, A::HEADS, A::Width::default())
+}
+
+/// The rest of a block, each row by itself.
+fn finish<A: Arch, D: Backend, T: Tape<f32, D>>(
+    stream: Rows<A::Width, D>,
+    attended: Rows<A::Width, D, T>,
+    block: &Block<A, D>,
+    row_scales: &RowScales,
+) -> Rows<A::Width, D, T> {
+    let y = block.attn.proj.forward(attended);
+    let gain = block.ls1.as_ref().map(|l| &l.gamma);
+    let x = D::residual(stream, y, gain, row_scales[0].as_deref());
 
     let (stream, tape) = x.split_tape();
     let normed = block.norm2.forward(stream.clone().put_tape(tape));
     let y = D::activation(block.mlp.fc1.forward(normed), Activation::Gelu);
     let y = block.mlp.fc2.forward(y);
-    let scale = row_scales[1].as_deref();
-    D::residual(stream, y, gain(&block.ls2).as_ref(), scale)
+    let gain = block.ls2.as_ref().map(|l| &l.gamma);
+    D::residual(stream, y, gain, row_scales[1].as_deref())
 }
 
 /// On the CPU kernels.

@@ -225,6 +225,15 @@ fn block_agrees() {
                 &b.mlp.fc2.bias
             ]
         );
+        let rows = [4, 0, 12, 4];
+        let some = |y: Rows<_, Cpu, OwnedTape<f32, Cpu>>| gather::rows_fused(y, &rows);
+        compare!(
+            "some rows",
+            t,
+            block::of_rows(t.traced(&x), b, &groups, &scales, &rows),
+            some(block::composed(t.traced(&x), b, &groups, &scales)),
+            [&x, &b.attn.qkv.weight, &b.mlp.fc1.weight]
+        );
         if let (Some(ls1), Some(ls2)) = (&b.ls1, &b.ls2) {
             compare!(
                 "y",

@@ -238,24 +238,41 @@ fn mask(n: usize) -> __mmask16 {
 fn transpose16_f32(rows: &[f32], stride: usize, panel: &mut [u32], width: usize) {
     assert!(rows.len() >= 15 * stride + LANES && panel.len() >= 15 * width + LANES);
     // SAFETY: the slices reach far enough, and this kernel is chosen only where the CPU has AVX-512.
-    unsafe {
-        let load = |i: usize| _mm512_loadu_si512(rows.as_ptr().add(i * stride).cast());
-        transpose16(load, panel.as_mut_ptr(), width);
-    }
+    unsafe { transpose16_f32_registers(rows.as_ptr(), stride, panel.as_mut_ptr(), width) }
+}
+
+/// # Safety
+/// 16 values can be read at each of 16 addresses `stride` apart, 16 units written at 16 `width` apart; the CPU has
+/// AVX-512.
+#[target_feature(enable = "avx512f")]
+unsafe fn transpose16_f32_registers(rows: *const f32, stride: usize, to: *mut u32, width: usize) {
+    // SAFETY: the caller's promise, i < 16.
+    let load = |i: usize| unsafe { _mm512_loadu_si512(rows.add(i * stride).cast()) };
+    // SAFETY: the caller's promise.
+    unsafe { transpose16(load, to, width) }
 }
 
 fn transpose16_pairs(rows: &[f32], stride: usize, panel: &mut [u32], width: usize) {
     assert!(rows.len() >= 15 * stride + 2 * LANES && panel.len() >= 15 * width + LANES);
-    // SAFETY: as above, for AVX-512 BF16; both 512-bit types are plain data.
-    unsafe {
-        let load = |i: usize| {
-            let row = rows.as_ptr().add(i * stride);
+    // SAFETY: as above, for AVX-512 BF16.
+    unsafe { transpose16_pairs_registers(rows.as_ptr(), stride, panel.as_mut_ptr(), width) }
+}
+
+/// # Safety
+/// 32 values can be read at each of 16 addresses `stride` apart, 16 units written at 16 `width` apart; the CPU has
+/// AVX-512 BF16.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn transpose16_pairs_registers(rows: *const f32, stride: usize, to: *mut u32, width: usize) {
+    let load = |i: usize| {
+        // SAFETY: the caller's promise, i < 16; both 512-bit types are plain data.
+        unsafe {
+            let row = rows.add(i * stride);
             let (first, second) = (_mm512_loadu_ps(row), _mm512_loadu_ps(row.add(LANES)));
-            let pairs = _mm512_cvtne2ps_pbh(second, first);
-            std::mem::transmute::<__m512bh, __m512i>(pairs)
-        };
-        transpose16(load, panel.as_mut_ptr(), width);
-    }
+            std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first))
+        }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { transpose16(load, to, width) }
 }
 
 /// Transposes the 16 registers that `load` gives, exchanging ever larger blocks.
