@@ -67,6 +67,6 @@ pub fn measure(steps: usize, precision: Choice) -> Result<StepTimes, PretrainErr
         precision.precision(),
         config.optim.batch,
         steps,
-        || step(&mut state, &batch, &config, total).map(|_| ()),
+        || step(&mut state, &config, total, || Ok(&batch)).map(|_| ()),
     )
 }

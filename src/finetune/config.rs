@@ -82,6 +82,10 @@ pub struct DataConfig {
 pub struct OptimConfig {
     /// Pictures a step.
     pub batch: usize,
+    /// Parts of a batch that go through the network one after another, their gradients added (gradient accumulation).
+    pub accumulate: usize,
+    /// Whether the backward pass computes a block's activations again instead of keeping them.
+    pub recompute: bool,
     /// Passes over the pictures.
     pub epochs: f64,
     /// Peak learning rate, of the head and the last block.
@@ -156,6 +160,16 @@ impl Validate for FinetuneConfig {
         ] {
             require(value > 0, key, || "must be at least 1".into())?;
         }
+        require(
+            self.optim.accumulate > 0 && self.optim.batch.is_multiple_of(self.optim.accumulate),
+            "optim.accumulate",
+            || {
+                format!(
+                    "is {}, expected a divisor of optim.batch = {}",
+                    self.optim.accumulate, self.optim.batch
+                )
+            },
+        )?;
         require(
             self.optim.epochs > 0.0 && self.optim.epochs.is_finite(),
             "optim.epochs",

@@ -38,7 +38,7 @@ enum PictureError {
 pub struct Batches(Box<dyn FnMut() -> Option<Result<Batch, FlowError>>>);
 
 impl Batches {
-    /// The batches of steps `from..`, without end.
+    /// The batches of steps `from..`, in `optim.accumulate` parts each, without end.
     ///
     /// # Errors
     /// If the augmentation's config makes no sense.
@@ -50,7 +50,8 @@ impl Batches {
     ) -> Result<Self, ConfigError> {
         let augment =
             DetectionAugment::new(config.augmentation(spec)).map_err(|e| e.within("data"))?;
-        let (seed, masks, batch) = (config.seed, spec.prototypes > 0, config.optim.batch as u64);
+        let (seed, masks) = (config.seed, spec.prototypes > 0);
+        let part = config.optim.batch / config.optim.accumulate.max(1);
         let images: Pool<TrainImage> = Pool::default();
         let labels = set.clone();
         let augment = move |picture: Picture,
@@ -82,7 +83,7 @@ impl Batches {
                 .collect(),
             targets: items.iter().map(|i| target(i)).collect(),
         };
-        let size = NonZeroUsize::new(config.optim.batch).unwrap_or(NonZeroUsize::MIN);
+        let size = NonZeroUsize::new(part).unwrap_or(NonZeroUsize::MIN);
         let records = set.len() as u64;
         let pictures = config.pictures(records);
         // The subset is a fixed choice; its order changes with the epoch.
@@ -104,13 +105,16 @@ impl Batches {
             .batch_exact(size)
             .then(stage("Gather", gather))
             .sink("Step");
-        let mut run = graph.run(from * batch..);
+        let mut run = graph.run(from * config.optim.batch as u64..);
         Ok(Self(Box::new(move || run.next())))
     }
 
-    /// The next batch.
-    pub fn next_batch(&mut self) -> Option<Result<Batch, FlowError>> {
-        (self.0)()
+    /// The next part of a batch.
+    ///
+    /// # Errors
+    /// A record that cannot be read, or augmented.
+    pub fn next_part(&mut self) -> Result<Batch, FlowError> {
+        (self.0)().expect("the positions of a run have no end")
     }
 }
 

@@ -27,6 +27,21 @@ pub struct Losses {
     pub positives: f64,
 }
 
+impl Losses {
+    /// Adds a share of each figure.
+    pub fn add(&mut self, other: &Self, share: f64) {
+        for (sum, value) in [
+            (&mut self.loss, other.loss),
+            (&mut self.class, other.class),
+            (&mut self.bbox, other.bbox),
+            (&mut self.mask, other.mask),
+            (&mut self.positives, other.positives),
+        ] {
+            *sum += share * value;
+        }
+    }
+}
+
 /// The outputs of one picture, gathered from the levels.
 pub(super) struct HostOutputs {
     pub logits: Vec<f32>,

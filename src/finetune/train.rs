@@ -18,6 +18,7 @@ use crate::config::ConfigError;
 use crate::export::{ExportError, ParityReport};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::autocast;
+use crate::nn::backend::tape_onto;
 use crate::nn::checkpoint::CheckpointError;
 use crate::nn::module::Init;
 use crate::nn::optim::{decays, layer_scale, Group, Optimizer};
@@ -202,6 +203,7 @@ fn train<A: Arch, D: Backend>(
     let folder = RunFolder::open(out, &text, resume)?;
     let mut init = Init::new(dev, config.seed);
     let mut vit = Vit::<A, D>::new(&mut init, &vit_config);
+    vit.recompute = config.optim.recompute;
     if let Some(dict) = &encoder {
         dict.load_module("", &mut vit, |name| {
             name.ends_with("mask_token") || name.starts_with("pos_field")
@@ -232,11 +234,9 @@ fn train<A: Arch, D: Backend>(
     let mut batches = Batches::new(data, config, &spec, step)?;
     let (first, start) = (step, Instant::now());
     let products = stored.precision.precision();
+    let accumulate = config.optim.accumulate as u64;
     while step < steps {
         let _precision = autocast::scope(products);
-        let Some(batch) = batches.next_batch().transpose()? else {
-            break;
-        };
         let lr = learning_rate(
             config.optim.lr,
             config.optim.lr_end,
@@ -244,28 +244,34 @@ fn train<A: Arch, D: Backend>(
             step,
             steps,
         );
-        let drop_path = Some(DropPath {
-            seed: config.seed,
-            step,
-        });
-        let Batch { patches, targets } = batch;
-        let repeated = positions.repeat(targets.len());
-        let (outputs, tape) = model.forward(
-            patches,
-            repeated.view(),
-            targets.len(),
-            spec.grid(),
-            drop_path,
-            OwnedTape::default(),
-        );
-        let (loss, losses) = batch_loss(&spec, config, &anchors, outputs, tape, &targets);
-        if !losses.loss.is_finite() {
-            return Err(FinetuneError::NotFinite {
-                step,
-                what: "the loss",
+        let mut losses = Losses::default();
+        let mut gradients = Gradients::leaky();
+        for part in 0..accumulate {
+            let drop_path = Some(DropPath {
+                seed: config.seed,
+                step: step * accumulate + part,
             });
+            let Batch { patches, targets } = batches.next_part()?;
+            let repeated = positions.repeat(targets.len());
+            let (outputs, tape) = model.forward(
+                patches,
+                repeated.view(),
+                targets.len(),
+                spec.grid(),
+                drop_path,
+                tape_onto(dev, gradients),
+            );
+            let (loss, parts) = batch_loss(&spec, config, &anchors, outputs, tape, &targets);
+            if !parts.loss.is_finite() {
+                return Err(FinetuneError::NotFinite {
+                    step,
+                    what: "the loss",
+                });
+            }
+            let share = 1.0 / accumulate as f32;
+            losses.add(&parts, f64::from(share));
+            gradients = (loss * share).backward();
         }
-        let mut gradients = loss.backward();
         let report = optimizer.step(
             &mut model,
             &mut gradients,

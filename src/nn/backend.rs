@@ -116,7 +116,10 @@ pub trait Backend: Device<f32> + Device<f64> {
         block: &Block<A, Self>,
         groups: &Groups,
         row_scales: ops::block::RowScales,
+        recompute: bool,
     ) -> Rows<A::Width, Self, T> {
+        // The tape of stock operations keeps everything.
+        let _ = recompute;
         ops::block::composed(x, block, groups, &row_scales)
     }
     fn gather_rows<C: Dim, T: Tape<f32, Self>>(
@@ -192,6 +195,12 @@ pub trait Backend: Device<f32> + Device<f64> {
     }
 }
 
+/// An empty tape whose backward pass adds to `gradients`.
+pub fn tape_onto<D: Backend>(dev: &D, gradients: Gradients<f32, D>) -> OwnedTape<f32, D> {
+    let nothing: Scalar<D> = dev.zeros();
+    nothing.trace(gradients).split_tape().1
+}
+
 /// The fused forms.
 impl Backend for Cpu {
     fn linear<I: Dim, O: Dim, T: Tape<f32, Self>>(
@@ -236,8 +245,9 @@ impl Backend for Cpu {
         block: &Block<A, Self>,
         groups: &Groups,
         row_scales: ops::block::RowScales,
+        recompute: bool,
     ) -> Rows<A::Width, Self, T> {
-        ops::block::fused(x, block, groups, row_scales)
+        ops::block::fused(x, block, groups, row_scales, recompute)
     }
     fn gather_rows<C: Dim, T: Tape<f32, Self>>(
         x: Rows<C, Self, T>,

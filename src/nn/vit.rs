@@ -202,6 +202,8 @@ pub struct Vit<A: Arch, D: Backend> {
     pub norm: LayerNorm<A::Width, D>,
     /// Stochastic depth of the last block.
     pub drop_path: f32,
+    /// Whether the backward pass computes a block's activations again instead of keeping them.
+    pub recompute: bool,
 }
 module!([A: Arch, D: Backend] Vit<A, D> {
     patch_embed, cls_token as Kind::Token, mask_token as Kind::Token, pos_mask_token as Kind::Token,
@@ -261,6 +263,7 @@ impl<A: Arch, D: Backend> Vit<A, D> {
                 .collect(),
             norm: LayerNorm::new(init, width),
             drop_path: config.drop_path,
+            recompute: false,
         }
     }
 
@@ -360,7 +363,8 @@ impl<A: Arch, D: Backend> Vit<A, D> {
         drop_path: Option<DropPath>,
     ) -> Rows<A::Width, D, T> {
         for (i, block) in blocks.iter().enumerate() {
-            x = D::block(x, block, groups, self.row_scales(i, groups, drop_path));
+            let scales = self.row_scales(i, groups, drop_path);
+            x = D::block(x, block, groups, scales, self.recompute);
         }
         x
     }

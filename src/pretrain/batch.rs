@@ -59,13 +59,13 @@ pub enum Encoding {
 }
 
 impl Batch {
-    /// Arranges the views of a batch; masks are those of step `step`.
+    /// Arranges the views of a batch, the `index`-th of the run, on which the masks depend.
     pub fn new<V: Deref<Target = Views>>(
         views: &[V],
         encoding: Encoding,
         mask: &MaskConfig,
         seed: u64,
-        step: u64,
+        index: u64,
     ) -> Self {
         let size = views.len();
         let (globals, locals) = views
@@ -131,7 +131,7 @@ impl Batch {
             .starts()
             .map(|(start, _)| start as u32)
             .collect();
-        let plan = MaskPlan::new(mask, globals * size, seed, 0, step);
+        let plan = MaskPlan::new(mask, globals * size, seed, 0, index);
         let (mut content, mut position) = (Vec::new(), Vec::new());
         for (v, (view, (start, len))) in global_views.zip(student.groups.starts()).enumerate() {
             let first_patch = start - v;

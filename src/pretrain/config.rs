@@ -95,6 +95,11 @@ pub struct LossConfig {
 pub struct OptimConfig {
     /// Pictures a step.
     pub batch: usize,
+    /// Parts of a batch that go through the network one after another, their gradients added (gradient accumulation);
+    /// what looks at several pictures at once, such as Sinkhorn-Knopp and KoLeo, sees those of one part.
+    pub accumulate: usize,
+    /// Whether the backward pass computes a block's activations again instead of keeping them.
+    pub recompute: bool,
     /// Passes over the data; may be a fraction.
     pub epochs: f64,
     /// Peak learning rate.
@@ -179,13 +184,25 @@ impl Validate for PretrainConfig {
         ] {
             require(value > 0, key, || "must be at least 1".into())?;
         }
+        require(
+            self.optim.accumulate > 0 && self.optim.batch.is_multiple_of(self.optim.accumulate),
+            "optim.accumulate",
+            || {
+                format!(
+                    "is {}, expected a divisor of optim.batch = {}",
+                    self.optim.accumulate, self.optim.batch
+                )
+            },
+        )?;
         require(self.head.prototypes > 1, "head.prototypes", || {
             "must be at least 2".into()
         })?;
         require(
-            self.optim.batch > 1 || self.loss.koleo == 0.0,
+            self.optim.batch > self.optim.accumulate || self.loss.koleo == 0.0,
             "optim.batch",
-            || "must be at least 2 for the KoLeo loss; set loss.koleo = 0 or a larger batch".into(),
+            || {
+                "leaves a part of 1 picture, the KoLeo loss needs 2; set loss.koleo = 0 or a larger batch".into()
+            },
         )?;
         positive(self.optim.epochs, "optim.epochs")?;
         positive(

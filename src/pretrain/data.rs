@@ -21,7 +21,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// The batches of steps `from..`, without end.
+    /// The batches of steps `from..`, in `optim.accumulate` parts each, without end.
     ///
     /// # Errors
     /// If the crops' config makes no sense.
@@ -32,7 +32,8 @@ impl Batches {
         from: u64,
     ) -> Result<Self, ConfigError> {
         let crops = MultiCrop::new(config.crops.clone()).map_err(|e| e.within("crops"))?;
-        let (seed, mask, batch) = (config.seed, config.mask.clone(), config.optim.batch as u64);
+        let (seed, mask) = (config.seed, config.mask.clone());
+        let part = config.optim.batch / config.optim.accumulate.max(1);
         let views: Pool<Views> = Pool::new(Views::default);
         let crop =
             move |picture: Picture, scratch: &mut Scratch| -> Result<Pooled<Views>, AugmentError> {
@@ -42,10 +43,10 @@ impl Batches {
                 Ok(views)
             };
         let arrange = move |items: intertwine_flow::Batch<Pooled<Views>>| {
-            let step = items.positions().start / batch;
-            Batch::new(&items, encoding, &mask, seed, step)
+            let index = items.positions().start / part as u64;
+            Batch::new(&items, encoding, &mask, seed, index)
         };
-        let size = NonZeroUsize::new(config.optim.batch).unwrap_or(NonZeroUsize::MIN);
+        let size = NonZeroUsize::new(part).unwrap_or(NonZeroUsize::MIN);
         let graph = Records::new(set.clone())
             .graph()
             .reorder("Shuffle", shuffle(set.len() as u64, seed))
@@ -54,7 +55,7 @@ impl Batches {
             .then(stage("Mask", arrange))
             .sink("Step");
         let description = graph.describe();
-        let mut run = graph.run(from * batch..);
+        let mut run = graph.run(from * config.optim.batch as u64..);
         let counters = run.counters();
         Ok(Self {
             next: Box::new(move || run.next()),
@@ -63,9 +64,12 @@ impl Batches {
         })
     }
 
-    /// The next batch.
-    pub fn next_batch(&mut self) -> Option<Result<Batch, FlowError>> {
-        (self.next)()
+    /// The next part of a batch.
+    ///
+    /// # Errors
+    /// A record that cannot be read, or cropped.
+    pub fn next_part(&mut self) -> Result<Batch, FlowError> {
+        (self.next)().expect("the positions of a run have no end")
     }
 
     /// The graph with its counters so far.

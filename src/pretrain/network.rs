@@ -39,7 +39,10 @@ impl<A: Arch, D: Backend> Network<A, D> {
         };
         let width = A::Width::default();
         Self {
-            vit: Vit::new(&mut init, &config.model),
+            vit: Vit {
+                recompute: config.optim.recompute,
+                ..Vit::new(&mut init, &config.model)
+            },
             image_head: ProjectionHead::new(&mut init, width, &head),
             patch_head: ProjectionHead::new(&mut init, width, &head),
             position_head: separate_position.then(|| ProjectionHead::new(&mut init, width, &head)),

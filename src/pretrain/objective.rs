@@ -53,6 +53,24 @@ pub struct Losses {
     pub feature_std: f64,
 }
 
+impl Losses {
+    /// Adds a share of each figure.
+    pub fn add(&mut self, other: &Self, share: f64) {
+        for (sum, value) in [
+            (&mut self.loss, other.loss),
+            (&mut self.image, other.image),
+            (&mut self.content, other.content),
+            (&mut self.position, other.position),
+            (&mut self.koleo, other.koleo),
+            (&mut self.teacher_entropy, other.teacher_entropy),
+            (&mut self.mean_entropy, other.mean_entropy),
+            (&mut self.feature_std, other.feature_std),
+        ] {
+            *sum += share * value;
+        }
+    }
+}
+
 /// What the teacher wants, and the logits the centres follow.
 struct Targets<D: Backend> {
     /// For globals: the other globals' probabilities; for locals: all globals'. `[(globals + 1) * batch, K]`.
@@ -150,6 +168,7 @@ pub fn objective<A: Arch, D: Backend>(
     teacher_temperature: f32,
     centres: &mut Centres,
     drop_path: DropPath,
+    tape: OwnedTape<f32, D>,
 ) -> (Scalar<D, OwnedTape<f32, D>>, Losses) {
     let mut losses = Losses::default();
     let targets = teacher_targets(
@@ -164,7 +183,7 @@ pub fn objective<A: Arch, D: Backend>(
 
     let views = batch.cls.len();
     let wanted: Vec<u32> = [&batch.cls[..], &batch.masked].concat();
-    let (input, tape) = (batch.student_input(), OwnedTape::default());
+    let input = batch.student_input();
     let tokens = student
         .vit
         .forward_rows(input, &wanted, Some(drop_path), tape);

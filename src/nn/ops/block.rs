@@ -72,12 +72,13 @@ fn finish<A: Arch, D: Backend, T: Tape<f32, D>>(
     D::residual(stream, y, gain, row_scales[1].as_deref())
 }
 
-/// On the CPU kernels.
+/// On the CPU kernels; with `recompute`, the backward pass computes again what it needs of the forward pass.
 pub fn fused<A: Arch, T: Tape<f32, Cpu>>(
     x: Rows<A::Width, Cpu, T>,
     block: &Block<A, Cpu>,
     groups: &Groups,
     row_scales: RowScales,
+    recompute: bool,
 ) -> Rows<A::Width, Cpu, T> {
     let (x, mut tape) = x.split_tape();
     let precision = autocast::precision();
@@ -86,6 +87,7 @@ pub fn fused<A: Arch, T: Tape<f32, Cpu>>(
     let saved = kernel::forward(slice(&x), &parameters(block), &shape, &mut y);
     let y = x.device().tensor_from_vec(y, *x.shape());
     if T::OWNS_TAPE {
+        let saved = (!recompute).then_some(saved);
         let (kept, block, groups) = (y.clone(), block.clone(), groups.clone());
         tape.add_backward_op(move |g| {
             let mut dy = take_grad(g, &kept)?;
@@ -95,7 +97,7 @@ pub fn fused<A: Arch, T: Tape<f32, Cpu>>(
                 slice(&x),
                 &parameters(&block),
                 &shape,
-                Some(saved),
+                saved,
                 &mut dy,
                 &mut gradients,
             );

@@ -207,7 +207,7 @@ fn block_agrees() {
         compare!(
             "y",
             t,
-            block::fused(t.traced(&x), b, &groups, scales.clone()),
+            block::fused(t.traced(&x), b, &groups, scales.clone(), i == 1),
             block::composed(t.traced(&x), b, &groups, &scales),
             [
                 &x,
@@ -238,7 +238,7 @@ fn block_agrees() {
             compare!(
                 "y",
                 t,
-                block::fused(t.traced(&x), b, &groups, scales.clone()),
+                block::fused(t.traced(&x), b, &groups, scales.clone(), i == 1),
                 block::composed(t.traced(&x), b, &groups, &scales),
                 [&ls1.gamma, &ls2.gamma]
             );
