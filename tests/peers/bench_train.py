@@ -10,7 +10,8 @@ encoder   ViT-Tiny/16's 12 blocks and last norm on 8 sequences of 197 tokens: fo
           AdamW.
 pretrain  ViT-S/16, 4 pictures of 2 global views of 224 and 8 local views of 96 pixels, K = 8,192, hidden 2,048,
           bottleneck 256: teacher, Sinkhorn-Knopp (3 rounds), student with content and position masks, image, content,
-          position and KoLeo losses, clipping, AdamW, moving average.
+          position and KoLeo losses, clipping, AdamW, moving average. Both give the same loss and gradients; ours
+          leaves out what no loss reads: the last block of the tokens that are neither CLS nor masked.
 """
 import argparse
 import copy

@@ -1,15 +1,19 @@
-//! Speed of every kernel at the sizes of ViT-Tiny: the fastest of several runs, in milliseconds and GFLOP/s
-//! (GB/s for kernels without arithmetic worth counting).
+//! Speed of every kernel at the sizes of ViT-Tiny and ViT-Small, the fastest of several runs, against the measured peak
+//! of the machine: multiply-adds in registers for kernels that compute, a copy of a large array for those that move
+//! memory (which smaller arrays, in a cache, can exceed).
 //!
-//! usage: cargo run -p intertwine-kernels --example bench [-- THREADS [FILTER]]
+//! usage: cargo run --release -p intertwine-kernels --example roofline [-- THREADS [FILTER]]
 
 use intertwine_kernels::activation::Activation;
 use intertwine_kernels::attention::Group;
 use intertwine_kernels::gemm::Precision;
 use intertwine_kernels::optim::AdamW;
+use intertwine_kernels::prototypes::Targets;
 use intertwine_kernels::{
-    activation, attention, conv, gather, koleo, layer_norm, linear, optim, residual, softmax_ce,
+    activation, attention, conv, cpu, gather, koleo, layer_norm, linear, optim, peak, prototypes,
+    residual, softmax_ce,
 };
+use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
 const D: usize = 192;
@@ -17,38 +21,89 @@ const HEADS: usize = 3;
 
 struct Bench {
     filter: String,
+    threads: usize,
+    /// Of the machine: GFLOP/s in `f32` and in `bf16`, GB/s of memory.
+    f32_peak: f64,
+    bf16_peak: f64,
+    memory_peak: f64,
 }
 
 impl Bench {
-    /// Times `f`, which does `work` floating-point operations or moves `work` bytes (`unit` "GFLOP" or "GB").
-    fn time(&self, name: &str, unit: &str, work: f64, mut f: impl FnMut()) {
+    fn new(threads: usize, filter: String) -> Self {
+        let flops = |precision| match peak::operations(precision) {
+            None => f64::NAN,
+            Some(operations) => {
+                const ROUNDS: usize = 1_000_000;
+                let best = fastest(|| {
+                    rayon::broadcast(|_| peak::multiply_adds(precision, ROUNDS));
+                });
+                (threads * ROUNDS * operations) as f64 / best * 1e-9
+            }
+        };
+        // Far larger than any cache.
+        let n = 1 << 26;
+        let (from, mut to) = (values(n), zeros(n));
+        let copy = fastest(|| {
+            to.par_chunks_mut(1 << 16)
+                .zip(from.par_chunks(1 << 16))
+                .for_each(|(to, from)| to.copy_from_slice(from));
+        });
+        Self {
+            filter,
+            threads,
+            f32_peak: flops(Precision::F32),
+            bf16_peak: flops(Precision::Bf16),
+            memory_peak: (2 * 4 * n) as f64 / copy * 1e-9,
+        }
+    }
+
+    fn head(&self) {
+        println!("{} threads, path {}", self.threads, cpu::path().name());
+        println!(
+            "peaks: f32 {:.0} GFLOP/s, bf16 {:.0} GFLOP/s, memory {:.1} GB/s\n",
+            self.f32_peak, self.bf16_peak, self.memory_peak
+        );
+        println!("| kernel | ms | rate | of the peak |\n|---|--:|--:|--:|");
+    }
+
+    /// Times `f`, which does `work` floating-point operations or moves `work` bytes.
+    fn time(&self, name: &str, unit: &str, peak: f64, work: f64, f: impl FnMut()) {
         if !name.contains(&self.filter) {
             return;
         }
-        let start = Instant::now();
-        f();
-        let mut best = start.elapsed();
-        let enough = Instant::now() + Duration::from_millis(300);
-        while Instant::now() < enough {
-            let start = Instant::now();
-            f();
-            best = best.min(start.elapsed());
-        }
-        let seconds = best.as_secs_f64();
+        let seconds = fastest(f);
+        let rate = work / seconds * 1e-9;
+        let share = 100.0 * rate / peak;
         println!(
-            "{name:<44} {:9.3} ms  {:8.1} {unit}/s",
-            seconds * 1e3,
-            work / seconds * 1e-9
+            "| {name} | {:.3} | {rate:.0} {unit}/s | {share:.0}% |",
+            seconds * 1e3
         );
     }
 
-    fn flops(&self, name: &str, work: usize, f: impl FnMut()) {
-        self.time(name, "GFLOP", work as f64, f);
+    fn flops(&self, precision: Precision, name: &str, work: usize, f: impl FnMut()) {
+        let (label, peak) = match precision {
+            Precision::F32 => ("f32", self.f32_peak),
+            Precision::Bf16 => ("bf16", self.bf16_peak),
+        };
+        self.time(&format!("{name}, {label}"), "GFLOP", peak, work as f64, f);
     }
 
     fn bytes(&self, name: &str, floats_moved: usize, f: impl FnMut()) {
-        self.time(name, "GB", 4.0 * floats_moved as f64, f);
+        self.time(name, "GB", self.memory_peak, 4.0 * floats_moved as f64, f);
     }
+}
+
+/// Seconds of the fastest of several runs.
+fn fastest(mut f: impl FnMut()) -> f64 {
+    f();
+    let mut best = Duration::MAX;
+    let enough = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < enough {
+        let start = Instant::now();
+        f();
+        best = best.min(start.elapsed());
+    }
+    best.as_secs_f64()
 }
 
 /// Repeatable values in [-1, 1).
@@ -86,14 +141,14 @@ fn bench_linear(b: &Bench, rows: usize, precision: Precision) {
             zeros(out),
         );
         let work = 2 * rows * inp * out;
-        let name = |what: &str| format!("{precision:?} linear {rows} x {inp} > {out} {what}");
-        b.flops(&name("forward"), work, || {
+        let name = |what: &str| format!("linear {rows} x {inp} > {out} {what}");
+        b.flops(precision, &name("forward"), work, || {
             linear::forward(&x, &w, Some(&bias), &mut y, inp, out, precision)
         });
-        b.flops(&name("input"), work, || {
+        b.flops(precision, &name("input"), work, || {
             linear::backward_input(&dy, &w, &mut dx, inp, out, precision)
         });
-        b.flops(&name("params"), work, || {
+        b.flops(precision, &name("params"), work, || {
             linear::backward_params(&dy, &x, &mut dw, Some(&mut db), inp, out, precision);
         });
     }
@@ -107,14 +162,16 @@ fn bench_attention(b: &Bench, name: &str, groups: &[Group], precision: Precision
     attention::forward(&qkv, groups, HEADS, D, &mut y, &mut lse, precision);
     let kept = (y.clone(), lse.clone());
     b.flops(
-        &format!("{precision:?} attention {name} forward"),
+        precision,
+        &format!("attention {name} forward"),
         4 * pairs * D,
         || {
             attention::forward(&qkv, groups, HEADS, D, &mut y, &mut lse, precision);
         },
     );
     b.flops(
-        &format!("{precision:?} attention {name} backward"),
+        precision,
+        &format!("attention {name} backward"),
         10 * pairs * D,
         || {
             attention::backward(
@@ -167,6 +224,23 @@ fn bench_rows(b: &Bench, rows: usize) {
     }
 }
 
+fn bench_prototypes(b: &Bench, precision: Precision) {
+    let (rows, inp, k) = (480, 256, 8192);
+    let (x, w, p) = (values(rows * inp), values(k * inp), values(rows * k));
+    let (row, weight): (Vec<u32>, _) = ((0..rows as u32).collect(), vec![1.0; rows]);
+    let (mut dx, mut dw) = (zeros(x.len()), zeros(w.len()));
+    let name = format!("prototypes {rows} x {inp} > {k} with gradients");
+    b.flops(precision, &name, 6 * rows * inp * k, || {
+        let targets = Targets {
+            probabilities: &p,
+            row: &row,
+            weight: &weight,
+        };
+        let gradients = Some((&mut dx[..], &mut dw[..]));
+        prototypes::loss(&x, &w, targets, 0.1, inp, k, precision, gradients);
+    });
+}
+
 fn bench_loss(b: &Bench) {
     let (rows, k) = (512, 8192);
     let (z, centre) = (values(rows * k), values(k));
@@ -186,7 +260,7 @@ fn bench_loss(b: &Bench) {
         },
     );
     let (x, mut dx) = (values(128 * D), zeros(128 * D));
-    b.flops("koleo 2 x 64", 2 * 128 * 64 * D, || {
+    b.flops(Precision::F32, "koleo 2 x 64", 2 * 128 * 64 * D, || {
         koleo::loss(&x, 64, D, Some(&mut dx));
     });
 }
@@ -209,14 +283,16 @@ fn bench_conv(b: &Bench, precision: Precision) {
         let (mut y, mut dx, mut dw) = (zeros(dy.len()), zeros(x.len()), zeros(w.len()));
         let work = 2 * s.out_rows() * 9 * s.inp * s.out;
         b.flops(
-            &format!("{precision:?} conv 4 x {side} x {side} x 64 / {stride} forward"),
+            precision,
+            &format!("conv 4 x {side} x {side} x 64 / {stride} forward"),
             work,
             || {
                 conv::forward(&x, &w, None, &mut y, &s, precision);
             },
         );
         b.flops(
-            &format!("{precision:?} conv 4 x {side} x {side} x 64 / {stride} backward"),
+            precision,
+            &format!("conv 4 x {side} x {side} x 64 / {stride} backward"),
             2 * work,
             || {
                 conv::backward(&x, &w, &dy, Some(&mut dx), &mut dw, None, &s, precision);
@@ -261,15 +337,14 @@ fn bench_memory(b: &Bench) {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let threads = arguments.next().map_or(Ok(2), |threads| threads.parse())?;
-    let bench = Bench {
-        filter: arguments.next().unwrap_or_default(),
-    };
-    println!("{threads} threads");
+    let filter = arguments.next().unwrap_or_default();
     let group = |count, len| Group { count, len };
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()?
         .install(|| {
+            let bench = Bench::new(threads, filter);
+            bench.head();
             for precision in [Precision::F32, Precision::Bf16] {
                 bench_linear(&bench, 8 * 197, precision);
                 bench_linear(&bench, 64 * 10, precision);
@@ -277,6 +352,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let local = [group(64, 37), group(64, 10)];
                 bench_attention(&bench, "64 x 37 + 64 x 10", &local, precision);
                 bench_conv(&bench, precision);
+                bench_prototypes(&bench, precision);
             }
             bench_rows(&bench, 8 * 197);
             bench_loss(&bench);

@@ -38,6 +38,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod max_pool;
 pub mod optim;
+pub mod peak;
 pub mod prototypes;
 pub mod residual;
 pub mod softmax_ce;
