@@ -5,7 +5,7 @@
 
 use super::kernel::{Kernel, Tile};
 use super::operand::Operand;
-use super::pack::{self, resized};
+use super::pack::{self, Panels};
 use crate::parallel::Scattered;
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -80,39 +80,49 @@ impl Product<'_> {
         let depth = kernel.entry.depth();
         let blocks: Vec<_> = cut(self.k, UNITS * depth, depth).collect();
         let panels = self.n.div_ceil(kernel.nr);
-        let mut packed = B_BUFFER.take();
-        let b = resized(&mut packed, panels * kernel.nr * kernel.entry.units(self.k));
         let tasks = self.tasks(kernel, panels);
-        // Panel after panel, in each one block of k after another.
+        let parallel = self.parallel && self.m * self.n * self.k > WORK_PER_PIECE;
+        let mut buffer = B_BUFFER.take();
+        let b = pack::panels_in_place(kernel, self.b, self.n)
+            .unwrap_or_else(|| self.pack_b(kernel, parallel, &mut buffer));
+        // SAFETY: tasks have different rows or columns of c.
+        let run = |task: &Task| unsafe { self.run_task(kernel, &blocks, b, task, c) };
+        if parallel {
+            tasks.par_iter().with_max_len(1).for_each(run);
+        } else {
+            tasks.iter().for_each(run);
+        }
+        B_BUFFER.set(buffer);
+    }
+
+    /// All of `b`, panel after panel, in each one block of k after another.
+    fn pack_b(&self, kernel: &Kernel, parallel: bool, buffer: &mut Vec<u32>) -> Panels {
         let panel = kernel.nr * kernel.entry.units(self.k);
-        let pack = |i: usize, out: &mut [u32]| {
+        let packed = pack::resized(buffer, self.n.div_ceil(kernel.nr) * panel);
+        let pack = |(i, out): (usize, &mut [u32])| {
             let columns = i * kernel.nr..self.n.min((i + 1) * kernel.nr);
             pack::panels(kernel, self.b, 0..self.k, columns, kernel.nr, out);
         };
-        if self.parallel && self.m * self.n * self.k > WORK_PER_PIECE {
-            b.par_chunks_exact_mut(panel)
+        if parallel {
+            packed
+                .par_chunks_exact_mut(panel)
                 .with_min_len((16 * 1024 / panel).max(1))
                 .enumerate()
-                .for_each(|(i, out)| pack(i, out));
-            // SAFETY: tasks have different rows or columns of c.
-            tasks
-                .par_iter()
-                .for_each(|task| unsafe { self.run_task(kernel, &blocks, b, task, c) });
+                .for_each(pack);
         } else {
-            for (i, out) in b.chunks_exact_mut(panel).enumerate() {
-                pack(i, out);
-            }
-            for task in &tasks {
-                // SAFETY: the caller's promise.
-                unsafe { self.run_task(kernel, &blocks, b, task, c) };
-            }
+            packed.chunks_exact_mut(panel).enumerate().for_each(pack);
         }
-        B_BUFFER.set(packed);
+        Panels {
+            start: packed.as_ptr(),
+            unit: kernel.nr,
+            panel,
+        }
     }
 
     /// The tasks.
     fn tasks(&self, kernel: &Kernel, panels: usize) -> Vec<Task> {
-        let rows = self.m.div_ceil(TASKS).next_multiple_of(kernel.mr).min(ROWS);
+        let row_tasks = (self.m.div_ceil(ROWS)).next_multiple_of(TASKS);
+        let rows = self.m.div_ceil(row_tasks).next_multiple_of(kernel.mr);
         let columns = MIN_TASKS.div_ceil(self.m.div_ceil(rows)).min(panels);
         let columns: Vec<_> = cut(panels, panels.div_ceil(columns), 1).collect();
         cut(self.m, rows, kernel.mr)
@@ -126,12 +136,12 @@ impl Product<'_> {
     }
 
     /// # Safety
-    /// As [`run`](Self::run), for the task's rows and columns of `c`; `b` holds all packed panels.
+    /// As [`run`](Self::run), for the task's rows and columns of `c`; `b` reaches all panels.
     unsafe fn run_task(
         &self,
         kernel: &Kernel,
         blocks: &[Range<usize>],
-        b: &[u32],
+        b: Panels,
         task: &Task,
         c: &Scattered,
     ) {
@@ -146,7 +156,7 @@ impl Product<'_> {
                     let rows = first..task.rows.end.min(first + kernel.mr);
                     for panel in panels.clone() {
                         let column = panel * kernel.nr;
-                        let unit = panel * entry.units(self.k) + k.start / entry.depth();
+                        let unit = k.start / entry.depth();
                         // SAFETY: `a` reaches the task's rows, `b` has `panel`, and c's elements are this task's.
                         unsafe {
                             (kernel.tile)(&Tile {
@@ -154,7 +164,8 @@ impl Product<'_> {
                                 a: a.start.add(i * a.tile),
                                 a_row: a.row,
                                 a_unit: a.unit,
-                                b: b[unit * kernel.nr..].as_ptr(),
+                                b: b.start.add(panel * b.panel + unit * b.unit),
+                                b_unit: b.unit,
                                 c: c.at(first * self.c_row + column),
                                 c_row: self.c_row,
                                 rows: rows.len(),

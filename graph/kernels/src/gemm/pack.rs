@@ -87,6 +87,39 @@ fn contiguous_columns(
     }
 }
 
+/// Whether lines that many elements apart spread over the sets of a first-level cache: at multiples of 4 KiB all fall
+/// into one, and evict each other before the next tile reads them.
+fn readable_in_steps_of(stride: usize) -> bool {
+    !stride.is_multiple_of(1024)
+}
+
+/// Where a tile finds its panel of `b`.
+#[derive(Clone, Copy)]
+pub(super) struct Panels {
+    /// The first unit of the first panel.
+    pub start: *const u32,
+    /// From a unit to the next.
+    pub unit: usize,
+    /// From the first unit of a panel to that of the next.
+    pub panel: usize,
+}
+
+// SAFETY: only read.
+unsafe impl Sync for Panels {}
+
+/// The panels of `b`, [k, n], if the kernel can read them where they are.
+pub(super) fn panels_in_place(kernel: &Kernel, b: Operand, n: usize) -> Option<Panels> {
+    let there = kernel.entry == Entry::F32
+        && b.col == 1
+        && n.is_multiple_of(kernel::COLUMNS_READ)
+        && readable_in_steps_of(b.row);
+    there.then(|| Panels {
+        start: b.data.as_ptr().cast(),
+        unit: b.row,
+        panel: kernel.nr,
+    })
+}
+
 /// Where a tile finds its rows of `a`.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {
@@ -109,6 +142,16 @@ pub(super) fn rows(
     buffer: &mut Vec<u32>,
 ) -> Rows {
     let units = kernel.entry.units(k.len());
+    if kernel.entry == Entry::F32 && (a.col == 1 || readable_in_steps_of(a.col)) {
+        return Rows {
+            start: a.data[rows.start * a.row + k.start * a.col..]
+                .as_ptr()
+                .cast(),
+            row: a.row,
+            unit: a.col,
+            tile: kernel.mr * a.row,
+        };
+    }
     if a.col != 1 {
         let panels = rows.len().div_ceil(kernel.mr);
         let packed = resized(buffer, panels * units * kernel.mr);
@@ -118,15 +161,6 @@ pub(super) fn rows(
             row: 1,
             unit: kernel.mr,
             tile: units * kernel.mr,
-        };
-    }
-    if kernel.entry == Entry::F32 {
-        let start = a.data[rows.start * a.row + k.start..].as_ptr().cast();
-        return Rows {
-            start,
-            row: a.row,
-            unit: 1,
-            tile: kernel.mr * a.row,
         };
     }
     let converted = resized(buffer, rows.len() * units);

@@ -45,7 +45,7 @@ unsafe fn rows<const R: usize, const V: usize>(t: &Tile) {
     let mut sums = [[_mm256_setzero_ps(); V]; R];
     let (mut a, mut b) = (t.a.cast::<f32>(), t.b.cast::<f32>());
     for _ in 0..t.units {
-        // SAFETY: u < units; a panel's rows are 16 units, rows of a `a_row` apart.
+        // SAFETY: u < units; 16 units of `b` can be read `b_unit` apart, rows of a are `a_row` apart.
         unsafe {
             let mut bs = [_mm256_setzero_ps(); V];
             for (v, bs) in bs.iter_mut().enumerate() {
@@ -57,7 +57,7 @@ unsafe fn rows<const R: usize, const V: usize>(t: &Tile) {
                     *sum = _mm256_fmadd_ps(a, b, *sum);
                 }
             }
-            (a, b) = (a.wrapping_add(t.a_unit), b.wrapping_add(NR));
+            (a, b) = (a.wrapping_add(t.a_unit), b.wrapping_add(t.b_unit));
         }
     }
     let index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

@@ -64,7 +64,7 @@ macro_rules! tiles {
                 let mut sums = [[_mm512_setzero_ps(); V]; R];
                 let (mut a, mut b) = (t.a.cast::<i32>(), t.b.cast::<i32>());
                 for _ in 0..t.units {
-                    // SAFETY: u < units; a panel's rows are 48 units, rows of a `a_row` apart.
+                    // SAFETY: u < units; 48 units of `b` can be read `b_unit` apart, rows of a are `a_row` apart.
                     unsafe {
                         let mut bs = [_mm512_setzero_si512(); V];
                         for (v, bs) in bs.iter_mut().enumerate() {
@@ -77,7 +77,7 @@ macro_rules! tiles {
                             }
                         }
                         // Past the end after the last round, and then not read.
-                        (a, b) = (a.wrapping_add(t.a_unit), b.wrapping_add(NR));
+                        (a, b) = (a.wrapping_add(t.a_unit), b.wrapping_add(t.b_unit));
                     }
                 }
                 for (r, sums) in sums.iter().enumerate() {

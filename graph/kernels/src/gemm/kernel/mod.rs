@@ -13,7 +13,10 @@ use super::operand::Entry;
 use super::Precision;
 use crate::cpu::Path;
 
-/// One tile's work. `a(r, u)` is at `a + r * a_row + u * a_unit`, `b(u, j)` at `b + u * nr + j`, `c(r, j)` at
+/// A tile reads the columns of `b` up to the next multiple of this, also those that it has not.
+pub(super) const COLUMNS_READ: usize = 16;
+
+/// One tile's work. `a(r, u)` is at `a + r * a_row + u * a_unit`, `b(u, j)` at `b + u * b_unit + j`, `c(r, j)` at
 /// `c + r * c_row + j`.
 pub(super) struct Tile {
     pub units: usize,
@@ -21,6 +24,7 @@ pub(super) struct Tile {
     pub a_row: usize,
     pub a_unit: usize,
     pub b: *const u32,
+    pub b_unit: usize,
     pub c: *mut f32,
     pub c_row: usize,
     /// 1 ..= `mr`.
@@ -52,7 +56,7 @@ pub(super) struct Kernel {
     /// Computes a tile.
     ///
     /// # Safety
-    /// The pointers reach what [`Tile`] says, the columns of `b` up to the next multiple of 16; the CPU has the
+    /// The pointers reach what [`Tile`] says, the columns of `b` up to the next multiple of [`COLUMNS_READ`]; the CPU has the
     /// kernel's path.
     pub tile: unsafe fn(&Tile),
     /// Rows of `k` to units: `to_units(x, units)`, `units` being `entry.units(x.len())` long.

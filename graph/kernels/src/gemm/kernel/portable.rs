@@ -38,8 +38,8 @@ unsafe fn tile(t: &Tile) {
 unsafe fn rows<const R: usize>(t: &Tile) {
     let mut sums = [[0.0f32; NR]; R];
     for u in 0..t.units {
-        // SAFETY: a panel's rows are NR units, of which the caller promises `units`.
-        let b = unsafe { &*t.b.add(u * NR).cast::<[f32; NR]>() };
+        // SAFETY: NR units of `b` can be read `b_unit` apart, `units` times.
+        let b = unsafe { &*t.b.add(u * t.b_unit).cast::<[f32; NR]>() };
         for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: r < rows and u < units.
             let a = f32::from_bits(unsafe { *t.a.add(r * t.a_row + u * t.a_unit) });
