@@ -46,7 +46,7 @@ pub fn measure(steps: usize, precision: Precision) -> StepTimes {
         let tokens = vit.run_blocks(x.trace(Gradients::leaky()), &groups, None);
         let loss = mse_loss(vit.norm.forward(tokens), target.clone());
         let mut gradients = loss.backward();
-        optimizer.step(&mut vit, &mut gradients, 1e-4, 0.05, 0.0, |_| false);
+        optimizer.step(&mut vit, None, &mut gradients, 1e-4, 0.05, 0.0, |_| false);
         Ok::<(), Infallible>(())
     };
     match StepTimes::measure("encoder", precision, BATCH, steps, step) {

@@ -274,6 +274,7 @@ fn train<A: Arch, D: Backend>(
         }
         let report = optimizer.step(
             &mut model,
+            None,
             &mut gradients,
             lr,
             config.optim.weight_decay,

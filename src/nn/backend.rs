@@ -166,9 +166,10 @@ pub trait Backend: Device<f32> + Device<f64> {
         p: &mut Tensor<S, f32, Self>,
         grad: &mut Gradients<f32, Self>,
         moments: &mut super::optim::Moments<Self>,
+        teacher: Option<(&mut Tensor<S, f32, Self>, f32)>,
         step: &AdamW,
     ) {
-        super::optim::adamw_composed(p, grad, moments, step)
+        super::optim::adamw_composed(p, grad, moments, teacher, step)
     }
     fn grad_sum_of_squares<S: Shape>(
         p: &Tensor<S, f32, Self>,
@@ -293,9 +294,10 @@ impl Backend for Cpu {
         p: &mut Tensor<S, f32, Self>,
         grad: &mut Gradients<f32, Self>,
         moments: &mut super::optim::Moments<Self>,
+        teacher: Option<(&mut Tensor<S, f32, Self>, f32)>,
         step: &AdamW,
     ) {
-        super::optim::adamw_fused(p, grad, moments, step)
+        super::optim::adamw_fused(p, grad, moments, teacher, step)
     }
     fn grad_sum_of_squares<S: Shape>(
         p: &Tensor<S, f32, Self>,

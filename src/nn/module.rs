@@ -43,13 +43,24 @@ pub trait AnyTensor<D: Backend>: Any {
     fn load(&mut self, values: &[f32]);
     /// Sum of squares of the gradient, 0 if none came.
     fn grad_sum_of_squares(&self, grad: &mut Gradients<f32, D>) -> f64;
-    /// One AdamW step.
-    fn adamw(&mut self, grad: &mut Gradients<f32, D>, moments: &mut Moments<D>, step: &AdamW);
+    /// One AdamW step; `teacher`, the same parameter of another copy, then follows with this momentum.
+    fn adamw(
+        &mut self,
+        grad: &mut Gradients<f32, D>,
+        moments: &mut Moments<D>,
+        teacher: Option<(&mut dyn AnyTensor<D>, f32)>,
+        step: &AdamW,
+    );
     /// `self = momentum * self + (1 - momentum) * student`; `student` is the same parameter of another copy.
     fn ema(&mut self, student: &dyn AnyTensor<D>, momentum: f32);
     /// For downcasting.
     fn as_any(&self) -> &dyn Any;
+    /// For downcasting.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
 }
+
+/// Why a downcast cannot fail: both walks come from the same type, so the shapes are the same type too.
+const SAME_NETWORK: &str = "teacher and student are the same network";
 
 impl<S: Shape, D: Backend> AnyTensor<D> for Tensor<S, f32, D> {
     fn sizes(&self) -> Vec<usize> {
@@ -64,19 +75,27 @@ impl<S: Shape, D: Backend> AnyTensor<D> for Tensor<S, f32, D> {
     fn grad_sum_of_squares(&self, grad: &mut Gradients<f32, D>) -> f64 {
         D::grad_sum_of_squares(self, grad)
     }
-    fn adamw(&mut self, grad: &mut Gradients<f32, D>, moments: &mut Moments<D>, step: &AdamW) {
-        D::adamw(self, grad, moments, step);
+    fn adamw(
+        &mut self,
+        grad: &mut Gradients<f32, D>,
+        moments: &mut Moments<D>,
+        teacher: Option<(&mut dyn AnyTensor<D>, f32)>,
+        step: &AdamW,
+    ) {
+        let teacher = teacher.map(|(t, momentum)| {
+            let t = t.as_any_mut().downcast_mut::<Self>();
+            (t.expect(SAME_NETWORK), momentum)
+        });
+        D::adamw(self, grad, moments, teacher, step);
     }
     fn ema(&mut self, student: &dyn AnyTensor<D>, momentum: f32) {
         let student = student.as_any().downcast_ref::<Self>();
-        // Both walks come from the same type, so the shapes are the same type too.
-        D::ema(
-            self,
-            student.expect("teacher and student are the same network"),
-            momentum,
-        );
+        D::ema(self, student.expect(SAME_NETWORK), momentum);
     }
     fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }
 }
@@ -100,22 +119,6 @@ pub trait Module<D: Backend> {
             sum += t.sizes().iter().product::<usize>()
         });
         sum
-    }
-    /// Moves every parameter towards `student`'s.
-    fn ema(&mut self, student: &Self, momentum: f32)
-    where
-        Self: Sized,
-    {
-        let mut from = Vec::new();
-        student.walk("", &mut |_, _, t| from.push(t));
-        let mut from = from.into_iter();
-        self.walk_mut("", &mut |_, _, t| {
-            t.ema(
-                from.next()
-                    .expect("teacher and student are the same network"),
-                momentum,
-            );
-        });
     }
 }
 

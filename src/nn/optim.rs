@@ -59,6 +59,15 @@ pub struct Optimizer<D: Backend> {
     pub eps: f32,
 }
 
+/// A copy of the network that follows as a moving average: the teacher.
+#[derive(Debug)]
+pub struct Follower<'a, M> {
+    /// The copy.
+    pub module: &'a mut M,
+    /// `copy = momentum * copy + (1 - momentum) * network` after the step.
+    pub momentum: f32,
+}
+
 /// What a step did.
 #[derive(Clone, Copy, Debug)]
 pub struct StepReport {
@@ -95,10 +104,14 @@ impl<D: Backend> Optimizer<D> {
     /// One step with the gradients of a backward pass. The gradient's global norm is clipped to `clip`
     /// (0: not at all). `freeze(name)` leaves a parameter untouched in this step.
     ///
+    /// `follower`, if there is one, then follows, in the same pass over memory.
+    ///
     /// A gradient that is not finite changes nothing and is reported by its norm.
-    pub fn step(
+    #[allow(clippy::too_many_arguments)]
+    pub fn step<M: Module<D>>(
         &mut self,
-        module: &mut impl Module<D>,
+        module: &mut M,
+        follower: Option<Follower<M>>,
         grad: &mut Gradients<f32, D>,
         lr: f32,
         weight_decay: f32,
@@ -125,11 +138,22 @@ impl<D: Backend> Optimizer<D> {
         let steps = self.steps;
         let (betas, eps) = (self.betas, self.eps);
         let mut state = self.moments.iter_mut().zip(&self.groups);
+        let (mut followers, mut momentum) = (Vec::new(), 0.0);
+        if let Some(follower) = follower {
+            momentum = follower.momentum;
+            let module = follower.module;
+            module.walk_mut("", &mut |_, _, t| followers.push(t));
+        }
+        let mut followers = followers.into_iter();
         module.walk_mut("", &mut |name, _, t| {
             let Some((moments, group)) = state.next() else {
                 return;
             };
+            let follower = followers.next();
             if group.lr_scale == 0.0 || freeze(name) {
+                if let Some(follower) = follower {
+                    follower.ema(t, momentum);
+                }
                 return;
             }
             let step = AdamW {
@@ -141,7 +165,7 @@ impl<D: Backend> Optimizer<D> {
                 step: steps,
                 grad_scale,
             };
-            t.adamw(grad, moments, &step);
+            t.adamw(grad, moments, follower.map(|f| (f, momentum)), &step);
         });
         StepReport { grad_norm }
     }
@@ -184,6 +208,7 @@ pub fn adamw_composed<S: Shape, D: Backend>(
     p: &mut Tensor<S, f32, D>,
     grad: &mut Gradients<f32, D>,
     moments: &mut Moments<D>,
+    teacher: Option<(&mut Tensor<S, f32, D>, f32)>,
     h: &AdamW,
 ) {
     if grad.get_or_alloc_mut(p).is_err() {
@@ -208,13 +233,17 @@ pub fn adamw_composed<S: Shape, D: Backend>(
         &update,
         -1.0,
     );
+    if let Some((teacher, momentum)) = teacher {
+        D::ema(teacher, p, momentum);
+    }
 }
 
-/// One AdamW step on the CPU kernels: one pass over memory.
+/// One AdamW step and the moving average on the CPU kernels: one pass over memory.
 pub fn adamw_fused<S: Shape>(
     p: &mut Tensor<S, f32, Cpu>,
     grad: &mut Gradients<f32, Cpu>,
     moments: &mut Moments<Cpu>,
+    teacher: Option<(&mut Tensor<S, f32, Cpu>, f32)>,
     h: &AdamW,
 ) {
     // On the CPU an allocation cannot fail without aborting.
@@ -226,6 +255,10 @@ pub fn adamw_fused<S: Shape>(
         &g,
         slice_mut(&mut moments.first),
         slice_mut(&mut moments.second),
+        teacher.map(|(teacher, momentum)| kernel::Average {
+            values: slice_mut(teacher),
+            momentum,
+        }),
         h,
     );
 }

@@ -20,6 +20,7 @@ use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::autocast;
 use crate::nn::backend::tape_onto;
 use crate::nn::checkpoint::CheckpointError;
+use crate::nn::optim::Follower;
 use crate::nn::vit::DropPath;
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
@@ -331,6 +332,10 @@ pub(crate) fn step<A: Arch, D: Backend, B: Borrow<Batch>>(
     let frozen = at < (f64::from(optim.freeze_prototypes) * steps as f64) as u64;
     let report = state.optimizer.step(
         &mut state.student,
+        Some(Follower {
+            module: &mut state.teacher,
+            momentum: rates.momentum,
+        }),
         &mut gradients,
         rates.lr,
         rates.weight_decay,
@@ -344,7 +349,6 @@ pub(crate) fn step<A: Arch, D: Backend, B: Borrow<Batch>>(
             what: "the gradient",
         });
     }
-    crate::nn::Module::<D>::ema(&mut state.teacher, &state.student, rates.momentum);
     state.step += 1;
     Ok((losses, rates))
 }

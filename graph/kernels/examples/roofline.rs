@@ -314,7 +314,7 @@ fn bench_memory(b: &Bench) {
         grad_scale: 1.0,
     };
     b.bytes("AdamW 5.5 M", 7 * n, || {
-        optim::adamw(&mut p, &g, &mut m, &mut v, &h)
+        optim::adamw(&mut p, &g, &mut m, &mut v, None, &h)
     });
     b.bytes("EMA 5.5 M", 3 * n, || optim::ema(&mut p, &g, 0.996));
     b.bytes("sum of squares 5.5 M", n, || {

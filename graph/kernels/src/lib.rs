@@ -22,7 +22,9 @@ pub mod cpu;
 mod parallel;
 #[macro_use]
 mod simd;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+#[cfg(any(test, fuzzing))]
 mod testing;
 
 pub mod activation;

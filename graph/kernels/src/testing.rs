@@ -14,6 +14,7 @@ pub(crate) fn values(n: usize, seed: u64) -> Vec<f32> {
 }
 
 /// Row counts and widths around the register and piece sizes of the kernels.
+#[cfg(test)]
 pub(crate) fn odd_shapes() -> impl Iterator<Item = (usize, usize)> {
     [1, 3, 17, 65, 197]
         .into_iter()
@@ -40,6 +41,7 @@ pub(crate) fn assert_close(what: &str, found: &[f32], expected: &[f64], toleranc
 
 /// Panics unless `analytic` agrees with central differences of `f` at `x`.
 #[track_caller]
+#[cfg(test)]
 pub(crate) fn assert_gradient(what: &str, x: &[f64], analytic: &[f64], f: impl Fn(&[f64]) -> f64) {
     assert_eq!(x.len(), analytic.len(), "{what}: length");
     let mut x = x.to_vec();
@@ -62,6 +64,7 @@ pub(crate) fn assert_gradient(what: &str, x: &[f64], analytic: &[f64], f: impl F
 
 /// Runs `f` in pools of one, two and three threads and panics unless all results are bit-identical.
 #[track_caller]
+#[cfg(test)]
 pub(crate) fn same_on_any_pool(f: impl Fn() -> Vec<f32> + Sync) {
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new()
@@ -80,6 +83,7 @@ pub(crate) fn same_on_any_pool(f: impl Fn() -> Vec<f32> + Sync) {
 }
 
 /// `sum_i a_i b_i`: turns an output into a scalar with a known gradient.
+#[cfg(test)]
 pub(crate) fn inner(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

@@ -6,8 +6,8 @@
 //! `Phi` is formula 7.1.26 of Abramowitz and Stegun for `erf`, `|error| <= 1.5e-7`. Its exponential at `x / sqrt 2`
 //! is `e^(-x^2 / 2)`, which is also what the density needs: one exponential serves both.
 
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

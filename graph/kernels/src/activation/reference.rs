@@ -4,7 +4,7 @@ use super::Activation;
 
 /// `erf(x)` to about 1e-15: Maclaurin series (Abramowitz and Stegun 7.1.6) below 2.5, Lentz's evaluation of the
 /// continued fraction of `erfc` (7.1.14) above.
-pub(super) fn erf(x: f64) -> f64 {
+pub(crate) fn erf(x: f64) -> f64 {
     let a = x.abs();
     let value = if a < 2.5 {
         let (mut term, mut sum) = (a, a);
@@ -23,14 +23,14 @@ pub(super) fn erf(x: f64) -> f64 {
     value.copysign(x)
 }
 
-pub(super) fn forward(kind: Activation, x: f64) -> f64 {
+pub(crate) fn forward(kind: Activation, x: f64) -> f64 {
     match kind {
         Activation::Gelu => x * 0.5 * (1.0 + erf(x / std::f64::consts::SQRT_2)),
         Activation::Silu => x / (1.0 + (-x).exp()),
     }
 }
 
-pub(super) fn derivative(kind: Activation, x: f64) -> f64 {
+pub(crate) fn derivative(kind: Activation, x: f64) -> f64 {
     match kind {
         Activation::Gelu => {
             let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();

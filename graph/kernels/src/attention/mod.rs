@@ -8,8 +8,8 @@
 //! `dq = ds k / sqrt(head_dim)`, `dk = ds^T q / sqrt(head_dim)`. The backward pass rebuilds `p` from the
 //! log-sum-exp of each row instead of keeping it (Dao et al., 2022).
 
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

@@ -3,7 +3,7 @@
 use super::{sequences, Group};
 
 /// `softmax(q_i k^T / sqrt(head_dim))` over the sequence `first..first + len`.
-pub(super) fn probabilities(
+pub(crate) fn probabilities(
     qkv: &[f64],
     first: usize,
     len: usize,
@@ -23,7 +23,7 @@ pub(super) fn probabilities(
     scores.iter().map(|s| (s - max).exp() / sum).collect()
 }
 
-pub(super) fn forward(qkv: &[f64], groups: &[Group], heads: usize, d: usize) -> Vec<f64> {
+pub(crate) fn forward(qkv: &[f64], groups: &[Group], heads: usize, d: usize) -> Vec<f64> {
     let hd = d / heads;
     let mut y = vec![0.0; qkv.len() / 3];
     for (first, len) in sequences(groups) {
@@ -41,7 +41,7 @@ pub(super) fn forward(qkv: &[f64], groups: &[Group], heads: usize, d: usize) -> 
     y
 }
 
-pub(super) fn backward(
+pub(crate) fn backward(
     qkv: &[f64],
     dy: &[f64],
     groups: &[Group],

@@ -41,6 +41,28 @@ pub struct Parameters<T> {
     pub gain2: Option<T>,
 }
 
+impl<T> Parameters<T> {
+    /// A value made from each of these.
+    pub fn each<'a, U>(&'a self, mut f: impl FnMut(&'a T) -> U) -> Parameters<U> {
+        Parameters {
+            norm1_weight: f(&self.norm1_weight),
+            norm1_bias: f(&self.norm1_bias),
+            qkv_weight: f(&self.qkv_weight),
+            qkv_bias: f(&self.qkv_bias),
+            proj_weight: f(&self.proj_weight),
+            proj_bias: f(&self.proj_bias),
+            gain1: self.gain1.as_ref().map(&mut f),
+            norm2_weight: f(&self.norm2_weight),
+            norm2_bias: f(&self.norm2_bias),
+            fc1_weight: f(&self.fc1_weight),
+            fc1_bias: f(&self.fc1_bias),
+            fc2_weight: f(&self.fc2_weight),
+            fc2_bias: f(&self.fc2_bias),
+            gain2: self.gain2.as_ref().map(&mut f),
+        }
+    }
+}
+
 /// What a block computes besides its parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape<'a> {

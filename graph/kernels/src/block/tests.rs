@@ -83,27 +83,8 @@ impl Case {
     }
 }
 
-fn borrowed(p: &Parameters<Vec<f32>>) -> Parameters<&[f32]> {
-    Parameters {
-        norm1_weight: &p.norm1_weight,
-        norm1_bias: &p.norm1_bias,
-        qkv_weight: &p.qkv_weight,
-        qkv_bias: &p.qkv_bias,
-        proj_weight: &p.proj_weight,
-        proj_bias: &p.proj_bias,
-        gain1: p.gain1.as_deref(),
-        norm2_weight: &p.norm2_weight,
-        norm2_bias: &p.norm2_bias,
-        fc1_weight: &p.fc1_weight,
-        fc1_bias: &p.fc1_bias,
-        fc2_weight: &p.fc2_weight,
-        fc2_bias: &p.fc2_bias,
-        gain2: p.gain2.as_deref(),
-    }
-}
-
 fn all(p: &Parameters<Vec<f32>>) -> Vec<f32> {
-    let p = borrowed(p);
+    let p = p.each(Vec::as_slice);
     let mut out = Vec::new();
     for part in [
         p.norm1_weight,
@@ -154,11 +135,11 @@ fn run(case: &Case, precision: Precision, keep: bool, start: f32) -> [Vec<f32>; 
     let (x, mut dy) = (values(n, 91), values(n, 92));
     let shape = case.shape(&scales, precision);
     let mut y = vec![f32::NAN; n];
-    let saved = forward(&x, &borrowed(&p), &shape, &mut y);
+    let saved = forward(&x, &p.each(Vec::as_slice), &shape, &mut y);
     let mut g = zeros_like(&p, start);
     backward(
         &x,
-        &borrowed(&p),
+        &p.each(Vec::as_slice),
         &shape,
         keep.then_some(saved),
         &mut dy,

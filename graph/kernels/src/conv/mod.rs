@@ -5,8 +5,8 @@
 //! ordered (ky, kx, c).
 
 mod im2col;
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 mod shuffle;
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,7 @@ fn products(s: &Shape, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
-pub(super) fn forward(x: &[f64], w: &[f64], b: &[f64], s: &Shape) -> Vec<f64> {
+pub(crate) fn forward(x: &[f64], w: &[f64], b: &[f64], s: &Shape) -> Vec<f64> {
     let mut y: Vec<f64> = (0..s.out_rows()).flat_map(|_| b.iter().copied()).collect();
     products(s, |output, tap, input| {
         for o in 0..s.out {
@@ -36,13 +36,13 @@ pub(super) fn forward(x: &[f64], w: &[f64], b: &[f64], s: &Shape) -> Vec<f64> {
     y
 }
 
-pub(super) struct Gradients {
-    pub(super) dx: Vec<f64>,
-    pub(super) dw: Vec<f64>,
-    pub(super) db: Vec<f64>,
+pub(crate) struct Gradients {
+    pub(crate) dx: Vec<f64>,
+    pub(crate) dw: Vec<f64>,
+    pub(crate) db: Vec<f64>,
 }
 
-pub(super) fn backward(x: &[f64], w: &[f64], dy: &[f64], s: &Shape) -> Gradients {
+pub(crate) fn backward(x: &[f64], w: &[f64], dy: &[f64], s: &Shape) -> Gradients {
     let mut g = Gradients {
         dx: vec![0.0; x.len()],
         dw: vec![0.0; w.len()],

@@ -4,8 +4,8 @@
 //! gradient may fall on one row, so the contributions are first sorted by target and each target row sums its own,
 //! in the order of `i`.
 
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

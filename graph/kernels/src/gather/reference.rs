@@ -1,6 +1,6 @@
 //! The definitions; a whole row is one tap of weight 1.
 
-pub(super) fn forward(
+pub(crate) fn forward(
     table: &[f64],
     taps: &[(usize, usize, f64)],
     outputs: usize,
@@ -15,7 +15,7 @@ pub(super) fn forward(
     y
 }
 
-pub(super) fn backward(
+pub(crate) fn backward(
     dy: &[f64],
     taps: &[(usize, usize, f64)],
     rows: usize,

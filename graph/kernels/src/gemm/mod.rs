@@ -9,8 +9,8 @@ mod blocks;
 mod kernel;
 mod operand;
 mod pack;
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

@@ -3,7 +3,7 @@
 use super::Layout;
 
 /// `c + op(a) op(b)` for operands and their layouts.
-pub(super) fn matmul(
+pub(crate) fn matmul(
     m: usize,
     k: usize,
     n: usize,
@@ -27,4 +27,17 @@ pub(super) fn matmul(
         }
     }
     out
+}
+
+/// The nearest `bf16`: of the two around a value, the nearer; of two as near, the one whose last bit is 0.
+pub(crate) fn nearest_bf16(x: f32) -> f32 {
+    let below = f32::from_bits(x.to_bits() & 0xffff_0000);
+    let above = f32::from_bits((x.to_bits() & 0xffff_0000) + 0x1_0000);
+    let (down, up) = ((x - below).abs(), (above - x).abs());
+    let even = (below.to_bits() >> 16) & 1 == 0;
+    if down < up || (down == up && even) {
+        below
+    } else {
+        above
+    }
 }

@@ -1,22 +1,10 @@
 use super::blocks::Product;
+use super::reference::nearest_bf16;
 use super::{kernel, matmul, reference, Layout, Operand, Precision};
 use crate::cpu::Path;
 use crate::parallel::Scattered;
 use crate::testing::{assert_close, same_on_any_pool, values};
 use proptest::prelude::*;
-
-/// The nearest `bf16`: of the two around a value, the nearer; of two as near, the one whose last bit is 0.
-fn nearest_bf16(x: f32) -> f32 {
-    let below = f32::from_bits(x.to_bits() & 0xffff_0000);
-    let above = f32::from_bits((x.to_bits() & 0xffff_0000) + 0x1_0000);
-    let (down, up) = ((x - below).abs(), (above - x).abs());
-    let even = (below.to_bits() >> 16) & 1 == 0;
-    if down < up || (down == up && even) {
-        below
-    } else {
-        above
-    }
-}
 
 /// The product on every path and in every precision against the definition, overwriting and accumulating.
 fn check(m: usize, k: usize, n: usize, la: Layout, lb: Layout) {

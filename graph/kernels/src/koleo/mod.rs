@@ -7,8 +7,8 @@
 //! Two identical rows have no direction to move apart in: they add `-log 1e-8` to the loss and nothing to the
 //! gradient. A group of one row has no neighbour and adds nothing.
 
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

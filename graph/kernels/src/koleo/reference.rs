@@ -1,6 +1,6 @@
 //! The definition, with distances instead of products.
 
-pub(super) fn loss(x: &[f64], group: usize, d: usize) -> f64 {
+pub(crate) fn loss(x: &[f64], group: usize, d: usize) -> f64 {
     let distance = |a: &[f64], b: &[f64]| {
         a.iter()
             .zip(b)

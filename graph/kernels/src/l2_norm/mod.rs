@@ -2,8 +2,8 @@
 //!
 //! `dx = (dy - y (y . dy)) / ||x||`, and `dy / eps` where the norm was below `eps`.
 
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

@@ -1,16 +1,16 @@
 //! The definition, one row at a time.
 
-pub(super) fn norm(x: &[f64]) -> f64 {
+pub(crate) fn norm(x: &[f64]) -> f64 {
     x.iter().map(|v| v * v).sum::<f64>().sqrt()
 }
 
-pub(super) fn forward(x: &[f64], eps: f64, d: usize) -> Vec<f64> {
+pub(crate) fn forward(x: &[f64], eps: f64, d: usize) -> Vec<f64> {
     x.chunks(d)
         .flat_map(|x| x.iter().map(|v| v / norm(x).max(eps)).collect::<Vec<_>>())
         .collect()
 }
 
-pub(super) fn backward(x: &[f64], dy: &[f64], eps: f64, d: usize) -> Vec<f64> {
+pub(crate) fn backward(x: &[f64], dy: &[f64], eps: f64, d: usize) -> Vec<f64> {
     let row = |(x, dy): (&[f64], &[f64])| -> Vec<f64> {
         let n = norm(x);
         if n < eps {

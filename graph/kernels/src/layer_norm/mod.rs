@@ -4,8 +4,8 @@
 //! With `xhat = (x - mean) * rstd` and `g = dy * gamma`:
 //! `dx = rstd * (g - mean(g) - xhat * mean(g * xhat))`, `dgamma = sum dy * xhat`, `dbeta = sum dy`.
 
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,6 @@
 //! The definition, one row at a time.
 
-pub(super) fn forward(x: &[f64], gamma: &[f64], beta: &[f64], eps: f64) -> Vec<f64> {
+pub(crate) fn forward(x: &[f64], gamma: &[f64], beta: &[f64], eps: f64) -> Vec<f64> {
     let d = gamma.len();
     let mut y = vec![0.0; x.len()];
     for (x, y) in x.chunks(d).zip(y.chunks_mut(d)) {
@@ -12,19 +12,19 @@ pub(super) fn forward(x: &[f64], gamma: &[f64], beta: &[f64], eps: f64) -> Vec<f
     y
 }
 
-pub(super) fn statistics(x: &[f64], eps: f64) -> (f64, f64) {
+pub(crate) fn statistics(x: &[f64], eps: f64) -> (f64, f64) {
     let mean = x.iter().sum::<f64>() / x.len() as f64;
     let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / x.len() as f64;
     (mean, 1.0 / (variance + eps).sqrt())
 }
 
-pub(super) struct Gradients {
-    pub(super) dx: Vec<f64>,
-    pub(super) dgamma: Vec<f64>,
-    pub(super) dbeta: Vec<f64>,
+pub(crate) struct Gradients {
+    pub(crate) dx: Vec<f64>,
+    pub(crate) dgamma: Vec<f64>,
+    pub(crate) dbeta: Vec<f64>,
 }
 
-pub(super) fn backward(x: &[f64], gamma: &[f64], eps: f64, dy: &[f64]) -> Gradients {
+pub(crate) fn backward(x: &[f64], gamma: &[f64], eps: f64, dy: &[f64]) -> Gradients {
     let d = gamma.len();
     let mut g = Gradients {
         dx: vec![0.0; x.len()],

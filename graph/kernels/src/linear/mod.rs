@@ -3,8 +3,8 @@
 //! `x` is [rows, inp], `w` is [out, inp] (PyTorch's and timm's layout), `b` is `[out]`, `y` is [rows, out].
 //! With `dy` the gradient of `y`: `dx = dy w`, `dw = dy^T x`, `db = sum over rows of dy`.
 
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,6 @@
 //! The definition, one element at a time.
 
-pub(super) fn forward(x: &[f64], w: &[f64], b: &[f64], inp: usize) -> Vec<f64> {
+pub(crate) fn forward(x: &[f64], w: &[f64], b: &[f64], inp: usize) -> Vec<f64> {
     let row = |x: &[f64]| -> Vec<f64> {
         b.iter()
             .zip(w.chunks(inp))
@@ -10,13 +10,13 @@ pub(super) fn forward(x: &[f64], w: &[f64], b: &[f64], inp: usize) -> Vec<f64> {
     x.chunks(inp).flat_map(row).collect()
 }
 
-pub(super) struct Gradients {
-    pub(super) dx: Vec<f64>,
-    pub(super) dw: Vec<f64>,
-    pub(super) db: Vec<f64>,
+pub(crate) struct Gradients {
+    pub(crate) dx: Vec<f64>,
+    pub(crate) dw: Vec<f64>,
+    pub(crate) db: Vec<f64>,
 }
 
-pub(super) fn backward(dy: &[f64], x: &[f64], w: &[f64], inp: usize, out: usize) -> Gradients {
+pub(crate) fn backward(dy: &[f64], x: &[f64], w: &[f64], inp: usize, out: usize) -> Gradients {
     let mut g = Gradients {
         dx: vec![0.0; x.len()],
         dw: vec![0.0; w.len()],

@@ -4,8 +4,8 @@
 //! `p -= lr wd p`, `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
 //! `p -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)`.
 
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 
@@ -32,27 +32,58 @@ pub struct AdamW {
     pub grad_scale: f32,
 }
 
-/// One AdamW step: updates the parameters `p` and the moments `m` and `v` from the gradient `g`.
+/// A moving average of parameters: the teacher of self-distillation.
+#[derive(Debug)]
+pub struct Average<'a> {
+    /// As many as the parameters.
+    pub values: &'a mut [f32],
+    /// What remains of them: `values = momentum * values + (1 - momentum) * p`.
+    pub momentum: f32,
+}
+
+/// One AdamW step: updates the parameters `p` and the moments `m` and `v` from the gradient `g`, and then the moving
+/// average, if there is one, while the new parameters are in the cache.
 ///
 /// # Panics
 /// If the slices' lengths differ or `step` is 0.
-pub fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], h: &AdamW) {
+pub fn adamw(
+    p: &mut [f32],
+    g: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    average: Option<Average>,
+    h: &AdamW,
+) {
     check_len("adamw", "g", g, p.len());
     check_len("adamw", "m", m, p.len());
     check_len("adamw", "v", v, p.len());
+    let len = p.len();
     assert!(h.step > 0, "adamw: step is 0, expected to count from 1");
     // In double precision: 1 - 0.999^t loses its digits in f32.
     let correction = |beta: f32| 1.0 - f64::from(beta).powf(h.step as f64);
     let step_size = (f64::from(h.lr) / correction(h.beta1)) as f32;
     let inverse_root = (1.0 / correction(h.beta2).sqrt()) as f32;
-    (
+    let pieces = (
         p.par_chunks_mut(PIECE),
         g.par_chunks(PIECE),
         m.par_chunks_mut(PIECE),
         v.par_chunks_mut(PIECE),
     )
-        .into_par_iter()
-        .for_each(|(p, g, m, v)| adamw_piece(p, g, m, v, *h, step_size, inverse_root));
+        .into_par_iter();
+    match average {
+        None => {
+            pieces.for_each(|(p, g, m, v)| adamw_piece(p, g, m, v, *h, step_size, inverse_root))
+        }
+        Some(Average { values, momentum }) => {
+            check_len("adamw", "average", values, len);
+            pieces
+                .zip(values.par_chunks_mut(PIECE))
+                .for_each(|((p, g, m, v), average)| {
+                    adamw_piece(p, g, m, v, *h, step_size, inverse_root);
+                    ema_piece(average, p, momentum);
+                });
+        }
+    }
 }
 
 /// `teacher = momentum * teacher + (1 - momentum) * student`.

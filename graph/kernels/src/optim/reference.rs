@@ -2,7 +2,7 @@
 
 use super::AdamW;
 
-pub(super) fn adamw(p: f64, g: f64, m: f64, v: f64, h: &AdamW) -> (f64, f64, f64) {
+pub(crate) fn adamw(p: f64, g: f64, m: f64, v: f64, h: &AdamW) -> (f64, f64, f64) {
     let [lr, beta1, beta2, eps, decay, scale] =
         [h.lr, h.beta1, h.beta2, h.eps, h.weight_decay, h.grad_scale].map(f64::from);
     let g = g * scale;

@@ -1,4 +1,4 @@
-use super::{adamw, axpy, ema, reference, scale_add, sum_of_squares, AdamW};
+use super::{adamw, axpy, ema, reference, scale_add, sum_of_squares, AdamW, Average};
 use crate::testing::{assert_close, same_on_any_pool, values};
 
 const STEP: AdamW = AdamW {
@@ -14,7 +14,7 @@ const STEP: AdamW = AdamW {
 #[test]
 fn the_first_step_by_hand() {
     let (mut p, mut m, mut v) = ([1.0], [0.0], [0.0]);
-    adamw(&mut p, &[0.5], &mut m, &mut v, &STEP);
+    adamw(&mut p, &[0.5], &mut m, &mut v, None, &STEP);
     // Decay leaves 0.999; corrected, m is g and sqrt(v) is |g|, so the step is lr.
     assert_close("p", &p, &[0.899], 1e-6);
     assert_close("m", &m, &[0.05], 1e-6);
@@ -33,6 +33,7 @@ fn three_steps_of_pytorch() {
             g,
             &mut m,
             &mut v,
+            None,
             &AdamW {
                 step: i as u64 + 1,
                 ..STEP
@@ -62,7 +63,7 @@ fn many_steps_follow_the_reference() {
             grad_scale: 0.25,
             ..STEP
         };
-        adamw(&mut p, &g, &mut m, &mut v, &h);
+        adamw(&mut p, &g, &mut m, &mut v, None, &h);
         for (state, g) in wide.iter_mut().zip(&g) {
             *state = reference::adamw(state.0, f64::from(*g), state.1, state.2, &h);
         }
@@ -102,7 +103,7 @@ fn threads_do_not_change_the_result() {
     let (p, g) = (values(n, 1), values(n, 2));
     same_on_any_pool(|| {
         let (mut p, mut m, mut v) = (p.clone(), vec![0.0; n], vec![0.0; n]);
-        adamw(&mut p, &g, &mut m, &mut v, &STEP);
+        adamw(&mut p, &g, &mut m, &mut v, None, &STEP);
         let norm = sum_of_squares(&g).to_bits();
         [
             p,
@@ -115,4 +116,22 @@ fn threads_do_not_change_the_result() {
         ]
         .concat()
     });
+}
+
+#[test]
+fn an_average_in_the_same_pass_is_one_after_it() {
+    for n in [1, 31, 50_001] {
+        let start = || (values(n, 1), values(n, 2), vec![0.0; n], values(n, 4));
+        let ((mut p, g, mut m, mut average), mut v) = (start(), vec![0.0; n]);
+        let values = &mut average[..];
+        let follow = Some(Average {
+            values,
+            momentum: 0.9,
+        });
+        adamw(&mut p, &g, &mut m, &mut v, follow, &STEP);
+        let ((mut p2, _, mut m2, mut average2), mut v2) = (start(), vec![0.0; n]);
+        adamw(&mut p2, &g, &mut m2, &mut v2, None, &STEP);
+        ema(&mut average2, &p2, 0.9);
+        assert_eq!((p, m, v, average), (p2, m2, v2, average2));
+    }
 }

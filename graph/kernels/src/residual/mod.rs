@@ -5,8 +5,8 @@
 //! each is 1 where absent. `df = row_scale * gamma * dy`, `dgamma = sum over rows of row_scale * f * dy`; the gradient
 //! of `x` is `dy` itself and the caller's to add.
 
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

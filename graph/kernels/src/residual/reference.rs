@@ -1,13 +1,13 @@
 //! The definition, one element at a time.
 
-pub(super) fn forward(x: &[f64], f: &[f64], gamma: &[f64], row_scale: &[f64]) -> Vec<f64> {
+pub(crate) fn forward(x: &[f64], f: &[f64], gamma: &[f64], row_scale: &[f64]) -> Vec<f64> {
     let d = gamma.len();
     (0..x.len())
         .map(|i| x[i] + row_scale[i / d] * gamma[i % d] * f[i])
         .collect()
 }
 
-pub(super) fn backward(
+pub(crate) fn backward(
     f: &[f64],
     gamma: &[f64],
     row_scale: &[f64],

@@ -4,8 +4,8 @@
 //! 2020; as in DINOv2). `loss = sum_r weight_r * -sum_k t_rk log softmax(z_r / temperature)_k`, with gradient
 //! `dz_r = weight_r / temperature * (softmax(z_r / temperature) * sum_k t_rk - t_r)`.
 
-#[cfg(test)]
-mod reference;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

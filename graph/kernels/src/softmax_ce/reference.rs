@@ -1,6 +1,6 @@
 //! The definitions, one row at a time.
 
-pub(super) fn softmax(z: &[f64], centre: &[f64], temperature: f64) -> Vec<f64> {
+pub(crate) fn softmax(z: &[f64], centre: &[f64], temperature: f64) -> Vec<f64> {
     let row = |z: &[f64]| -> Vec<f64> {
         let s: Vec<f64> = z
             .iter()
@@ -15,7 +15,7 @@ pub(super) fn softmax(z: &[f64], centre: &[f64], temperature: f64) -> Vec<f64> {
 }
 
 /// The loop of DINOv2's `sinkhorn_knopp_teacher`, with the sums written out.
-pub(super) fn sinkhorn(z: &[f64], temperature: f64, iterations: usize, k: usize) -> Vec<f64> {
+pub(crate) fn sinkhorn(z: &[f64], temperature: f64, iterations: usize, k: usize) -> Vec<f64> {
     let rows = z.len() / k;
     let mut q: Vec<f64> = z.iter().map(|z| (z / temperature).exp()).collect();
     let total: f64 = q.iter().sum();
@@ -33,12 +33,12 @@ pub(super) fn sinkhorn(z: &[f64], temperature: f64, iterations: usize, k: usize)
     q.iter().map(|q| q * rows as f64).collect()
 }
 
-pub(super) struct Problem<'a> {
-    pub(super) targets: &'a [f64],
-    pub(super) target_row: &'a [u32],
-    pub(super) weight: &'a [f64],
-    pub(super) temperature: f64,
-    pub(super) k: usize,
+pub(crate) struct Problem<'a> {
+    pub(crate) targets: &'a [f64],
+    pub(crate) target_row: &'a [u32],
+    pub(crate) weight: &'a [f64],
+    pub(crate) temperature: f64,
+    pub(crate) k: usize,
 }
 
 impl Problem<'_> {
@@ -46,7 +46,7 @@ impl Problem<'_> {
         &self.targets[self.target_row[row] as usize * self.k..][..self.k]
     }
 
-    pub(super) fn loss(&self, z: &[f64]) -> f64 {
+    pub(crate) fn loss(&self, z: &[f64]) -> f64 {
         let p = softmax(z, &vec![0.0; self.k], self.temperature);
         let row = |(r, p): (usize, &[f64])| -> f64 {
             -self.weight[r]
@@ -60,7 +60,7 @@ impl Problem<'_> {
         p.chunks(self.k).enumerate().map(row).sum()
     }
 
-    pub(super) fn gradient(&self, z: &[f64]) -> Vec<f64> {
+    pub(crate) fn gradient(&self, z: &[f64]) -> Vec<f64> {
         let p = softmax(z, &vec![0.0; self.k], self.temperature);
         let row = |(r, p): (usize, &[f64])| -> Vec<f64> {
             let t = self.target(r);
