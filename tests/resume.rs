@@ -46,6 +46,8 @@ fn intertwine(dir: &Path, run: &str, command: &str, extra: &[&str]) -> Command {
         "model.depth=2",
         "model.drop_path=0.1",
         "optim.batch=4",
+        "optim.accumulate=2",
+        "optim.recompute=true",
         "run.log_every=1",
     ]) {
         c.args(["--set", set]);

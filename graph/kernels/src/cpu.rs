@@ -6,11 +6,13 @@ use std::sync::OnceLock;
 /// The environment variable that forces a path, to test it or to compare it.
 pub const VARIABLE: &str = "INTERTWINE_CPU";
 
-/// A set of instructions that the kernels are written for; each includes those before it, NEON stands alone.
+/// A set of instructions that the kernels are written for, the slower first; of x86-64, each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Path {
-    /// What the compiler makes of plain loops for any CPU of the architecture (NEON on aarch64).
+    /// What the compiler makes of plain loops for any CPU of the architecture (NEON on aarch64, too).
     Portable,
+    /// NEON with tiles of its own: any aarch64.
+    Neon,
     /// AVX2 and FMA.
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
@@ -21,12 +23,19 @@ pub enum Path {
 
 impl Path {
     /// Every path, the slowest first.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Bf16];
+    pub const ALL: [Self; 5] = [
+        Self::Portable,
+        Self::Neon,
+        Self::Avx2,
+        Self::Avx512,
+        Self::Bf16,
+    ];
 
     /// The name in `INTERTWINE_CPU`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Neon => "neon",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Bf16 => "bf16",
@@ -45,6 +54,7 @@ impl Path {
                 && is_x86_feature_detected!("avx512vl");
             match self {
                 Self::Portable => true,
+                Self::Neon => false,
                 Self::Avx2 => avx2,
                 Self::Avx512 => avx512,
                 Self::Bf16 => avx512 && is_x86_feature_detected!("avx512bf16"),
@@ -52,7 +62,7 @@ impl Path {
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            self == Self::Portable
+            self == Self::Portable || cfg!(target_arch = "aarch64") && self == Self::Neon
         }
     }
 

@@ -33,7 +33,7 @@ impl Input<'_> {
     }
 
     fn either<T>(&mut self, a: T, b: T) -> T {
-        if self.byte() % 2 == 0 {
+        if self.byte().is_multiple_of(2) {
             a
         } else {
             b

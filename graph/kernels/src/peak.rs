@@ -13,6 +13,7 @@ pub fn operations(precision: Precision) -> Option<usize> {
         (Path::Bf16, Precision::Bf16) => 2 * 32,
         (Path::Bf16 | Path::Avx512, _) => 2 * 16,
         (Path::Avx2, _) => 2 * 8,
+        (Path::Neon, _) => 2 * 4,
         (Path::Portable, _) => return None,
     };
     Some(per_instruction * SUMS)
@@ -26,13 +27,31 @@ pub fn multiply_adds(precision: Precision, rounds: usize) {
             (Path::Bf16, Precision::Bf16) => x86::pairs,
             (Path::Bf16 | Path::Avx512, _) => x86::avx512,
             (Path::Avx2, _) => x86::avx2,
-            (Path::Portable, _) => return,
+            (Path::Portable | Path::Neon, _) => return,
         };
         // SAFETY: the path in use is one that this CPU can run.
         unsafe { run(rounds) };
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    if cpu::path() == Path::Neon {
+        // SAFETY: every aarch64 that Rust's targets know has NEON.
+        unsafe { neon(rounds) };
+    }
     let _ = (precision, rounds);
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+unsafe fn neon(rounds: usize) {
+    use std::arch::aarch64::*;
+    let mut sums = [vdupq_n_f32(0.0); SUMS];
+    let factor = std::hint::black_box(vdupq_n_f32(0.999));
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = vfmaq_f32(*sum, factor, factor);
+        }
+    }
+    std::hint::black_box(sums);
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -7,6 +7,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use super::operand::Entry;
@@ -80,6 +82,10 @@ pub(super) fn choose(path: Path, precision: Precision) -> &'static Kernel {
         (Path::Avx2, Precision::F32) => &avx2::F32,
         #[cfg(target_arch = "x86_64")]
         (Path::Avx2, Precision::Bf16) => &avx2::ROUNDED,
+        #[cfg(target_arch = "aarch64")]
+        (Path::Neon, Precision::F32) => &neon::F32,
+        #[cfg(target_arch = "aarch64")]
+        (Path::Neon, Precision::Bf16) => &neon::ROUNDED,
         (_, Precision::F32) => &portable::F32,
         (_, Precision::Bf16) => &portable::ROUNDED,
     }

@@ -49,11 +49,21 @@ unsafe fn rows<const R: usize>(t: &Tile) {
         }
     }
     for (r, sums) in sums.iter().enumerate() {
-        // SAFETY: row r of c has `cols` elements that are nobody else's.
-        let c = unsafe { std::slice::from_raw_parts_mut(t.c.add(r * t.c_row), t.cols) };
-        for (c, sum) in c.iter_mut().zip(sums) {
-            *c = if t.accumulate { *c + sum } else { *sum };
-        }
+        // SAFETY: the caller's promise for row r.
+        unsafe { store(t, r, sums) };
+    }
+}
+
+/// Writes row `r` of a tile, or adds to it.
+///
+/// # Safety
+/// As [`Kernel::tile`] for this row; `sums` has at least the tile's columns.
+#[inline(always)]
+pub(super) unsafe fn store(t: &Tile, r: usize, sums: &[f32]) {
+    // SAFETY: row r of c has `cols` elements that are nobody else's.
+    let c = unsafe { std::slice::from_raw_parts_mut(t.c.add(r * t.c_row), t.cols) };
+    for (c, sum) in c.iter_mut().zip(sums) {
+        *c = if t.accumulate { *c + sum } else { *sum };
     }
 }
 
