@@ -125,7 +125,7 @@ fn every_parameter_moves_the_loss_as_its_gradient_says() {
                 decay: false,
             });
             (descent.betas, descent.eps) = ((0.0, 0.0), eps);
-            descent.step(&mut model, &mut g, rate * eps, 0.0, 0.0, |_| false);
+            descent.step(&mut model, None, &mut g, rate * eps, 0.0, 0.0, |_| false);
             loss(&model)
         };
         let found = moved(-length) - moved(length);
