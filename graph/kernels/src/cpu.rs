@@ -19,16 +19,19 @@ pub enum Path {
     Avx512,
     /// AVX-512 with BF16: products of `bf16` pairs.
     Bf16,
+    /// That and AMX with BF16: products of whole tiles.
+    Amx,
 }
 
 impl Path {
     /// Every path, the slowest first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Portable,
         Self::Neon,
         Self::Avx2,
         Self::Avx512,
         Self::Bf16,
+        Self::Amx,
     ];
 
     /// The name in `INTERTWINE_CPU`.
@@ -39,6 +42,7 @@ impl Path {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Bf16 => "bf16",
+            Self::Amx => "amx",
         }
     }
 
@@ -58,6 +62,7 @@ impl Path {
                 Self::Avx2 => avx2,
                 Self::Avx512 => avx512,
                 Self::Bf16 => avx512 && is_x86_feature_detected!("avx512bf16"),
+                Self::Amx => Self::Bf16.is_supported() && has_amx(),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -68,8 +73,41 @@ impl Path {
 
     /// Whether `bf16` products have instructions of their own here and are faster than `f32`.
     pub fn has_bf16(self) -> bool {
-        self == Self::Bf16
+        matches!(self, Self::Bf16 | Self::Amx)
     }
+}
+
+/// Whether the CPU has tiles of `bf16` and the system lets this process use them, which it must be asked for.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+fn has_amx() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    // Intel's manual, volume 2A, CPUID: leaf 7, EDX.
+    const AMX_BF16: u32 = 1 << 22;
+    const AMX_TILE: u32 = 1 << 24;
+    // Linux, Documentation/arch/x86/xstate.rst.
+    const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
+    const TILE_DATA: libc::c_ulong = 18;
+    static GRANTED: OnceLock<bool> = OnceLock::new();
+    *GRANTED.get_or_init(|| {
+        // Of CPUs that have leaf 7 this asks for nothing else; others answer 0 for the highest leaf below it.
+        let found = if __cpuid(0).eax >= 7 {
+            __cpuid_count(7, 0).edx
+        } else {
+            0
+        };
+        found & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE
+            // SAFETY: a system call that takes two numbers and fails where it is not known.
+            && unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) } == 0
+    })
+}
+
+/// Elsewhere nobody has tried how a process asks for them.
+#[cfg(all(
+    target_arch = "x86_64",
+    not(all(target_os = "linux", target_env = "gnu"))
+))]
+fn has_amx() -> bool {
+    false
 }
 
 /// `INTERTWINE_CPU` asks for what cannot be done.

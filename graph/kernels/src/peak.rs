@@ -10,8 +10,9 @@ const SUMS: usize = 24;
 /// instructions of its own to measure.
 pub fn operations(precision: Precision) -> Option<usize> {
     let per_instruction = match (cpu::path(), precision) {
+        (Path::Amx, Precision::Bf16) => 2 * 32 * 16 * 16,
         (Path::Bf16, Precision::Bf16) => 2 * 32,
-        (Path::Bf16 | Path::Avx512, _) => 2 * 16,
+        (Path::Amx | Path::Bf16 | Path::Avx512, _) => 2 * 16,
         (Path::Avx2, _) => 2 * 8,
         (Path::Neon, _) => 2 * 4,
         (Path::Portable, _) => return None,
@@ -24,8 +25,9 @@ pub fn multiply_adds(precision: Precision, rounds: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         let run: unsafe fn(usize) = match (cpu::path(), precision) {
+            (Path::Amx, Precision::Bf16) => x86::tiles,
             (Path::Bf16, Precision::Bf16) => x86::pairs,
-            (Path::Bf16 | Path::Avx512, _) => x86::avx512,
+            (Path::Amx | Path::Bf16 | Path::Avx512, _) => x86::avx512,
             (Path::Avx2, _) => x86::avx2,
             (Path::Portable | Path::Neon, _) => return,
         };
@@ -57,6 +59,8 @@ unsafe fn neon(rounds: usize) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::SUMS;
+    use crate::gemm::amx;
+    use std::arch::asm;
     use std::arch::x86_64::*;
     use std::hint::black_box;
 
@@ -83,6 +87,24 @@ mod x86 {
             }
         }
         black_box(sums);
+    }
+
+    pub(super) unsafe fn tiles(rounds: usize) {
+        // SAFETY: the path in use is AMX; whatever the registers hold after their configuration is zero.
+        unsafe {
+            amx::configure();
+            for _ in 0..rounds * SUMS / 4 {
+                asm!(
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    options(nostack, nomem, preserves_flags),
+                );
+            }
+            amx::release();
+        }
     }
 
     #[target_feature(enable = "avx2,fma")]

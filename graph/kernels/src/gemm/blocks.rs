@@ -147,6 +147,7 @@ impl Product<'_> {
     ) {
         let entry = kernel.entry;
         let mut buffer = A_BUFFER.take();
+        (kernel.enter)();
         for k in blocks {
             let a = pack::rows(kernel, self.a, task.rows.clone(), k.clone(), &mut buffer);
             let group = (GROUP_UNITS / (entry.units(k.len()) * kernel.nr)).max(1);
@@ -186,6 +187,7 @@ impl Product<'_> {
                 }
             }
         }
+        (kernel.leave)();
         A_BUFFER.set(buffer);
     }
 

@@ -19,6 +19,8 @@ use crate::cpu;
 use crate::parallel::Scattered;
 pub(crate) use blocks::Epilogue;
 use blocks::Product;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use kernel::amx;
 pub(crate) use operand::Operand;
 
 /// How an operand is stored.

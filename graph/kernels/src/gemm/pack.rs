@@ -152,6 +152,9 @@ pub(super) fn rows(
             tile: kernel.mr * a.row,
         };
     }
+    if let (Some(turn16), true) = (kernel.turn16, a.col != 1) {
+        return turned_rows(kernel, turn16, a, rows, k, buffer);
+    }
     if a.col != 1 {
         let panels = rows.len().div_ceil(kernel.mr);
         let packed = resized(buffer, panels * units * kernel.mr);
@@ -172,6 +175,39 @@ pub(super) fn rows(
         row: units,
         unit: 1,
         tile: kernel.mr * units,
+    }
+}
+
+/// As [`rows`] for an `a` whose columns are contiguous: packed as panels, whose blocks are then transposed.
+fn turned_rows(
+    kernel: &Kernel,
+    turn16: kernel::Turn16,
+    a: Operand,
+    rows: Range<usize>,
+    k: Range<usize>,
+    buffer: &mut Vec<u32>,
+) -> Rows {
+    let units = kernel.entry.units(k.len());
+    let row = units.next_multiple_of(BLOCK);
+    let all = rows.len().next_multiple_of(BLOCK) * row;
+    let (turned, panel) = resized(buffer, all + BLOCK * row).split_at_mut(all);
+    for (first, turned) in rows
+        .clone()
+        .step_by(BLOCK)
+        .zip(turned.chunks_exact_mut(BLOCK * row))
+    {
+        let columns = first..rows.end.min(first + BLOCK);
+        let filled = &mut panel[..BLOCK * units];
+        panels(kernel, a.transposed(), k.clone(), columns, BLOCK, filled);
+        for u in (0..units).step_by(BLOCK) {
+            turn16(&panel[u * BLOCK..], &mut turned[u..], row);
+        }
+    }
+    Rows {
+        start: turned.as_ptr(),
+        row,
+        unit: 1,
+        tile: kernel.mr * row,
     }
 }
 

@@ -1,6 +1,6 @@
 //! AVX2 and FMA: tiles of 6 x 16, twelve of the sixteen registers holding sums.
 
-use super::portable::{copy, copy_rows, round, round_rows, transpose16, transpose16_rounded};
+use super::portable::{self, round, round_rows, transpose16_rounded};
 use super::{for_rows, Kernel, Tile};
 use crate::gemm::operand::Entry;
 use std::arch::x86_64::*;
@@ -11,11 +11,8 @@ const NR: usize = 16;
 pub(super) static F32: Kernel = Kernel {
     mr: 6,
     nr: NR,
-    entry: Entry::F32,
     tile,
-    to_units: copy,
-    interleave: copy_rows,
-    transpose16,
+    ..portable::F32
 };
 
 pub(super) static ROUNDED: Kernel = Kernel {

@@ -1,7 +1,7 @@
 //! AVX-512: tiles of 8 x 48, 24 of the 32 registers holding sums; in `f32`, and in `bf16` where the CPU has
 //! `vdpbf16ps`, which multiplies two pairs and adds both products to an `f32`.
 
-use super::portable::{copy, round, round_rows, transpose16_rounded};
+use super::portable::{self, round, round_rows, transpose16_rounded};
 use super::{for_rows, Kernel, Rows, Tile};
 use crate::gemm::operand::Entry;
 use std::arch::x86_64::*;
@@ -12,12 +12,11 @@ const NR: usize = 48;
 pub(super) static F32: Kernel = Kernel {
     mr: 8,
     nr: NR,
-    entry: Entry::F32,
     tile: f32_tiles::tile,
-    to_units: copy,
     // SAFETY: this kernel is chosen only where the CPU has AVX-512.
     interleave: |rows, panel| unsafe { copy_rows(rows, panel) },
     transpose16: transpose16_f32,
+    ..portable::F32
 };
 
 pub(super) static ROUNDED: Kernel = Kernel {
@@ -273,6 +272,23 @@ unsafe fn transpose16_pairs_registers(rows: *const f32, stride: usize, to: *mut 
     };
     // SAFETY: the caller's promise.
     unsafe { transpose16(load, to, width) }
+}
+
+/// 16 rows of 16 units side by side to 16 rows `stride` apart.
+pub(super) fn transpose16_units(panel: &[u32], rows: &mut [u32], stride: usize) {
+    assert!(panel.len() >= LANES * LANES && rows.len() >= 15 * stride + LANES);
+    // SAFETY: the slices reach far enough, and this is called only where the CPU has AVX-512.
+    unsafe { transpose16_units_registers(panel.as_ptr(), rows.as_mut_ptr(), stride) }
+}
+
+/// # Safety
+/// 256 units can be read, 16 written at each of 16 addresses `stride` apart; the CPU has AVX-512.
+#[target_feature(enable = "avx512f")]
+unsafe fn transpose16_units_registers(panel: *const u32, to: *mut u32, stride: usize) {
+    // SAFETY: the caller's promise, i < 16.
+    let load = |i: usize| unsafe { _mm512_loadu_si512(panel.add(i * LANES).cast()) };
+    // SAFETY: the caller's promise.
+    unsafe { transpose16(load, to, stride) }
 }
 
 /// Transposes the 16 registers that `load` gives, exchanging ever larger blocks.

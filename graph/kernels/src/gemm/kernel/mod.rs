@@ -4,6 +4,8 @@
 //! units of `rows` rows of `a` and of one panel of `b`, multiplies every pair and adds the products in `f32`.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -47,6 +49,9 @@ pub(super) struct Rows<'a> {
     pub width: usize,
 }
 
+/// Transposes 16 x 16 units: `(panel, rows, stride)`.
+pub(super) type Turn16 = fn(&[u32], &mut [u32], usize);
+
 /// A micro-kernel and the packing that belongs to it.
 pub(super) struct Kernel {
     /// Rows of a tile.
@@ -67,15 +72,23 @@ pub(super) struct Kernel {
     pub interleave: fn(&Rows, &mut [u32]),
     /// 16 rows of 16 units of `k` each to 16 columns of a panel: `(rows, stride, panel, width)`.
     pub transpose16: fn(&[f32], usize, &mut [u32], usize),
+    /// For tiles that read 16 units of a row of `a` at once: 16 columns of a panel of that width to rows.
+    pub turn16: Option<Turn16>,
+    /// Called before a thread computes tiles.
+    pub enter: fn(),
+    /// Called after.
+    pub leave: fn(),
 }
 
 /// The kernel of a path for a precision.
 pub(super) fn choose(path: Path, precision: Precision) -> &'static Kernel {
     match (path, precision) {
         #[cfg(target_arch = "x86_64")]
+        (Path::Amx, Precision::Bf16) => &amx::TILES,
+        #[cfg(target_arch = "x86_64")]
         (Path::Bf16, Precision::Bf16) => &avx512::PAIRS,
         #[cfg(target_arch = "x86_64")]
-        (Path::Bf16 | Path::Avx512, Precision::F32) => &avx512::F32,
+        (Path::Amx | Path::Bf16 | Path::Avx512, Precision::F32) => &avx512::F32,
         #[cfg(target_arch = "x86_64")]
         (Path::Avx512, Precision::Bf16) => &avx512::ROUNDED,
         #[cfg(target_arch = "x86_64")]

@@ -1,8 +1,6 @@
 //! NEON: tiles of 6 x 16, 24 of the 32 registers holding sums.
 
-use super::portable::{
-    copy, copy_rows, round, round_rows, store, transpose16, transpose16_rounded,
-};
+use super::portable::{self, round, round_rows, store, transpose16_rounded};
 use super::{for_rows, Kernel, Tile};
 use crate::gemm::operand::Entry;
 use std::arch::aarch64::*;
@@ -13,11 +11,8 @@ const NR: usize = 16;
 pub(super) static F32: Kernel = Kernel {
     mr: 6,
     nr: NR,
-    entry: Entry::F32,
     tile,
-    to_units: copy,
-    interleave: copy_rows,
-    transpose16,
+    ..portable::F32
 };
 
 pub(super) static ROUNDED: Kernel = Kernel {

@@ -15,6 +15,9 @@ pub(super) static F32: Kernel = Kernel {
     to_units: copy,
     interleave: copy_rows,
     transpose16,
+    turn16: None,
+    enter: || (),
+    leave: || (),
 };
 
 pub(super) static ROUNDED: Kernel = Kernel {
