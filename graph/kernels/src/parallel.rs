@@ -34,6 +34,32 @@ where
     }
 }
 
+/// Runs `run` on every task, neighbours of together at least `least` units of `work` on one thread. Cutting the tasks by
+/// number, as rayon does, would hand all long ones to one thread where they stand side by side.
+pub(crate) fn in_pieces_of<T: Sync>(
+    least: usize,
+    tasks: &[T],
+    work: impl Fn(&T) -> usize,
+    run: impl Fn(&T) + Sync,
+) {
+    let mut sum = 0;
+    let mut pieces: Vec<&[T]> = Vec::new();
+    let mut start = 0;
+    for (i, task) in tasks.iter().enumerate() {
+        sum += work(task);
+        if sum >= least || i + 1 == tasks.len() {
+            pieces.push(&tasks[start..=i]);
+            (start, sum) = (i + 1, 0);
+        }
+    }
+    if let [piece] = pieces[..] {
+        piece.iter().for_each(run);
+    } else {
+        let pieces = pieces.into_par_iter().with_max_len(1);
+        pieces.for_each(|piece| piece.iter().for_each(&run));
+    }
+}
+
 /// A slice of which several threads write different elements, where they are not neighbours and the slice cannot be
 /// split (the heads of one row).
 pub(crate) struct Scattered<'a> {
@@ -91,5 +117,30 @@ impl<'a> Scattered<'a> {
         assert!(i < self.len, "element {i} of {}", self.len);
         // SAFETY: i is within the slice.
         unsafe { self.start.add(i) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_pieces_of;
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+
+    #[test]
+    fn every_task_runs_once_and_short_ones_stay_together() {
+        for tasks in [vec![], vec![7], vec![100; 5], vec![100, 100, 1, 1, 1, 1, 1]] {
+            let order = Mutex::new(Vec::new());
+            let numbered: Vec<(usize, usize)> = tasks.iter().copied().enumerate().collect();
+            let run = |&(i, _): &_| {
+                let thread = rayon::current_thread_index();
+                order.lock().unwrap().push((i, thread));
+            };
+            in_pieces_of(50, &numbered, |(_, work)| *work, run);
+            let order: HashMap<_, _> = order.into_inner().unwrap().into_iter().collect();
+            assert_eq!(order.len(), tasks.len());
+            let short = numbered.iter().filter(|(_, work)| *work == 1);
+            let threads: Vec<_> = short.map(|(i, _)| order[i]).collect();
+            assert!(threads.windows(2).all(|t| t[0] == t[1]), "{threads:?}");
+        }
     }
 }

@@ -15,9 +15,8 @@ mod tests;
 
 use crate::check_len;
 use crate::gemm::{strided, Operand, Precision};
-use crate::parallel::Scattered;
+use crate::parallel::{in_pieces_of, Scattered};
 use crate::simd::{add_lanes, dot, exp, max, LANES};
-use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -25,8 +24,8 @@ use std::ops::Range;
 /// second-level cache, and a lone sequence still occupies several threads.
 const QUERY_BLOCK: usize = 128;
 
-/// Multiplications below which a task is not worth another thread: about ten microseconds.
-const WORK_PER_PIECE: usize = 1 << 19;
+/// Multiplications that are worth another thread: some forty microseconds of them.
+const WORK_PER_PIECE: usize = 1 << 21;
 
 /// `count` sequences of `len` rows each, one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +65,12 @@ pub fn forward(
     let tasks: Vec<_> = blocks
         .flat_map(|block| (0..heads).map(move |h| (block, h)))
         .collect();
-    tasks
-        .par_iter()
-        .with_min_len(tasks_per_piece(groups, tasks.len(), d))
-        .for_each(|&((start, end, first, len), h)| {
+    let work = |&((start, end, _, len), _): &_| 2 * (end - start) * len * head.width;
+    in_pieces_of(
+        WORK_PER_PIECE,
+        &tasks,
+        work,
+        |&((start, end, first, len), h)| {
             let queries = start..end;
             with_scratch(|scratch| {
                 let scores = head.scores(h, &queries, first, len, &mut scratch.scores);
@@ -101,7 +102,8 @@ pub fn forward(
                     );
                 }
             });
-        });
+        },
+    );
 }
 
 /// Adds the gradient of `qkv` to `dqkv` [rows, 3 d].
@@ -135,79 +137,77 @@ pub fn backward(
     let tasks: Vec<_> = sequences(groups)
         .flat_map(|sequence| (0..heads).map(move |h| (sequence, h)))
         .collect();
-    tasks
-        .par_iter()
-        .with_min_len(tasks_per_piece(groups, tasks.len(), d))
-        .for_each(|&((first, len), h)| {
-            let width = head.width;
-            let column = h * width;
-            let (k, v) = (head.part(1, h, first), head.part(2, h, first));
-            // The blocks of a sequence add to the same rows of dk and dv: they stay in this task and in order.
-            with_scratch(|scratch| {
-                for queries in query_blocks(first, len) {
-                    let n = queries.len();
-                    let q = head.part(0, h, queries.start);
-                    let dy_rows = Operand {
-                        data: &dy[queries.start * d + column..],
-                        row: d,
-                        col: 1,
-                    };
-                    let p = head.scores(h, &queries, first, len, &mut scratch.scores);
-                    let dp = resized(&mut scratch.gradients, n * padded(len));
-                    // SAFETY: dp has n rows of padded(len) >= len elements.
-                    unsafe {
-                        let dp = Scattered::new(dp);
-                        let v = v.transposed();
-                        strided(
-                            n,
-                            width,
-                            len,
-                            dy_rows,
-                            v,
-                            &dp,
-                            padded(len),
-                            false,
-                            precision,
-                        );
-                    }
-                    let row_terms = queries.clone().map(|row| {
-                        let at = row * d + column;
-                        (
-                            lse[row * heads + h],
-                            dot_rows(&dy[at..at + width], &y[at..at + width]),
-                        )
-                    });
-                    for ((p, dp), (lse, delta)) in p
-                        .chunks_exact_mut(padded(len))
-                        .zip(dp.chunks_exact_mut(padded(len)))
-                        .zip(row_terms)
-                    {
-                        softmax_row_backward(p, dp, head.scale(), lse, delta);
-                    }
-                    let p = Operand {
-                        data: p,
-                        row: padded(len),
-                        col: 1,
-                    };
-                    let ds = Operand {
-                        data: dp,
-                        row: padded(len),
-                        col: 1,
-                    };
-                    // SAFETY: this task alone has these rows of dqkv's columns of head h, of which the three products
-                    // write those of v, q and k in turn.
-                    unsafe {
-                        let add = |m, k, a, b, row, part| {
-                            let c = dqkv.from(row * 3 * d + part * d + column);
-                            strided(m, k, width, a, b, &c, 3 * d, true, precision);
-                        };
-                        add(len, n, p.transposed(), dy_rows, first, 2);
-                        add(n, len, ds, k, queries.start, 0);
-                        add(len, n, ds.transposed(), q, first, 1);
-                    }
+    let work = |&((_, len), _): &_| 5 * len * len * head.width;
+    in_pieces_of(WORK_PER_PIECE, &tasks, work, |&((first, len), h)| {
+        let width = head.width;
+        let column = h * width;
+        let (k, v) = (head.part(1, h, first), head.part(2, h, first));
+        // The blocks of a sequence add to the same rows of dk and dv: they stay in this task and in order.
+        with_scratch(|scratch| {
+            for queries in query_blocks(first, len) {
+                let n = queries.len();
+                let q = head.part(0, h, queries.start);
+                let dy_rows = Operand {
+                    data: &dy[queries.start * d + column..],
+                    row: d,
+                    col: 1,
+                };
+                let p = head.scores(h, &queries, first, len, &mut scratch.scores);
+                let dp = resized(&mut scratch.gradients, n * padded(len));
+                // SAFETY: dp has n rows of padded(len) >= len elements.
+                unsafe {
+                    let dp = Scattered::new(dp);
+                    let v = v.transposed();
+                    strided(
+                        n,
+                        width,
+                        len,
+                        dy_rows,
+                        v,
+                        &dp,
+                        padded(len),
+                        false,
+                        precision,
+                    );
                 }
-            });
+                let row_terms = queries.clone().map(|row| {
+                    let at = row * d + column;
+                    (
+                        lse[row * heads + h],
+                        dot_rows(&dy[at..at + width], &y[at..at + width]),
+                    )
+                });
+                for ((p, dp), (lse, delta)) in p
+                    .chunks_exact_mut(padded(len))
+                    .zip(dp.chunks_exact_mut(padded(len)))
+                    .zip(row_terms)
+                {
+                    softmax_row_backward(p, dp, head.scale(), lse, delta);
+                }
+                let p = Operand {
+                    data: p,
+                    row: padded(len),
+                    col: 1,
+                };
+                let ds = Operand {
+                    data: dp,
+                    row: padded(len),
+                    col: 1,
+                };
+                // SAFETY: this task alone has these rows of dqkv's columns of head h, of which the three products
+                // write those of v, q and k in turn.
+                unsafe {
+                    let add = |m, k, a, b, row, part| {
+                        let c = dqkv.from(row * 3 * d + part * d + column);
+                        strided(m, k, width, a, b, &c, 3 * d, true, precision);
+                    };
+                    add(len, n, p.transposed(), dy_rows, first, 2);
+                    add(n, len, ds, k, queries.start, 0);
+                    add(len, n, ds.transposed(), q, first, 1);
+                }
+            }
         });
+    });
 }
 
 /// The attention that row 0 (the CLS token) of every sequence pays to all its rows, for pictures: per sequence
@@ -330,12 +330,6 @@ fn padded(len: usize) -> usize {
 fn query_blocks(first: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
     let blocks = len.div_ceil(QUERY_BLOCK);
     (0..blocks).map(move |b| first + b * len / blocks..first + (b + 1) * len / blocks)
-}
-
-/// Tasks that are handed out together, so that small problems stay on one thread.
-fn tasks_per_piece(groups: &[Group], tasks: usize, d: usize) -> usize {
-    let work: usize = groups.iter().map(|g| g.count * g.len * g.len * 2 * d).sum();
-    WORK_PER_PIECE.div_ceil((work / tasks.max(1)).max(1))
 }
 
 /// The number of rows; panics unless `qkv`, the groups and the heads agree.
