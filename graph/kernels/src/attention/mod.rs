@@ -20,9 +20,9 @@ use crate::simd::{add_lanes, dot, exp, max, LANES};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Queries whose scores are in memory at once: with the 577 tokens of a 384-pixel picture they fill a quarter of the
-/// second-level cache, and a lone sequence still occupies several threads.
-const QUERY_BLOCK: usize = 128;
+/// Most scores in memory at once: a quarter of a second-level cache of 1 MiB. For the 577 tokens of a 384-pixel picture
+/// they are those of 112 queries, so that a lone sequence occupies several threads; shorter sequences stay whole.
+const SCORES: usize = 1 << 16;
 
 /// Multiplications that are worth another thread: some forty microseconds of them.
 const WORK_PER_PIECE: usize = 1 << 21;
@@ -326,9 +326,9 @@ fn padded(len: usize) -> usize {
     len.next_multiple_of(LANES)
 }
 
-/// The rows of a sequence in blocks of nearly equal size, at most [`QUERY_BLOCK`].
+/// The rows of a sequence in blocks of nearly equal size, of at most [`SCORES`].
 fn query_blocks(first: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
-    let blocks = len.div_ceil(QUERY_BLOCK);
+    let blocks = len.div_ceil((SCORES / padded(len).max(1)).max(1));
     (0..blocks).map(move |b| first + b * len / blocks..first + (b + 1) * len / blocks)
 }
 

@@ -24,9 +24,6 @@ const ROWS: usize = 96;
 /// Tasks into which a product is cut if its rows suffice, so that threads end together.
 const TASKS: usize = 16;
 
-/// Tasks into which it is cut even where each part of the columns needs the rows of `a` packed again.
-const MIN_TASKS: usize = 8;
-
 /// Multiplications below which a product is not worth another thread: about ten microseconds.
 const WORK_PER_PIECE: usize = 1 << 19;
 
@@ -77,20 +74,17 @@ impl Product<'_> {
             unsafe { self.run_empty(c) };
             return;
         }
-        let depth = kernel.entry.depth();
-        let blocks: Vec<_> = cut(self.k, UNITS * depth, depth).collect();
-        let panels = self.n.div_ceil(kernel.nr);
-        let tasks = self.tasks(kernel, panels);
         let parallel = self.parallel && self.m * self.n * self.k > WORK_PER_PIECE;
         let mut buffer = B_BUFFER.take();
         let b = pack::panels_in_place(kernel, self.b, self.n)
             .unwrap_or_else(|| self.pack_b(kernel, parallel, &mut buffer));
         // SAFETY: tasks have different rows or columns of c.
-        let run = |task: &Task| unsafe { self.run_task(kernel, &blocks, b, task, c) };
+        let run = |task: Task| unsafe { self.run_task(kernel, b, &task, c) };
         if parallel {
-            tasks.par_iter().with_max_len(1).for_each(run);
+            let tasks: Vec<_> = self.tasks(kernel, TASKS).collect();
+            tasks.into_par_iter().with_max_len(1).for_each(run);
         } else {
-            tasks.iter().for_each(run);
+            self.tasks(kernel, 1).for_each(run);
         }
         B_BUFFER.set(buffer);
     }
@@ -119,36 +113,30 @@ impl Product<'_> {
         }
     }
 
-    /// The tasks.
-    fn tasks(&self, kernel: &Kernel, panels: usize) -> Vec<Task> {
-        let row_tasks = (self.m.div_ceil(ROWS)).next_multiple_of(TASKS);
-        let rows = self.m.div_ceil(row_tasks).next_multiple_of(kernel.mr);
-        let columns = MIN_TASKS.div_ceil(self.m.div_ceil(rows)).min(panels);
-        let columns: Vec<_> = cut(panels, panels.div_ceil(columns), 1).collect();
-        cut(self.m, rows, kernel.mr)
-            .flat_map(|rows| {
-                columns.iter().map(move |panels| Task {
-                    rows: rows.clone(),
-                    panels: panels.clone(),
-                })
+    /// The product in a multiple of `of` tasks, if it has that many rows. They are not stored, because small products are
+    /// as many as heads and an allocation costs as much as they do.
+    fn tasks(&self, kernel: &Kernel, of: usize) -> impl Iterator<Item = Task> {
+        let (m, mr) = (self.m, kernel.mr);
+        let panels = self.n.div_ceil(kernel.nr);
+        let row_tasks = m.div_ceil(ROWS).next_multiple_of(of);
+        let rows = m.div_ceil(row_tasks).next_multiple_of(mr);
+        // Each part of the columns needs the rows of `a` packed again.
+        let columns = (of / 2).div_ceil(m.div_ceil(rows)).clamp(1, panels);
+        cut(m, rows, mr).flat_map(move |rows| {
+            cut(panels, panels.div_ceil(columns), 1).map(move |panels| Task {
+                rows: rows.clone(),
+                panels,
             })
-            .collect()
+        })
     }
 
     /// # Safety
     /// As [`run`](Self::run), for the task's rows and columns of `c`; `b` reaches all panels.
-    unsafe fn run_task(
-        &self,
-        kernel: &Kernel,
-        blocks: &[Range<usize>],
-        b: Panels,
-        task: &Task,
-        c: &Scattered,
-    ) {
+    unsafe fn run_task(&self, kernel: &Kernel, b: Panels, task: &Task, c: &Scattered) {
         let entry = kernel.entry;
         let mut buffer = A_BUFFER.take();
         (kernel.enter)();
-        for k in blocks {
+        for k in cut(self.k, UNITS * entry.depth(), entry.depth()) {
             let a = pack::rows(kernel, self.a, task.rows.clone(), k.clone(), &mut buffer);
             let group = (GROUP_UNITS / (entry.units(k.len()) * kernel.nr)).max(1);
             for panels in cut(task.panels.len(), group, 1) {
