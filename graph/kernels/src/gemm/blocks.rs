@@ -113,15 +113,21 @@ impl Product<'_> {
         }
     }
 
-    /// The product in a multiple of `of` tasks, if it has that many rows. They are not stored, because small products are
+    /// The product in at least `of` tasks, if it has that many tiles. They are not stored, because small products are
     /// as many as heads and an allocation costs as much as they do.
     fn tasks(&self, kernel: &Kernel, of: usize) -> impl Iterator<Item = Task> {
         let (m, mr) = (self.m, kernel.mr);
         let panels = self.n.div_ceil(kernel.nr);
-        let row_tasks = m.div_ceil(ROWS).next_multiple_of(of);
+        // Each part of the rows reads all of `b` again, from memory that is slower than what a task's rows fit. Each
+        // part of the columns needs the rows of `a` packed again, where they cannot be read in place.
+        let row_tasks = m.div_ceil(ROWS);
+        let row_tasks = if row_tasks >= of || !pack::rows_in_place(kernel, self.a) {
+            row_tasks.next_multiple_of(of)
+        } else {
+            row_tasks.max(of.div_ceil(panels))
+        };
         let rows = m.div_ceil(row_tasks).next_multiple_of(mr);
-        // Each part of the columns needs the rows of `a` packed again.
-        let columns = (of / 2).div_ceil(m.div_ceil(rows)).clamp(1, panels);
+        let columns = of.div_ceil(m.div_ceil(rows)).clamp(1, panels);
         cut(m, rows, mr).flat_map(move |rows| {
             cut(panels, panels.div_ceil(columns), 1).map(move |panels| Task {
                 rows: rows.clone(),

@@ -133,6 +133,11 @@ pub(super) struct Rows {
     pub tile: usize,
 }
 
+/// Whether a tile can read the rows of `a` where they are.
+pub(super) fn rows_in_place(kernel: &Kernel, a: Operand) -> bool {
+    kernel.entry == Entry::F32 && (a.col == 1 || readable_in_steps_of(a.col))
+}
+
 /// Makes rows `rows`, elements `k` of `a` readable for the kernel: in place where they already are, else in `buffer`.
 pub(super) fn rows(
     kernel: &Kernel,
@@ -142,7 +147,7 @@ pub(super) fn rows(
     buffer: &mut Vec<u32>,
 ) -> Rows {
     let units = kernel.entry.units(k.len());
-    if kernel.entry == Entry::F32 && (a.col == 1 || readable_in_steps_of(a.col)) {
+    if rows_in_place(kernel, a) {
         return Rows {
             start: a.data[rows.start * a.row + k.start * a.col..]
                 .as_ptr()

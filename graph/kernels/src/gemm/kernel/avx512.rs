@@ -8,6 +8,9 @@ use std::arch::x86_64::*;
 
 const LANES: usize = 16;
 const NR: usize = 48;
+/// Units of `b` that are on their way to the first-level cache. Where rows of `b` are read in place and each lies on
+/// another page than the one before, the CPU does not foresee them.
+const AHEAD: usize = 12;
 
 pub(super) static F32: Kernel = Kernel {
     mr: 8,
@@ -68,6 +71,8 @@ macro_rules! tiles {
                         let mut bs = [_mm512_setzero_si512(); V];
                         for (v, bs) in bs.iter_mut().enumerate() {
                             *bs = _mm512_loadu_si512(b.add(v * LANES).cast());
+                            let ahead = b.wrapping_add(AHEAD * t.b_unit + v * LANES);
+                            _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
                         }
                         for (r, sums) in sums.iter_mut().enumerate() {
                             let a = _mm512_set1_epi32(*a.add(r * t.a_row));
