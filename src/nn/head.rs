@@ -53,13 +53,14 @@ impl<C: Dim, D: Backend> ProjectionHead<C, D> {
         D::linear(x, &directions, None)
     }
 
-    /// The cross-entropy of `x` against a target, see [`cross_entropy`](super::ops::cross_entropy).
+    /// The cross-entropy of `x` against a target and that of each row, see
+    /// [`cross_entropy`](super::ops::cross_entropy).
     pub fn cross_entropy<T: Tape<f32, D>>(
         &self,
         x: Rows<C, D, T>,
         target: &SoftTarget<usize, D>,
         temperature: f32,
-    ) -> Scalar<D, T> {
+    ) -> (Scalar<D, T>, Vec<f64>) {
         let (x, directions) = self.before_logits(x);
         D::prototype_cross_entropy(x, &directions, target, temperature)
     }

@@ -48,9 +48,4 @@ impl<A: Arch, D: Backend> Network<A, D> {
             position_head: separate_position.then(|| ProjectionHead::new(&mut init, width, &head)),
         }
     }
-
-    /// The head of the position loss.
-    pub fn head_of_position(&self) -> &ProjectionHead<A::Width, D> {
-        self.position_head.as_ref().unwrap_or(&self.patch_head)
-    }
 }

@@ -201,10 +201,8 @@ pub fn objective<A: Arch, D: Backend>(
         weight: vec![1.0 / (pairs.max(1) * b) as f32; cls.shape().0],
     };
     let (x, at) = (cls.clone().put_tape(tape), config.student_temperature);
-    let (image, tape) = student
-        .image_head
-        .cross_entropy(x, &target, at)
-        .split_tape();
+    let (image, _) = student.image_head.cross_entropy(x, &target, at);
+    let (image, tape) = image.split_tape();
     losses.image = f64::from(D::host(&image)[0]);
     let mut total = image.put_tape(tape) * config.image;
 
@@ -227,38 +225,38 @@ pub fn objective<A: Arch, D: Backend>(
 
     // L_content and L_pos: each masked patch against the teacher, which saw all of it.
     if let Some(probabilities) = targets.patch {
-        let content = batch.content_masked;
-        let parts = [
-            (
-                0,
-                content,
-                &student.patch_head,
-                config.content,
-                &mut losses.content,
-            ),
-            (
-                content,
-                batch.masked.len() - content,
-                student.head_of_position(),
-                config.position,
-                &mut losses.position,
-            ),
-        ];
-        for (first, count, head, weight, part) in parts {
-            if count == 0 {
-                continue;
+        let (content, all) = (batch.content_masked, batch.masked.len());
+        let scale = |i: usize| {
+            if i < content {
+                config.content
+            } else {
+                config.position
             }
+        };
+        let parts = match &student.position_head {
+            None => vec![(0..all, &student.patch_head)],
+            Some(head) => vec![(0..content, &student.patch_head), (content..all, head)],
+        };
+        for (range, head) in parts.into_iter().filter(|(range, _)| !range.is_empty()) {
             let (sum, tape) = total.split_tape();
-            let rows = row_range(views + first, count);
+            let rows = row_range(views + range.start, range.len());
             let x = D::gather_rows(tokens.clone().put_tape(tape), &rows);
+            let weight = range.clone().map(|i| batch.masked_weight[i] * scale(i));
             let target = SoftTarget {
                 probabilities: probabilities.clone(),
-                row: row_range(first, count),
-                weight: batch.masked_weight[first..first + count].to_vec(),
+                row: row_range(range.start, range.len()),
+                weight: weight.collect(),
             };
-            let (loss, tape) = head.cross_entropy(x, &target, at).split_tape();
-            *part = f64::from(D::host(&loss)[0]);
-            total = (loss.put_tape(tape) * weight) + sum;
+            let (loss, each) = head.cross_entropy(x, &target, at);
+            for (i, loss) in range.zip(each) {
+                let part = if i < content {
+                    &mut losses.content
+                } else {
+                    &mut losses.position
+                };
+                *part += f64::from(batch.masked_weight[i]) * loss;
+            }
+            total = loss + sum;
         }
     }
     let (sum, tape) = total.split_tape();

@@ -237,7 +237,7 @@ fn bench_prototypes(b: &Bench, precision: Precision) {
             weight: &weight,
         };
         let gradients = Some((&mut dx[..], &mut dw[..]));
-        prototypes::loss(&x, &w, targets, 0.1, inp, k, precision, gradients);
+        prototypes::losses(&x, &w, targets, 0.1, inp, k, precision, gradients);
     });
 }
 

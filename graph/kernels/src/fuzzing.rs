@@ -187,7 +187,9 @@ fn student(i: &mut Input) {
         weight: &weight,
     };
     let gradients = Some((&mut dx[..], &mut dw[..]));
-    let found = prototypes::loss(&x, &w, given, 0.5, inp, k, Precision::F32, gradients);
+    let losses = prototypes::losses(&x, &w, given, 0.5, inp, k, Precision::F32, gradients);
+    let weighted = losses.iter().zip(&weight).map(|(l, w)| l * f64::from(*w));
+    let found: f64 = weighted.sum();
     let (x, w) = (wide(&x), wide(&w));
     let z = linear::reference::forward(&x, &w, &vec![0.0; k], inp);
     let problem = softmax_ce::reference::Problem {

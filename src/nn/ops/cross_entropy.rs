@@ -21,30 +21,33 @@ pub struct SoftTarget<K: Dim, D: Backend> {
     pub weight: Vec<f32>,
 }
 
-/// In stock operations.
+/// The weighted sum, and the loss of each row by itself. In stock operations.
 pub fn composed<C: Dim, K: Dim, D: Backend, T: Tape<f32, D>>(
     x: Rows<C, D, T>,
     prototypes: &Matrix<K, C, D>,
     target: &SoftTarget<K, D>,
     temperature: f32,
-) -> Scalar<D, T> {
+) -> (Scalar<D, T>, Vec<f64>) {
     let logits = super::linear::composed(x, prototypes, None);
     let shape = *logits.shape();
     let weight = logits
         .device()
         .tensor_from_vec(target.weight.clone(), (shape.0,));
     let target = super::gather::rows_composed(target.probabilities.clone(), &target.row);
-    let target = target * weight.broadcast_like::<_, Axis<1>>(&shape);
-    -((logits * (1.0 / temperature)).log_softmax::<Axis<1>>() * target).sum::<Rank0, _>()
+    let products = (logits * (1.0 / temperature)).log_softmax::<Axis<1>>() * target;
+    let (losses, tape) = (-products.sum::<(usize,), Axis<1>>()).split_tape();
+    let each = D::to_host(&losses).iter().map(|l| f64::from(*l)).collect();
+    let total = (losses.put_tape(tape) * weight).sum::<Rank0, _>();
+    (total, each)
 }
 
-/// On the CPU kernels: the gradients are computed with the loss, so that no logits are kept.
+/// As [`composed`], on the CPU kernels: the gradients are computed with the loss, so that no logits are kept.
 pub fn fused<C: Dim, K: Dim, T: Tape<f32, Cpu>>(
     x: Rows<C, Cpu, T>,
     prototypes: &Matrix<K, C, Cpu>,
     target: &SoftTarget<K, Cpu>,
     temperature: f32,
-) -> Scalar<Cpu, T> {
+) -> (Scalar<Cpu, T>, Vec<f64>) {
     let (x, mut tape) = x.split_tape();
     let (inp, k) = (x.shape().1.size(), prototypes.shape().0.size());
     let zeros = |n: usize| vec![0.0f32; if T::OWNS_TAPE { n } else { 0 }];
@@ -54,7 +57,7 @@ pub fn fused<C: Dim, K: Dim, T: Tape<f32, Cpu>>(
         row: &target.row,
         weight: &target.weight,
     };
-    let loss = kernel::loss(
+    let losses = kernel::losses(
         slice(&x),
         slice(prototypes),
         targets,
@@ -64,6 +67,8 @@ pub fn fused<C: Dim, K: Dim, T: Tape<f32, Cpu>>(
         autocast::precision(),
         T::OWNS_TAPE.then_some((&mut dx[..], &mut dw[..])),
     );
+    let weighted = losses.iter().zip(&target.weight);
+    let loss: f64 = weighted.map(|(l, w)| l * f64::from(*w)).sum();
     let loss = x.device().tensor(loss as f32);
     if T::OWNS_TAPE {
         let (kept, prototypes) = (loss.clone(), prototypes.clone());
@@ -75,5 +80,5 @@ pub fn fused<C: Dim, K: Dim, T: Tape<f32, Cpu>>(
             put_grad(g, &prototypes, sum)
         });
     }
-    loss.put_tape(tape)
+    (loss.put_tape(tape), losses)
 }

@@ -27,12 +27,13 @@ pub struct Targets<'a> {
     pub weight: &'a [f32],
 }
 
-/// The loss of `x` [rows, inp] against prototypes `w` [k, inp]; adds the gradients of `x` and `w` where wanted.
+/// The loss of each row of `x` [rows, inp] against prototypes `w` [k, inp]; adds the gradients of their weighted sum with
+/// respect to `x` and `w` where wanted.
 ///
 /// # Panics
 /// If a slice's length does not fit the shape, a target row does not exist or the temperature is not positive.
 #[allow(clippy::too_many_arguments)]
-pub fn loss(
+pub fn losses(
     x: &[f32],
     w: &[f32],
     targets: Targets,
@@ -41,7 +42,7 @@ pub fn loss(
     k: usize,
     precision: Precision,
     mut gradients: Option<(&mut [f32], &mut [f32])>,
-) -> f64 {
+) -> Vec<f64> {
     let rows = rows_of("prototypes", "x", x, inp);
     check_len("prototypes", "w", w, k * inp);
     check_len("prototypes", "row", targets.row, rows);
@@ -52,7 +53,7 @@ pub fn loss(
     let block = ROWS.min(rows);
     let mut logits = Buffer::take(block * k);
     let mut slopes = Buffer::take(if gradients.is_some() { block * k } else { 0 });
-    let mut total = 0.0;
+    let mut losses = Vec::with_capacity(rows);
     for first in (0..rows).step_by(ROWS) {
         let last = rows.min(first + ROWS);
         let count = last - first;
@@ -63,15 +64,17 @@ pub fn loss(
         let weight = &targets.weight[first..last];
         let probabilities = targets.probabilities;
         let Some((dx, dw)) = &mut gradients else {
-            total += soft_cross_entropy(z, probabilities, row, weight, temperature, k, None);
+            let of_block = soft_cross_entropy(z, probabilities, row, weight, temperature, k, None);
+            losses.extend(of_block);
             continue;
         };
         let dz = &mut slopes[..count * k];
         dz.fill(0.0);
-        total += soft_cross_entropy(z, probabilities, row, weight, temperature, k, Some(dz));
+        let of_block = soft_cross_entropy(z, probabilities, row, weight, temperature, k, Some(dz));
+        losses.extend(of_block);
         let (n, dx) = (Layout::N, &mut dx[first * inp..last * inp]);
         matmul(count, k, inp, dz, n, w, n, dx, true, precision);
         linear::backward_params(dz, x, dw, None, inp, k, precision);
     }
-    total
+    losses
 }

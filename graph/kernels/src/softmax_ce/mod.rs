@@ -96,7 +96,8 @@ pub fn sinkhorn(z: &[f32], temperature: f32, iterations: usize, k: usize, out: &
         .for_each(|(out, scale)| apply_scales(out, &prototype, scale));
 }
 
-/// Sum over rows of `weight_r * -sum_k target_rk * log softmax(z_r / temperature)_k`; adds its gradient to `dz`.
+/// The loss of each row, `-sum_k target_rk * log softmax(z_r / temperature)_k`; adds the gradient of the sum of
+/// `weight_r * loss_r` to `dz`.
 ///
 /// `z`, `dz` [rows, k]; `weight`, `target_row` `[rows]`; row `r` of `z` is held against row `target_row[r]` of
 /// `targets` [any, k], so that several views share one target. A target need not sum to 1.
@@ -111,7 +112,7 @@ pub fn soft_cross_entropy(
     temperature: f32,
     k: usize,
     dz: Option<&mut [f32]>,
-) -> f64 {
+) -> Vec<f64> {
     let rows = check(z, None, temperature, k);
     let target_rows = rows_of("softmax_ce", "targets", targets, k);
     check_len("softmax_ce", "target_row", target_row, rows);
@@ -146,7 +147,7 @@ pub fn soft_cross_entropy(
                 });
         }
     }
-    losses.iter().sum()
+    losses
 }
 
 #[track_caller]
@@ -248,6 +249,6 @@ multiversion! {
             let e = exp::<A>((z - largest) * inverse_temperature);
             *dz = A::mul_add(scale, A::mul_add(e, probability, -t), *dz);
         }
-        f64::from(weight) * (f64::from(mass) * f64::from(total).ln() - f64::from(product))
+        f64::from(mass) * f64::from(total).ln() - f64::from(product)
     }
 }
