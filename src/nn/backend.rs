@@ -81,6 +81,15 @@ pub trait Backend: Device<f32> + Device<f64> {
     ) -> Rows<O, Self, T> {
         ops::linear::composed(x, w, b)
     }
+    fn linear_of_data<I: Dim, O: Dim, T: Tape<f32, Self>>(
+        x: Rows<I, Self>,
+        w: &Matrix<O, I, Self>,
+        b: Option<&Vector<O, Self>>,
+        tape: T,
+    ) -> Rows<O, Self, T> {
+        // The tape of stock operations computes the gradient of everything.
+        ops::linear::composed(x.put_tape(tape), w, b)
+    }
     fn layer_norm<C: Dim, T: Tape<f32, Self>>(
         x: Rows<C, Self, T>,
         gain: &Vector<C, Self>,
@@ -122,6 +131,15 @@ pub trait Backend: Device<f32> + Device<f64> {
         let _ = recompute;
         ops::block::composed(x, block, groups, &row_scales)
     }
+    fn block_rows<A: Arch, T: Tape<f32, Self>>(
+        x: Rows<A::Width, Self, T>,
+        block: &Block<A, Self>,
+        groups: &Groups,
+        row_scales: ops::block::RowScales,
+        rows: &[u32],
+    ) -> Rows<A::Width, Self, T> {
+        ops::block::rows_composed(x, block, groups, &row_scales, rows)
+    }
     fn gather_rows<C: Dim, T: Tape<f32, Self>>(
         x: Rows<C, Self, T>,
         index: &[u32],
@@ -151,7 +169,7 @@ pub trait Backend: Device<f32> + Device<f64> {
         prototypes: &Matrix<K, C, Self>,
         target: &ops::cross_entropy::SoftTarget<K, Self>,
         temperature: f32,
-    ) -> Scalar<Self, T> {
+    ) -> (Scalar<Self, T>, Vec<f64>) {
         ops::cross_entropy::composed(x, prototypes, target, temperature)
     }
     fn conv3x3<I: Dim, O: Dim, T: Tape<f32, Self>>(
@@ -211,6 +229,14 @@ impl Backend for Cpu {
     ) -> Rows<O, Self, T> {
         ops::linear::fused(x, w, b)
     }
+    fn linear_of_data<I: Dim, O: Dim, T: Tape<f32, Self>>(
+        x: Rows<I, Self>,
+        w: &Matrix<O, I, Self>,
+        b: Option<&Vector<O, Self>>,
+        tape: T,
+    ) -> Rows<O, Self, T> {
+        ops::linear::of_data_fused(x, w, b, tape)
+    }
     fn layer_norm<C: Dim, T: Tape<f32, Self>>(
         x: Rows<C, Self, T>,
         gain: &Vector<C, Self>,
@@ -250,6 +276,15 @@ impl Backend for Cpu {
     ) -> Rows<A::Width, Self, T> {
         ops::block::fused(x, block, groups, row_scales, recompute)
     }
+    fn block_rows<A: Arch, T: Tape<f32, Self>>(
+        x: Rows<A::Width, Self, T>,
+        block: &Block<A, Self>,
+        groups: &Groups,
+        row_scales: ops::block::RowScales,
+        rows: &[u32],
+    ) -> Rows<A::Width, Self, T> {
+        ops::block::rows_fused(x, block, groups, row_scales, rows)
+    }
     fn gather_rows<C: Dim, T: Tape<f32, Self>>(
         x: Rows<C, Self, T>,
         index: &[u32],
@@ -279,7 +314,7 @@ impl Backend for Cpu {
         prototypes: &Matrix<K, C, Self>,
         target: &ops::cross_entropy::SoftTarget<K, Self>,
         temperature: f32,
-    ) -> Scalar<Self, T> {
+    ) -> (Scalar<Self, T>, Vec<f64>) {
         ops::cross_entropy::fused(x, prototypes, target, temperature)
     }
     fn conv3x3<I: Dim, O: Dim, T: Tape<f32, Self>>(

@@ -10,7 +10,6 @@ use rand::RngExt;
 use super::arch::Arch;
 use super::backend::Groups;
 use super::module::{Init, Kind};
-use super::ops;
 use super::ops::assemble::{Plan, SpecialTokens};
 use super::ops::block::RowScales;
 use super::{Backend, Matrix, Rows, Vector};
@@ -310,11 +309,9 @@ impl<A: Arch, D: Backend> Vit<A, D> {
                 unreachable!("taps are made only for encoders with a field")
             }
         };
-        let patches = dev
-            .tensor_from_vec(patches, (count, patch_dim))
-            .put_tape(tape);
+        let patches = dev.tensor_from_vec(patches, (count, patch_dim));
         let embed = &self.patch_embed.proj;
-        let content = D::linear(patches, &embed.weight, Some(&embed.bias));
+        let content = D::linear_of_data(patches, &embed.weight, Some(&embed.bias), tape);
         let tokens = SpecialTokens {
             cls: &self.cls_token,
             mask: &self.mask_token,
@@ -337,7 +334,7 @@ impl<A: Arch, D: Backend> Vit<A, D> {
             Some((last, before)) => {
                 let x = self.run(before, x, groups, drop_path);
                 let scales = self.row_scales(before.len(), groups, drop_path);
-                ops::block::of_rows(x, last, groups, &scales, rows)
+                D::block_rows(x, last, groups, scales, rows)
             }
             None => D::gather_rows(x, rows),
         };

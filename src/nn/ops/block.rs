@@ -8,7 +8,8 @@ use crate::nn::backend::Activation;
 use crate::nn::vit::Block;
 use crate::nn::{autocast, Backend, Groups, Rows};
 use dfdx::prelude::*;
-use intertwine_kernels::block as kernel;
+use intertwine_kernels::block::{self as kernel, some_rows};
+use intertwine_kernels::gather;
 use intertwine_kernels::optim::axpy;
 
 /// The scale of each row in either branch, where samples skip it.
@@ -27,7 +28,7 @@ pub fn composed<A: Arch, D: Backend, T: Tape<f32, D>>(
 }
 
 /// As [`composed`], but only some rows of the result: all rows are attended to, these alone go through the rest.
-pub fn of_rows<A: Arch, D: Backend, T: Tape<f32, D>>(
+pub fn rows_composed<A: Arch, D: Backend, T: Tape<f32, D>>(
     x: Rows<A::Width, D, T>,
     block: &Block<A, D>,
     groups: &Groups,
@@ -104,6 +105,54 @@ pub fn fused<A: Arch, T: Tape<f32, Cpu>>(
             put_gradients(&block, g, gradients)?;
             axpy(g.get_or_alloc_mut(&x)?, 1.0, &dy);
             Ok(())
+        });
+    }
+    y.put_tape(tape)
+}
+
+/// As [`fused`], but only some rows of the result.
+pub fn rows_fused<A: Arch, T: Tape<f32, Cpu>>(
+    x: Rows<A::Width, Cpu, T>,
+    block: &Block<A, Cpu>,
+    groups: &Groups,
+    row_scales: RowScales,
+    rows: &[u32],
+) -> Rows<A::Width, Cpu, T> {
+    // The kernel takes them in ascending order, in which the queries of a sequence stand together.
+    let mut order: Vec<u32> = (0..rows.len() as u32).collect();
+    order.sort_by_key(|i| rows[*i as usize]);
+    let wanted: Vec<u32> = order.iter().map(|i| rows[*i as usize]).collect();
+    let (x, mut tape) = x.split_tape();
+    let (precision, d) = (autocast::precision(), A::WIDTH);
+    let shape = kernel_shape::<A>(groups, &row_scales, precision);
+    let mut sorted = vec![0.0; rows.len() * d];
+    let p = parameters(block);
+    let saved = some_rows::forward(slice(&x), &p, &shape, &wanted, &mut sorted);
+    let mut y = vec![0.0; sorted.len()];
+    gather::rows_backward(&sorted, &order, d, &mut y);
+    let y = x
+        .device()
+        .tensor_from_vec(y, (rows.len(), A::Width::default()));
+    if T::OWNS_TAPE {
+        let (kept, block, groups) = (y.clone(), block.clone(), groups.clone());
+        tape.add_backward_op(move |g| {
+            let dy = take_grad(g, &kept)?;
+            let mut dsorted = sorted;
+            gather::rows_forward(&dy, &order, d, &mut dsorted);
+            let mut gradients = take_gradients(&block, g)?;
+            let mut dx = take_grad(g, &x)?;
+            some_rows::backward(
+                slice(&x),
+                &parameters(&block),
+                &kernel_shape::<A>(&groups, &row_scales, precision),
+                &wanted,
+                saved,
+                &mut dsorted,
+                &mut dx,
+                &mut gradients,
+            );
+            put_gradients(&block, g, gradients)?;
+            put_grad(g, &x, dx)
         });
     }
     y.put_tape(tape)

@@ -28,7 +28,27 @@ pub fn fused<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
     w: &Matrix<O, I, Cpu>,
     b: Option<&Vector<O, Cpu>>,
 ) -> Rows<O, Cpu, T> {
-    let (x, mut tape) = x.split_tape();
+    let (x, tape) = x.split_tape();
+    on_kernels(x, true, w, b, tape)
+}
+
+/// On the CPU kernels, without the gradient of `x`.
+pub fn of_data_fused<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
+    x: Rows<I, Cpu>,
+    w: &Matrix<O, I, Cpu>,
+    b: Option<&Vector<O, Cpu>>,
+    tape: T,
+) -> Rows<O, Cpu, T> {
+    on_kernels(x, false, w, b, tape)
+}
+
+fn on_kernels<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
+    x: Rows<I, Cpu>,
+    x_has_gradient: bool,
+    w: &Matrix<O, I, Cpu>,
+    b: Option<&Vector<O, Cpu>>,
+    mut tape: T,
+) -> Rows<O, Cpu, T> {
     let (rows, inp) = (x.shape().0, x.shape().1.size());
     let width = w.shape().0;
     let out = width.size();
@@ -49,24 +69,17 @@ pub fn fused<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
         tape.add_backward_op(move |g| {
             let dy = take_grad(g, &kept)?;
             let mut dw = take_grad(g, &w)?;
-            match &b {
-                Some(b) => {
-                    let mut db = take_grad(g, b)?;
-                    kernel::backward_params(
-                        &dy,
-                        slice(&x),
-                        &mut dw,
-                        Some(&mut db),
-                        inp,
-                        out,
-                        precision,
-                    );
-                    put_grad(g, b, db)?;
-                }
-                None => kernel::backward_params(&dy, slice(&x), &mut dw, None, inp, out, precision),
-            }
+            let mut db = b.as_ref().map(|b| take_grad(g, b)).transpose()?;
+            let (x_values, bias) = (slice(&x), db.as_deref_mut());
+            kernel::backward_params(&dy, x_values, &mut dw, bias, inp, out, precision);
             put_grad(g, &w, dw)?;
-            kernel::backward_input(&dy, slice(&w), g.get_or_alloc_mut(&x)?, inp, out, precision);
+            if let (Some(b), Some(db)) = (&b, db) {
+                put_grad(g, b, db)?;
+            }
+            if x_has_gradient {
+                let dx = g.get_or_alloc_mut(&x)?;
+                kernel::backward_input(&dy, slice(&w), dx, inp, out, precision);
+            }
             Ok(())
         });
     }

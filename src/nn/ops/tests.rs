@@ -106,6 +106,13 @@ fn linear_agrees() {
             linear::composed(t.traced(&x), &w, None),
             [&x, &w]
         );
+        compare!(
+            "y of data",
+            t,
+            linear::of_data_fused(x.clone(), &w, Some(&b), OwnedTape::default()),
+            linear::composed(t.traced(&x), &w, Some(&b)),
+            [&w, &b]
+        );
     }
 }
 
@@ -230,9 +237,24 @@ fn block_agrees() {
         compare!(
             "some rows",
             t,
-            block::of_rows(t.traced(&x), b, &groups, &scales, &rows),
+            block::rows_composed(t.traced(&x), b, &groups, &scales, &rows),
             some(block::composed(t.traced(&x), b, &groups, &scales)),
             [&x, &b.attn.qkv.weight, &b.mlp.fc1.weight]
+        );
+        compare!(
+            "some rows, fused",
+            t,
+            block::rows_fused(t.traced(&x), b, &groups, scales.clone(), &rows),
+            block::rows_composed(t.traced(&x), b, &groups, &scales, &rows),
+            [
+                &x,
+                &b.norm1.weight,
+                &b.attn.qkv.weight,
+                &b.attn.qkv.bias,
+                &b.attn.proj.weight,
+                &b.mlp.fc1.weight,
+                &b.mlp.fc2.bias
+            ]
         );
         if let (Some(ls1), Some(ls2)) = (&b.ls1, &b.ls2) {
             compare!(
@@ -353,8 +375,10 @@ fn cross_entropy_agrees() {
         row: vec![0, 1, 1, 0, 1],
         weight: vec![0.5, 0.0, 2.0, 1.0, 0.1],
     };
-    let a = cross_entropy::fused(t.traced(&x), &w, &target, 0.7);
-    let b = cross_entropy::composed(t.traced(&x), &w, &target, 0.7);
+    let (a, each_a) = cross_entropy::fused(t.traced(&x), &w, &target, 0.7);
+    let (b, each_b) = cross_entropy::composed(t.traced(&x), &w, &target, 0.7);
+    let narrow = |each: Vec<f64>| -> Vec<f32> { each.iter().map(|l| *l as f32).collect() };
+    close("losses", &narrow(each_a), &narrow(each_b), 1e-5);
     close("loss", &[a.array()], &[b.array()], 1e-5);
     let (mut ga, mut gb) = ((a * 0.7).backward(), (b * 0.7).backward());
     let (a, b) = (gradient(&mut ga, &x), gradient(&mut gb, &x));

@@ -49,61 +49,39 @@ pub fn forward(
     lse: &mut [f32],
     precision: Precision,
 ) {
-    let rows = check_shape(qkv, groups, heads, d);
+    let rows = rows_in(groups);
+    check_len("attention", "qkv", qkv, rows * 3 * d);
     check_len("attention", "y", y, rows * d);
     check_len("attention", "lse", lse, rows * heads);
-    let head = Head {
-        qkv,
-        d,
-        width: d / heads,
-        precision,
-    };
-    let (y, lse) = (Scattered::new(y), Scattered::new(lse));
-    let blocks = sequences(groups).flat_map(|(first, len)| {
-        query_blocks(first, len).map(move |queries| (queries.start, queries.end, first, len))
-    });
-    let tasks: Vec<_> = blocks
-        .flat_map(|block| (0..heads).map(move |h| (block, h)))
-        .collect();
-    let work = |&((start, end, _, len), _): &_| 2 * (end - start) * len * head.width;
-    in_pieces_of(
-        WORK_PER_PIECE,
-        &tasks,
-        work,
-        |&((start, end, first, len), h)| {
-            let queries = start..end;
-            with_scratch(|scratch| {
-                let scores = head.scores(h, &queries, first, len, &mut scratch.scores);
-                let log_sums = resized(&mut scratch.rows, queries.len());
-                softmax_rows(scores, padded(len), head.scale(), log_sums);
-                for (row, log_sum) in queries.clone().zip(log_sums) {
-                    // SAFETY: this task alone has this row and head.
-                    unsafe { *lse.at(row * heads + h) = *log_sum };
-                }
-                let p = Operand {
-                    data: scores,
-                    row: padded(len),
-                    col: 1,
-                };
-                // SAFETY: this task alone has these rows of y's columns of head h.
-                unsafe {
-                    let y = y.from(queries.start * d + h * head.width);
-                    let v = head.part(2, h, first);
-                    strided(
-                        queries.len(),
-                        len,
-                        head.width,
-                        p,
-                        v,
-                        &y,
-                        d,
-                        false,
-                        precision,
-                    );
-                }
-            });
-        },
-    );
+    let inputs = Inputs::of_all(qkv, heads, d, precision);
+    inputs.attend(all_queries(groups), y, lse);
+}
+
+/// As [`forward`] where only some rows ask: `q` [queries, d] holds those of the first sequence, then those of the second
+/// and so on, `asking` how many each sequence has, `kv` [rows, 2 d] the keys and values of all rows. `y` is [queries, d],
+/// `lse` [queries * heads].
+///
+/// # Panics
+/// If `d` is not a multiple of `heads` or a slice's length does not fit.
+#[allow(clippy::too_many_arguments)]
+pub fn forward_of(
+    q: &[f32],
+    kv: &[f32],
+    groups: &[Group],
+    asking: &[usize],
+    heads: usize,
+    d: usize,
+    y: &mut [f32],
+    lse: &mut [f32],
+    precision: Precision,
+) {
+    let queries = asking.iter().sum::<usize>();
+    check_len("attention", "q", q, queries * d);
+    check_len("attention", "kv", kv, rows_in(groups) * 2 * d);
+    check_len("attention", "y", y, queries * d);
+    check_len("attention", "lse", lse, queries * heads);
+    let inputs = Inputs::of_some(q, kv, heads, d, precision);
+    inputs.attend(some_queries(groups, asking), y, lse);
 }
 
 /// Adds the gradient of `qkv` to `dqkv` [rows, 3 d].
@@ -122,92 +100,49 @@ pub fn backward(
     dqkv: &mut [f32],
     precision: Precision,
 ) {
-    let rows = check_shape(qkv, groups, heads, d);
+    let rows = rows_in(groups);
+    check_len("attention", "qkv", qkv, rows * 3 * d);
     check_len("attention", "y", y, rows * d);
     check_len("attention", "lse", lse, rows * heads);
     check_len("attention", "dy", dy, rows * d);
     check_len("attention", "dqkv", dqkv, rows * 3 * d);
-    let head = Head {
-        qkv,
-        d,
-        width: d / heads,
-        precision,
-    };
+    let inputs = Inputs::of_all(qkv, heads, d, precision);
     let dqkv = Scattered::new(dqkv);
-    let tasks: Vec<_> = sequences(groups)
-        .flat_map(|sequence| (0..heads).map(move |h| (sequence, h)))
-        .collect();
-    let work = |&((_, len), _): &_| 5 * len * len * head.width;
-    in_pieces_of(WORK_PER_PIECE, &tasks, work, |&((first, len), h)| {
-        let width = head.width;
-        let column = h * width;
-        let (k, v) = (head.part(1, h, first), head.part(2, h, first));
-        // The blocks of a sequence add to the same rows of dk and dv: they stay in this task and in order.
-        with_scratch(|scratch| {
-            for queries in query_blocks(first, len) {
-                let n = queries.len();
-                let q = head.part(0, h, queries.start);
-                let dy_rows = Operand {
-                    data: &dy[queries.start * d + column..],
-                    row: d,
-                    col: 1,
-                };
-                let p = head.scores(h, &queries, first, len, &mut scratch.scores);
-                let dp = resized(&mut scratch.gradients, n * padded(len));
-                // SAFETY: dp has n rows of padded(len) >= len elements.
-                unsafe {
-                    let dp = Scattered::new(dp);
-                    let v = v.transposed();
-                    strided(
-                        n,
-                        width,
-                        len,
-                        dy_rows,
-                        v,
-                        &dp,
-                        padded(len),
-                        false,
-                        precision,
-                    );
-                }
-                let row_terms = queries.clone().map(|row| {
-                    let at = row * d + column;
-                    (
-                        lse[row * heads + h],
-                        dot_rows(&dy[at..at + width], &y[at..at + width]),
-                    )
-                });
-                for ((p, dp), (lse, delta)) in p
-                    .chunks_exact_mut(padded(len))
-                    .zip(dp.chunks_exact_mut(padded(len)))
-                    .zip(row_terms)
-                {
-                    softmax_row_backward(p, dp, head.scale(), lse, delta);
-                }
-                let p = Operand {
-                    data: p,
-                    row: padded(len),
-                    col: 1,
-                };
-                let ds = Operand {
-                    data: dp,
-                    row: padded(len),
-                    col: 1,
-                };
-                // SAFETY: this task alone has these rows of dqkv's columns of head h, of which the three products
-                // write those of v, q and k in turn.
-                unsafe {
-                    let add = |m, k, a, b, row, part| {
-                        let c = dqkv.from(row * 3 * d + part * d + column);
-                        strided(m, k, width, a, b, &c, 3 * d, true, precision);
-                    };
-                    add(len, n, p.transposed(), dy_rows, first, 2);
-                    add(n, len, ds, k, queries.start, 0);
-                    add(len, n, ds.transposed(), q, first, 1);
-                }
-            }
-        });
-    });
+    let dkv = dqkv.from(d.min(dqkv.len()));
+    // SAFETY: q's columns of dqkv are not those of k and v, and nothing else has dqkv.
+    unsafe { inputs.backward(all_queries(groups), y, lse, dy, &dqkv, &dkv) }
+}
+
+/// Adds the gradients of `q` and `kv` of [`forward_of`] to `dq` [queries, d] and `dkv` [rows, 2 d].
+///
+/// # Panics
+/// If `d` is not a multiple of `heads` or a slice's length does not fit.
+#[allow(clippy::too_many_arguments)]
+pub fn backward_of(
+    q: &[f32],
+    kv: &[f32],
+    y: &[f32],
+    lse: &[f32],
+    dy: &[f32],
+    groups: &[Group],
+    asking: &[usize],
+    heads: usize,
+    d: usize,
+    dq: &mut [f32],
+    dkv: &mut [f32],
+    precision: Precision,
+) {
+    let (queries, rows) = (asking.iter().sum::<usize>(), rows_in(groups));
+    for (name, slice, len) in [("q", q, d), ("y", y, d), ("dy", dy, d), ("lse", lse, heads)] {
+        check_len("attention", name, slice, queries * len);
+    }
+    check_len("attention", "dq", dq, queries * d);
+    check_len("attention", "kv", kv, rows * 2 * d);
+    check_len("attention", "dkv", dkv, rows * 2 * d);
+    let inputs = Inputs::of_some(q, kv, heads, d, precision);
+    let (dq, dkv) = (Scattered::new(dq), Scattered::new(dkv));
+    // SAFETY: both are borrowed mutably.
+    unsafe { inputs.backward(some_queries(groups, asking), y, lse, dy, &dq, &dkv) }
 }
 
 /// The attention that row 0 (the CLS token) of every sequence pays to all its rows, for pictures: per sequence
@@ -216,47 +151,208 @@ pub fn backward(
 /// # Panics
 /// If `d` is not a multiple of `heads` or a slice's length does not fit the groups.
 pub fn cls_attention(qkv: &[f32], groups: &[Group], heads: usize, d: usize, out: &mut [f32]) {
-    let rows = check_shape(qkv, groups, heads, d);
+    let rows = rows_in(groups);
+    check_len("attention", "qkv", qkv, rows * 3 * d);
     check_len("attention", "out", out, rows * heads);
-    let head = Head {
-        qkv,
-        d,
-        width: d / heads,
-        precision: Precision::F32,
-    };
-    for (first, len) in sequences(groups) {
+    let inputs = Inputs::of_all(qkv, heads, d, Precision::F32);
+    for (first, len) in sequences(groups).filter(|(_, len)| *len > 0) {
         let rows = &mut out[first * heads..(first + len) * heads];
         for (h, out) in rows.chunks_exact_mut(len).enumerate() {
             with_scratch(|scratch| {
-                let scores = head.scores(h, &(first..first + 1), first, len, &mut scratch.scores);
-                softmax_rows(scores, padded(len), head.scale(), &mut [0.0]);
+                let cls = first..first + 1;
+                let scores = inputs.scores(h, &cls, first, len, &mut scratch.scores);
+                softmax_rows(scores, padded(len), inputs.scale(), &mut [0.0]);
                 out.copy_from_slice(&scores[..len]);
             });
         }
     }
 }
 
-/// The columns of one head in `qkv`.
-struct Head<'a> {
-    qkv: &'a [f32],
+/// The queries of one sequence, and its rows, which are `len` from `first` on.
+#[derive(Clone)]
+struct Sequence {
+    queries: Range<usize>,
+    first: usize,
+    len: usize,
+}
+
+/// Queries, keys and values: a row of `q` holds `heads` x `width` queries, one of `kv` as many keys and then values.
+struct Inputs<'a> {
+    q: &'a [f32],
+    q_row: usize,
+    kv: &'a [f32],
+    kv_row: usize,
+    heads: usize,
     d: usize,
+    /// Of a head.
     width: usize,
     precision: Precision,
 }
 
-impl<'a> Head<'a> {
+impl<'a> Inputs<'a> {
+    /// Out of one matrix [rows, 3 d].
+    #[track_caller]
+    fn of_all(qkv: &'a [f32], heads: usize, d: usize, precision: Precision) -> Self {
+        Self {
+            q_row: 3 * d,
+            kv_row: 3 * d,
+            ..Self::of_some(qkv, &qkv[d.min(qkv.len())..], heads, d, precision)
+        }
+    }
+
+    /// Out of [queries, d] and [rows, 2 d].
+    #[track_caller]
+    fn of_some(q: &'a [f32], kv: &'a [f32], heads: usize, d: usize, precision: Precision) -> Self {
+        assert!(
+            heads > 0 && d > 0 && d.is_multiple_of(heads),
+            "attention: width {d} is not a positive multiple of {heads} heads"
+        );
+        Self {
+            q,
+            q_row: d,
+            kv,
+            kv_row: 2 * d,
+            heads,
+            d,
+            width: d / heads,
+            precision,
+        }
+    }
+
     fn scale(&self) -> f32 {
         1.0 / (self.width as f32).sqrt()
     }
 
-    /// q, k or v (`part` 0, 1 or 2) of head `h` from row `first` on.
-    fn part(&self, part: usize, h: usize, first: usize) -> Operand<'a> {
-        let at = first * 3 * self.d + part * self.d + h * self.width;
+    /// The queries of head `h` from row `first` on.
+    fn queries(&self, h: usize, first: usize) -> Operand<'a> {
         Operand {
-            data: &self.qkv[at..],
-            row: 3 * self.d,
+            data: &self.q[first * self.q_row + h * self.width..],
+            row: self.q_row,
             col: 1,
         }
+    }
+
+    /// The keys (`part` 0) or values (1) of head `h` from row `first` on.
+    fn part(&self, part: usize, h: usize, first: usize) -> Operand<'a> {
+        Operand {
+            data: &self.kv[first * self.kv_row + part * self.d + h * self.width..],
+            row: self.kv_row,
+            col: 1,
+        }
+    }
+
+    /// `y` [queries, d] and `lse` [queries * heads].
+    fn attend(&self, sequences: impl Iterator<Item = Sequence>, y: &mut [f32], lse: &mut [f32]) {
+        let (y, lse) = (Scattered::new(y), Scattered::new(lse));
+        let tasks: Vec<_> = sequences
+            .flat_map(|s| {
+                query_blocks(&s).map(move |queries| Sequence {
+                    queries,
+                    ..s.clone()
+                })
+            })
+            .flat_map(|block| (0..self.heads).map(move |h| (block.clone(), h)))
+            .collect();
+        let work = |(block, _): &(Sequence, _)| 2 * block.queries.len() * block.len * self.width;
+        in_pieces_of(WORK_PER_PIECE, &tasks, work, |(block, h)| {
+            let (queries, len, h) = (&block.queries, block.len, *h);
+            with_scratch(|scratch| {
+                let scores = self.scores(h, queries, block.first, len, &mut scratch.scores);
+                let log_sums = resized(&mut scratch.rows, queries.len());
+                softmax_rows(scores, padded(len), self.scale(), log_sums);
+                for (row, log_sum) in queries.clone().zip(log_sums) {
+                    // SAFETY: this task alone has this row and head.
+                    unsafe { *lse.at(row * self.heads + h) = *log_sum };
+                }
+                let p = Operand {
+                    data: scores,
+                    row: padded(len),
+                    col: 1,
+                };
+                let v = self.part(1, h, block.first);
+                let y = y.from(queries.start * self.d + h * self.width);
+                let (m, n) = (queries.len(), self.width);
+                // SAFETY: this task alone has these rows of y's columns of head h.
+                unsafe { strided(m, len, n, p, v, &y, self.d, false, self.precision) }
+            });
+        });
+    }
+
+    /// Adds the gradients: of the queries to `dq`, whose rows are as those of `q`, of keys and values to `dkv`, as `kv`.
+    ///
+    /// # Safety
+    /// Nothing else accesses these elements of both during the call, nor are they the same.
+    unsafe fn backward(
+        &self,
+        sequences: impl Iterator<Item = Sequence>,
+        y: &[f32],
+        lse: &[f32],
+        dy: &[f32],
+        dq: &Scattered,
+        dkv: &Scattered,
+    ) {
+        let tasks: Vec<_> = sequences
+            .filter(|s| !s.queries.is_empty())
+            .flat_map(|s| (0..self.heads).map(move |h| (s.clone(), h)))
+            .collect();
+        let work = |(s, _): &(Sequence, _)| 5 * s.queries.len() * s.len * self.width;
+        in_pieces_of(WORK_PER_PIECE, &tasks, work, |(sequence, h)| {
+            let (first, len, h) = (sequence.first, sequence.len, *h);
+            let (d, width, precision) = (self.d, self.width, self.precision);
+            let column = h * width;
+            let (k, v) = (self.part(0, h, first), self.part(1, h, first));
+            // The blocks of a sequence add to the same rows of dk and dv: they stay in this task and in order.
+            with_scratch(|scratch| {
+                for queries in query_blocks(sequence) {
+                    let n = queries.len();
+                    let q = self.queries(h, queries.start);
+                    let dy_rows = Operand {
+                        data: &dy[queries.start * d + column..],
+                        row: d,
+                        col: 1,
+                    };
+                    let p = self.scores(h, &queries, first, len, &mut scratch.scores);
+                    let dp = resized(&mut scratch.gradients, n * padded(len));
+                    // SAFETY: dp has n rows of padded(len) >= len elements.
+                    unsafe {
+                        let (dp, v) = (Scattered::new(dp), v.transposed());
+                        let row = padded(len);
+                        strided(n, width, len, dy_rows, v, &dp, row, false, precision);
+                    }
+                    let row_terms = queries.clone().map(|row| {
+                        let at = row * d + column;
+                        (
+                            lse[row * self.heads + h],
+                            dot_rows(&dy[at..at + width], &y[at..at + width]),
+                        )
+                    });
+                    for ((p, dp), (lse, delta)) in p
+                        .chunks_exact_mut(padded(len))
+                        .zip(dp.chunks_exact_mut(padded(len)))
+                        .zip(row_terms)
+                    {
+                        softmax_row_backward(p, dp, self.scale(), lse, delta);
+                    }
+                    let [p, ds] = [&*p, &*dp].map(|data| Operand {
+                        data,
+                        row: padded(len),
+                        col: 1,
+                    });
+                    let dq = dq.from(queries.start * self.q_row + column);
+                    let dk = dkv.from(first * self.kv_row + column);
+                    let dv = dkv.from(first * self.kv_row + d + column);
+                    // SAFETY: this task alone has these rows of the columns of head h.
+                    unsafe {
+                        let add = |m, k, a, b, c, c_row| {
+                            strided(m, k, width, a, b, c, c_row, true, precision);
+                        };
+                        add(len, n, p.transposed(), dy_rows, &dv, self.kv_row);
+                        add(n, len, ds, k, &dq, self.q_row);
+                        add(len, n, ds.transposed(), q, &dk, self.kv_row);
+                    }
+                }
+            });
+        });
     }
 
     /// `q k^T` of some queries against the sequence from `first` on: rows of [`padded`] width, padded with negative
@@ -275,23 +371,14 @@ impl<'a> Head<'a> {
             row[len..].fill(f32::NEG_INFINITY);
         }
         let (q, k) = (
-            self.part(0, h, queries.start),
-            self.part(1, h, first).transposed(),
+            self.queries(h, queries.start),
+            self.part(0, h, first).transposed(),
         );
+        let (m, k_len, precision) = (queries.len(), self.width, self.precision);
         // SAFETY: scores has queries.len() rows of stride >= len elements.
         unsafe {
             let scores = Scattered::new(scores);
-            strided(
-                queries.len(),
-                self.width,
-                len,
-                q,
-                k,
-                &scores,
-                stride,
-                false,
-                self.precision,
-            );
+            strided(m, k_len, len, q, k, &scores, stride, false, precision);
         }
         scores
     }
@@ -326,35 +413,65 @@ fn padded(len: usize) -> usize {
     len.next_multiple_of(LANES)
 }
 
-/// The rows of a sequence in blocks of nearly equal size, of at most [`SCORES`].
-fn query_blocks(first: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
-    let blocks = len.div_ceil((SCORES / padded(len).max(1)).max(1));
-    (0..blocks).map(move |b| first + b * len / blocks..first + (b + 1) * len / blocks)
+/// The queries of a sequence in blocks of nearly equal size, of at most [`SCORES`].
+fn query_blocks(s: &Sequence) -> impl Iterator<Item = Range<usize>> {
+    let (first, count) = (s.queries.start, s.queries.len());
+    let blocks = count.div_ceil((SCORES / padded(s.len).max(1)).max(1));
+    (0..blocks).map(move |b| first + b * count / blocks..first + (b + 1) * count / blocks)
 }
 
-/// The number of rows; panics unless `qkv`, the groups and the heads agree.
-#[track_caller]
-fn check_shape(qkv: &[f32], groups: &[Group], heads: usize, d: usize) -> usize {
-    assert!(
-        heads > 0 && d > 0 && d.is_multiple_of(heads),
-        "attention: width {d} is not a positive multiple of {heads} heads"
-    );
-    let rows = groups.iter().map(|g| g.count * g.len).sum();
-    check_len("attention", "qkv", qkv, rows * 3 * d);
-    rows
+/// Rows in all.
+fn rows_in(groups: &[Group]) -> usize {
+    groups.iter().map(|g| g.count * g.len).sum()
 }
 
-/// First row and length of every sequence that has rows.
+/// First row and length of every sequence.
 fn sequences(groups: &[Group]) -> impl Iterator<Item = (usize, usize)> + '_ {
     let lengths = groups
         .iter()
-        .filter(|g| g.len > 0)
         .flat_map(|g| std::iter::repeat_n(g.len, g.count));
     lengths.scan(0, |next, len| {
         let first = *next;
         *next += len;
         Some((first, len))
     })
+}
+
+/// The sequences, of which every row asks.
+fn all_queries(groups: &[Group]) -> impl Iterator<Item = Sequence> + '_ {
+    sequences(groups).map(|(first, len)| Sequence {
+        queries: first..first + len,
+        first,
+        len,
+    })
+}
+
+/// The sequences, of which so many rows ask.
+#[track_caller]
+fn some_queries<'a>(
+    groups: &'a [Group],
+    asking: &'a [usize],
+) -> impl Iterator<Item = Sequence> + 'a {
+    let count: usize = groups.iter().map(|g| g.count).sum();
+    assert_eq!(
+        asking.len(),
+        count,
+        "attention: queries of {} sequences for {count}",
+        asking.len()
+    );
+    let mut next = 0;
+    sequences(groups)
+        .zip(asking)
+        .map(move |((first, len), count)| {
+            let queries = next..next + count;
+            next += count;
+            assert!(len > 0 || *count == 0, "attention: queries of no rows");
+            Sequence {
+                queries,
+                first,
+                len,
+            }
+        })
 }
 
 multiversion! {

@@ -6,17 +6,24 @@
 //! Biases, GELU and residual sums are computed on pieces of rows as the products finish them. Kept for the backward
 //! pass are 9 values a token and channel; norms and GELU are computed again there, and, if nothing is kept
 //! (activation checkpointing, Chen et al., 2016), everything.
+//!
+//! # Layout
+//! - here: the first half, up to what the tokens attend to, and the whole.
+//! - [`finish`]: the second half, each row by itself.
+//! - [`some_rows`]: a block of which only some rows are wanted, as in the last one.
 
+mod finish;
+pub mod some_rows;
 #[cfg(test)]
 mod tests;
 
-use crate::activation::{gelu, gelu_times_slope};
 use crate::attention::{self, Group};
 use crate::buffers::Buffer;
 use crate::gemm::{matmul, matmul_then, Layout, Precision};
 use crate::linear::{add_to, backward_params};
-use crate::parallel::{Scattered, PIECE};
-use crate::{check_len, layer_norm, residual, rows_of};
+use crate::parallel::PIECE;
+use crate::{check_len, layer_norm, rows_of};
+use finish::{Finish, Kept};
 use rayon::prelude::*;
 
 /// A value for each parameter of a block: the parameter, or its gradient. Weights are [out, inp].
@@ -88,12 +95,7 @@ pub struct Saved {
     qkv: Buffer,
     lse: Buffer,
     attended: Buffer,
-    /// `proj(..)`, where its gain has a gradient.
-    branch1: Option<Buffer>,
-    mid: Buffer,
-    hidden: Buffer,
-    /// `fc2(..)`, where its gain has a gradient.
-    branch2: Option<Buffer>,
+    kept: Kept,
 }
 
 /// `y` [rows, d] from `x` [rows, d].
@@ -121,98 +123,11 @@ pub fn backward(
     let rows = shape.check(x, p);
     check_len("block", "dy", dy, x.len());
     let saved = saved.unwrap_or_else(|| run(x, p, shape, None));
-    let (d, hidden, precision) = (shape.d, shape.hidden, shape.precision);
-    let mut normed = Buffer::take(rows * d);
-    let mut dnormed = Buffer::take(rows * d);
-    let (mut mean, mut rstd) = (Buffer::take(rows), Buffer::take(rows));
-    {
-        let branch = saved.branch2.as_deref();
-        let scaled = branch_gradient(
-            branch,
-            p.gain2,
-            shape.row_scales[1],
-            dy,
-            d,
-            g.gain2.as_mut(),
-        );
-        let df = scaled.as_deref().unwrap_or(dy);
-        let mut wide = Buffer::take(rows * hidden);
-        gelu_of(&saved.hidden, &mut wide);
-        let (dw, db) = (&mut g.fc2_weight, &mut g.fc2_bias);
-        backward_params(df, &wide, dw, Some(db), hidden, d, precision);
-        let slope = |row: usize, first: usize, dh: &mut [f32]| {
-            gelu_times_slope(&saved.hidden[row * hidden + first..][..dh.len()], dh);
-        };
-        let (n, w) = (Layout::N, p.fc2_weight);
-        matmul_then(
-            rows,
-            d,
-            hidden,
-            df,
-            n,
-            w,
-            n,
-            &mut wide,
-            false,
-            precision,
-            Some(&slope),
-        );
-        let (gain, bias) = (p.norm2_weight, p.norm2_bias);
-        layer_norm::forward(
-            &saved.mid,
-            gain,
-            bias,
-            shape.eps,
-            &mut normed,
-            &mut mean,
-            &mut rstd,
-        );
-        let (dw, db) = (&mut g.fc1_weight, &mut g.fc1_bias);
-        backward_params(&wide, &normed, dw, Some(db), d, hidden, precision);
-        let w = p.fc1_weight;
-        matmul(
-            rows,
-            hidden,
-            d,
-            &wide,
-            n,
-            w,
-            n,
-            &mut dnormed,
-            false,
-            precision,
-        );
-        let (dgain, dbias) = (&mut g.norm2_weight, &mut g.norm2_bias);
-        layer_norm::backward(&saved.mid, gain, &mean, &rstd, &dnormed, dy, dgain, dbias);
-    }
-    let branch = saved.branch1.as_deref();
-    let scaled = branch_gradient(
-        branch,
-        p.gain1,
-        shape.row_scales[0],
-        dy,
-        d,
-        g.gain1.as_mut(),
-    );
-    let df = scaled.as_deref().unwrap_or(dy);
-    let (dw, db) = (&mut g.proj_weight, &mut g.proj_bias);
-    backward_params(df, &saved.attended, dw, Some(db), d, d, precision);
-    let n = Layout::N;
-    matmul(
-        rows,
-        d,
-        d,
-        df,
-        n,
-        p.proj_weight,
-        n,
-        &mut dnormed,
-        false,
-        precision,
-    );
-    drop(scaled);
-    let mut dqkv = Buffer::take(rows * 3 * d);
-    dqkv.par_chunks_mut(PIECE).for_each(|piece| piece.fill(0.0));
+    let (d, precision) = (shape.d, shape.precision);
+    let finish = Finish::of(p, shape, shape.row_scales);
+    let mut dnormed = finish.backward(&saved.attended, &saved.kept, dy, g);
+
+    let mut dqkv = zeros(rows * 3 * d);
     attention::backward(
         &saved.qkv,
         &saved.attended,
@@ -224,11 +139,10 @@ pub fn backward(
         &mut dqkv,
         precision,
     );
-    let (gain, bias) = (p.norm1_weight, p.norm1_bias);
-    layer_norm::forward(x, gain, bias, shape.eps, &mut normed, &mut mean, &mut rstd);
+    let norm = Normed::of(x, p, shape);
     let (dw, db) = (&mut g.qkv_weight, &mut g.qkv_bias);
-    backward_params(&dqkv, &normed, dw, Some(db), d, 3 * d, precision);
-    let w = p.qkv_weight;
+    backward_params(&dqkv, &norm.y, dw, Some(db), d, 3 * d, precision);
+    let (w, n) = (p.qkv_weight, Layout::N);
     matmul(
         rows,
         3 * d,
@@ -241,8 +155,83 @@ pub fn backward(
         false,
         precision,
     );
-    let (dgain, dbias) = (&mut g.norm1_weight, &mut g.norm1_bias);
-    layer_norm::backward(x, gain, &mean, &rstd, &dnormed, dy, dgain, dbias);
+    norm.backward(x, p, &dnormed, dy, g);
+}
+
+/// The forward pass; without `y` it ends before the last product.
+fn run(x: &[f32], p: &Parameters<&[f32]>, shape: &Shape, y: Option<&mut [f32]>) -> Saved {
+    let rows = shape.check(x, p);
+    let (d, precision) = (shape.d, shape.precision);
+    let normed = Normed::of(x, p, shape).y;
+    let mut qkv = Buffer::take(rows * 3 * d);
+    project(&normed, p.qkv_weight, p.qkv_bias, d, &mut qkv, precision);
+    drop(normed);
+    let (mut attended, mut lse) = (Buffer::take(rows * d), Buffer::take(rows * shape.heads));
+    let (groups, heads) = (shape.groups, shape.heads);
+    attention::forward(&qkv, groups, heads, d, &mut attended, &mut lse, precision);
+    let kept = Finish::of(p, shape, shape.row_scales).forward(x, &attended, y);
+    Saved {
+        qkv,
+        lse,
+        attended,
+        kept,
+    }
+}
+
+/// `norm1(x)`, and what its backward pass needs.
+struct Normed {
+    y: Buffer,
+    mean: Buffer,
+    rstd: Buffer,
+}
+
+impl Normed {
+    fn of(x: &[f32], p: &Parameters<&[f32]>, shape: &Shape) -> Self {
+        let (gain, bias) = (p.norm1_weight, p.norm1_bias);
+        Self::by(x, gain, bias, shape.eps)
+    }
+
+    fn by(x: &[f32], gain: &[f32], bias: &[f32], eps: f32) -> Self {
+        let rows = x.len() / gain.len();
+        let mut new = Self {
+            y: Buffer::take(x.len()),
+            mean: Buffer::take(rows),
+            rstd: Buffer::take(rows),
+        };
+        layer_norm::forward(x, gain, bias, eps, &mut new.y, &mut new.mean, &mut new.rstd);
+        new
+    }
+
+    /// Adds the gradients of `x` and of the norm's parameters.
+    fn backward(
+        &self,
+        x: &[f32],
+        p: &Parameters<&[f32]>,
+        dnormed: &[f32],
+        dx: &mut [f32],
+        g: &mut Parameters<Vec<f32>>,
+    ) {
+        let (gain, mean, rstd) = (p.norm1_weight, &self.mean, &self.rstd);
+        let (dgain, dbias) = (&mut g.norm1_weight, &mut g.norm1_bias);
+        layer_norm::backward(x, gain, mean, rstd, dnormed, dx, dgain, dbias);
+    }
+}
+
+/// `y = x w^T + bias`.
+fn project(x: &[f32], w: &[f32], bias: &[f32], d: usize, y: &mut [f32], precision: Precision) {
+    let (rows, n, t) = (x.len() / d, Layout::N, Layout::T);
+    let add = |_, first: usize, y: &mut [f32]| add_to(y, &bias[first..]);
+    let add = Some(&add as crate::gemm::Epilogue);
+    matmul_then(rows, d, bias.len(), x, n, w, t, y, false, precision, add);
+}
+
+/// A buffer to add to.
+fn zeros(len: usize) -> Buffer {
+    let mut buffer = Buffer::take(len);
+    buffer
+        .par_chunks_mut(PIECE)
+        .for_each(|piece| piece.fill(0.0));
+    buffer
 }
 
 impl Shape<'_> {
@@ -264,204 +253,5 @@ impl Shape<'_> {
             check_len("block", "row_scales", scale, rows);
         }
         rows
-    }
-}
-
-/// The forward pass; without `y` it ends before the last product.
-fn run(x: &[f32], p: &Parameters<&[f32]>, shape: &Shape, y: Option<&mut [f32]>) -> Saved {
-    let rows = shape.check(x, p);
-    let (d, hidden, precision) = (shape.d, shape.hidden, shape.precision);
-    let (n, t) = (Layout::N, Layout::T);
-    let mut normed = Buffer::take(rows * d);
-    let (mut mean, mut rstd) = (Buffer::take(rows), Buffer::take(rows));
-    let (gain, bias) = (p.norm1_weight, p.norm1_bias);
-    layer_norm::forward(x, gain, bias, shape.eps, &mut normed, &mut mean, &mut rstd);
-
-    let mut qkv = Buffer::take(rows * 3 * d);
-    let add = |_, first: usize, y: &mut [f32]| add_to(y, &p.qkv_bias[first..]);
-    let w = p.qkv_weight;
-    matmul_then(
-        rows,
-        d,
-        3 * d,
-        &normed,
-        n,
-        w,
-        t,
-        &mut qkv,
-        false,
-        precision,
-        Some(&add),
-    );
-
-    let (mut attended, mut lse) = (Buffer::take(rows * d), Buffer::take(rows * shape.heads));
-    let (groups, heads) = (shape.groups, shape.heads);
-    attention::forward(&qkv, groups, heads, d, &mut attended, &mut lse, precision);
-
-    let mut mid = Buffer::take(rows * d);
-    let branch1 = Residual {
-        from: x,
-        bias: p.proj_bias,
-        gain: p.gain1,
-        row_scale: shape.row_scales[0],
-    }
-    .after(&attended, p.proj_weight, rows, d, &mut mid, precision);
-
-    let (gain, bias) = (p.norm2_weight, p.norm2_bias);
-    layer_norm::forward(
-        &mid,
-        gain,
-        bias,
-        shape.eps,
-        &mut normed,
-        &mut mean,
-        &mut rstd,
-    );
-    let mut inner = Buffer::take(rows * hidden);
-    let mut active = y.is_some().then(|| Buffer::take(rows * hidden));
-    let activated = active.as_deref_mut().map(Scattered::new);
-    let add = |row: usize, first: usize, h: &mut [f32]| {
-        add_to(h, &p.fc1_bias[first..]);
-        if let Some(active) = &activated {
-            // SAFETY: each piece of a row is finished once, and this is its place in `active`.
-            gelu(h, unsafe { active.piece(row * hidden + first, h.len()) });
-        }
-    };
-    let w = p.fc1_weight;
-    matmul_then(
-        rows,
-        d,
-        hidden,
-        &normed,
-        n,
-        w,
-        t,
-        &mut inner,
-        false,
-        precision,
-        Some(&add),
-    );
-    let branch2 = match (y, active) {
-        (Some(y), Some(active)) => Residual {
-            from: &mid,
-            bias: p.fc2_bias,
-            gain: p.gain2,
-            row_scale: shape.row_scales[1],
-        }
-        .after(&active, p.fc2_weight, rows, hidden, y, precision),
-        // The gradient of its gain needs the branch even when y is not wanted.
-        _ => p.gain2.map(|_| {
-            let mut active = Buffer::take(rows * hidden);
-            gelu_of(&inner, &mut active);
-            let mut branch = Buffer::take(rows * d);
-            let bias = Some(p.fc2_bias);
-            crate::linear::forward(
-                &active,
-                p.fc2_weight,
-                bias,
-                &mut branch,
-                hidden,
-                d,
-                precision,
-            );
-            branch
-        }),
-    };
-    Saved {
-        qkv,
-        lse,
-        attended,
-        branch1,
-        mid,
-        hidden: inner,
-        branch2,
-    }
-}
-
-/// The end of a branch.
-struct Residual<'a> {
-    from: &'a [f32],
-    bias: &'a [f32],
-    gain: Option<&'a [f32]>,
-    row_scale: Option<&'a [f32]>,
-}
-
-impl Residual<'_> {
-    /// `y = from + row_scale * gain * (x w^T + bias)`; gives `x w^T + bias` where the gain's gradient will need it.
-    fn after(
-        &self,
-        x: &[f32],
-        w: &[f32],
-        rows: usize,
-        inp: usize,
-        y: &mut [f32],
-        precision: Precision,
-    ) -> Option<Buffer> {
-        let d = self.bias.len();
-        let mut branch = self.gain.map(|_| Buffer::take(rows * d));
-        let kept = branch.as_deref_mut().map(Scattered::new);
-        let add = |row: usize, first: usize, y: &mut [f32]| {
-            let columns = first..first + y.len();
-            add_to(y, &self.bias[first..]);
-            if let Some(kept) = &kept {
-                // SAFETY: each piece of a row is finished once, and this is its place in `branch`.
-                unsafe { kept.piece(row * d + first, y.len()) }.copy_from_slice(y);
-            }
-            let scale = self.row_scale.map_or(1.0, |s| s[row]);
-            let gain = self.gain.map(|g| &g[columns.clone()]);
-            scale_and_add(y, gain, scale, &self.from[row * d..][columns]);
-        };
-        let (n, t) = (Layout::N, Layout::T);
-        matmul_then(rows, inp, d, x, n, w, t, y, false, precision, Some(&add));
-        branch
-    }
-}
-
-/// The gradient of a branch, where it differs from `dy`; adds that of its gain.
-fn branch_gradient(
-    branch: Option<&[f32]>,
-    gain: Option<&[f32]>,
-    row_scale: Option<&[f32]>,
-    dy: &[f32],
-    d: usize,
-    dgain: Option<&mut Vec<f32>>,
-) -> Option<Buffer> {
-    if gain.is_none() && row_scale.is_none() {
-        return None;
-    }
-    let mut df = Buffer::zeroed(dy.len());
-    let dgain = gain.map(|_| &mut dgain.expect("a gain has a gradient")[..]);
-    residual::backward(
-        branch.unwrap_or(&[]),
-        gain,
-        row_scale,
-        dy,
-        d,
-        &mut df,
-        dgain,
-    );
-    Some(df)
-}
-
-/// `y = gelu(x)`.
-fn gelu_of(x: &[f32], y: &mut [f32]) {
-    crate::activation::forward(crate::activation::Activation::Gelu, x, y);
-}
-
-multiversion! {
-    /// `y = from + scale * gain * y`.
-    fn scale_and_add<A>(y: &mut [f32], gain: Option<&[f32]>, scale: f32, from: &[f32]) {
-        match gain {
-            Some(gain) => {
-                for ((y, x), g) in y.iter_mut().zip(from).zip(gain) {
-                    *y = A::mul_add(scale * g, *y, *x);
-                }
-            }
-            None => {
-                for (y, x) in y.iter_mut().zip(from) {
-                    *y = A::mul_add(scale, *y, *x);
-                }
-            }
-        }
     }
 }

@@ -1,9 +1,9 @@
-use super::{backward, forward, Parameters, Shape};
+use super::{backward, forward, some_rows, Parameters, Shape};
 use crate::activation::{self, Activation};
 use crate::attention::Group;
 use crate::gemm::Precision;
 use crate::testing::{assert_close, same_on_any_pool, values, wide};
-use crate::{attention, layer_norm, linear, residual};
+use crate::{attention, gather, layer_norm, linear, residual};
 
 const EPS: f32 = 1e-6;
 
@@ -370,4 +370,64 @@ fn threads_do_not_change_the_result() {
     for precision in [Precision::F32, Precision::Bf16] {
         same_on_any_pool(|| run(case, precision, true, 0.0).concat());
     }
+    same_on_any_pool(|| run_some(case, &[0, 3, 49, 60, 61], false).concat());
+}
+
+/// The rows `wanted` of `y`, the gradient of `x` and those of the parameters, for a loss that reads those rows alone.
+fn run_some(case: &Case, wanted: &[u32], whole: bool) -> [Vec<f32>; 3] {
+    let (p, scales, d) = (case.parameters(), case.scales(), case.d);
+    let (p, mut g) = (p.each(Vec::as_slice), zeros_like(&p, 0.0));
+    let shape = case.shape(&scales, Precision::F32);
+    let n = case.rows() * d;
+    let (x, mut dy) = (values(n, 91), values(wanted.len() * d, 92));
+    let mut y = vec![f32::NAN; if whole { n } else { wanted.len() * d }];
+    if !whole {
+        let saved = some_rows::forward(&x, &p, &shape, wanted, &mut y);
+        let mut dx = vec![0.0; n];
+        some_rows::backward(&x, &p, &shape, wanted, saved, &mut dy, &mut dx, &mut g);
+        return [y, dx, all(&g)];
+    }
+    let saved = forward(&x, &p, &shape, &mut y);
+    let mut dx = vec![0.0; n];
+    gather::rows_backward(&dy, wanted, d, &mut dx);
+    backward(&x, &p, &shape, Some(saved), &mut dx, &mut g);
+    let mut picked = vec![0.0; wanted.len() * d];
+    gather::rows_forward(&y, wanted, d, &mut picked);
+    [picked, dx, all(&g)]
+}
+
+#[test]
+fn some_rows_are_those_of_the_whole() {
+    for case in cases() {
+        let rows = case.rows() as u32;
+        for wanted in [
+            vec![],
+            vec![rows - 1],
+            (0..rows).filter(|r| r % 3 != 1).collect(),
+            // A row may be wanted twice.
+            vec![0, 2, 2, 2, rows - 1],
+            (0..rows).collect(),
+        ] {
+            let found = run_some(&case, &wanted, false);
+            let expected = run_some(&case, &wanted, true);
+            for (what, (found, expected)) in ["y", "dx", "parameters"]
+                .iter()
+                .zip(found.iter().zip(&expected))
+            {
+                assert_close(what, found, &wide(expected), 2e-5);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "block: row 13 of 13 is wanted")]
+fn a_row_that_does_not_exist_is_refused() {
+    run_some(&cases()[0], &[2, 13], false);
+}
+
+#[test]
+#[should_panic(expected = "block: the wanted rows do not ascend")]
+fn rows_out_of_order_are_refused() {
+    run_some(&cases()[0], &[2, 1], false);
 }
