@@ -11,7 +11,7 @@ encoder   ViT-Tiny/16's 12 blocks and last norm on 8 sequences of 197 tokens: fo
 pretrain  ViT-S/16, 4 pictures of 2 global views of 224 and 8 local views of 96 pixels, K = 8,192, hidden 2,048,
           bottleneck 256: teacher, Sinkhorn-Knopp (3 rounds), student with content and position masks, image, content,
           position and KoLeo losses, clipping, AdamW, moving average. Both give the same loss and gradients; ours
-          leaves out what no loss reads: the last block of the tokens that are neither CLS nor masked.
+          leaves out what no loss reads: in the last block, all but keys and values of tokens neither CLS nor masked.
 """
 import argparse
 import copy

@@ -366,8 +366,15 @@ fn transform(i: &mut Input) {
     let (groups, heads) = (i.groups(), i.some(3));
     let (d, hidden) = (heads * i.some(24), i.some(100));
     let (rows, scaled) = (tokens(&groups), i.either(true, false));
-    let [x, dy] = [rows * d; 2].map(|n| i.values(n));
+    let [x, mut dy] = [rows * d; 2].map(|n| i.values(n));
     let scales = i.values(rows);
+    // A loss that reads some rows only.
+    let (every, from) = (i.some(3), i.size(2));
+    let wanted: Vec<u32> = (from..rows).step_by(every).map(|r| r as u32).collect();
+    let mut dwanted = vec![0.0; wanted.len() * d];
+    gather::rows_forward(&dy, &wanted, d, &mut dwanted);
+    dy.fill(0.0);
+    gather::rows_backward(&dwanted, &wanted, d, &mut dy);
     let scale = 1.0 / (d as f32).sqrt();
     let mut make = |n: usize, scale: f32| -> Vec<f32> {
         let x = i.values(n);
@@ -404,6 +411,23 @@ fn transform(i: &mut Input) {
     let given = p.each(Vec::as_slice);
     let saved = block::forward(&x, &given, &shape, &mut y);
     block::backward(&x, &given, &shape, Some(saved), &mut dx, &mut g);
+
+    let (mut picked, mut some_dx) = (vec![0.0; dwanted.len()], vec![0.0; x.len()]);
+    gather::rows_forward(&y, &wanted, d, &mut picked);
+    let mut some_y = vec![f32::NAN; picked.len()];
+    let mut some_g = p.each(|v| vec![0.0; v.len()]);
+    let saved = block::some_rows::forward(&x, &given, &shape, &wanted, &mut some_y);
+    let (dy_of, dx_of, g_of) = (&mut dwanted, &mut some_dx, &mut some_g);
+    block::some_rows::backward(&x, &given, &shape, &wanted, saved, dy_of, dx_of, g_of);
+    assert_close("y of some rows", &some_y, &wide(&picked), 1e-4);
+    assert_close("d x of some rows", &some_dx, &wide(&dx), 1e-3);
+    for (some, all) in [
+        (&some_g.qkv_weight, &g.qkv_weight),
+        (&some_g.fc2_weight, &g.fc2_weight),
+        (&some_g.norm1_bias, &g.norm1_bias),
+    ] {
+        assert_close("d parameters of some rows", some, &wide(all), 1e-3);
+    }
 
     let (p, eps) = (p.each(|v| wide(v)), f64::from(eps));
     let (x, dy) = (wide(&x), wide(&dy));
