@@ -164,6 +164,15 @@ impl PackedSet {
         shard.read_image_into(local, image, scratch)
     }
 
+    /// Tells this set from others: the number of its records and the hashes of its shards, in order.
+    pub fn fingerprint(&self) -> String {
+        let shards = self.manifest.shards.iter();
+        let hashes: Vec<&str> = shards
+            .map(|s| s.blake3.get(..16).unwrap_or(&s.blake3))
+            .collect();
+        format!("{} records {}", self.len(), hashes.join(" "))
+    }
+
     /// Checks everything: the hash of each shard against the manifest, and each record by decoding it.
     pub fn verify(&self) -> Verified {
         let hashes = self
