@@ -20,4 +20,4 @@ pub mod objective;
 pub mod train;
 
 pub use config::PretrainConfig;
-pub use train::{pretrain, Job, Outcome, Progress};
+pub use train::{pretrain, watch, Job, Outcome, Progress};

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dfdx::prelude::*;
-use intertwine_datasets::{DatasetError, PackedSet};
+use intertwine_datasets::{DatasetError, Mix, Rank};
 use intertwine_flow::FlowError;
 
 use super::batch::Batch;
 use super::batch::Encoding;
 use super::checkpoint::State;
-use super::config::PretrainConfig;
-use super::data::Batches;
+use super::config::{OptimConfig, PretrainConfig};
+use super::data::batches;
 use super::objective::{objective, Losses};
 use crate::config::ConfigError;
+use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::autocast;
 use crate::nn::backend::tape_onto;
@@ -24,9 +25,8 @@ use crate::nn::optim::Follower;
 use crate::nn::vit::DropPath;
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
-use crate::records::fingerprint;
 use crate::report;
-use crate::run::{Interrupt, RunError, RunFolder};
+use crate::run::{Interrupt, RunError, RunFolder, Times};
 use crate::schedule::{cosine, learning_rate, linear_warmup};
 
 /// A pretraining to be done.
@@ -35,7 +35,7 @@ pub struct Job<'a> {
     /// Every choice.
     pub config: &'a PretrainConfig,
     /// The pictures.
-    pub data: &'a Arc<PackedSet>,
+    pub data: &'a Arc<Mix>,
     /// The run folder.
     pub out: &'a Path,
     /// Go on with the run in that folder, if there is one.
@@ -66,6 +66,8 @@ pub enum Outcome {
         images_per_second: f64,
         /// The data graph with its counters, as Mermaid.
         graph: String,
+        /// Whether the data kept up with the steps.
+        data: String,
     },
     /// It was asked to stop; the checkpoint is written.
     Interrupted {
@@ -174,7 +176,7 @@ fn train<A: Arch, D: Backend>(
         ..config.clone()
     };
     let steps = config.steps(records as u64);
-    let data_id = fingerprint(data);
+    let data_id = data.fingerprint();
     let text = toml::to_string(config).expect("a config is plain data");
     let folder = RunFolder::open(out, &text, resume)?;
 
@@ -183,22 +185,26 @@ fn train<A: Arch, D: Backend>(
         state.load(&folder.checkpoint(), &data_id)?;
     }
     let mut log = folder.log(state.step)?;
-    let encoding = match config.model.field {
-        0 => Encoding::Sincos(A::WIDTH),
-        side => Encoding::Field(side),
-    };
-    let mut batches = Batches::new(data, config, encoding, state.step)?;
+    let mut feed = batches(data, config, encoding::<A>(config), Rank::ALONE, state.step)?;
     let (first, start) = (state.step, Instant::now());
     while state.step < steps {
-        let losses = step(&mut state, config, steps, || Ok(batches.next_part()?))?;
+        let losses = step(&mut state, config, steps, || Ok(feed.next_part()?))?;
         let last = state.step == steps;
         if (state.step - 1).is_multiple_of(config.run.log_every) || last {
             let seconds = start.elapsed().as_secs_f64();
             let images = (state.step - first) as f64 * config.optim.batch as f64;
-            log.write(
-                &Line { step: state.step - 1, losses: losses.0, rates: losses.1 },
-                &serde_json::json!({"step": state.step - 1, "seconds": seconds, "images_per_s": images / seconds}),
-            )?;
+            let line = Line {
+                step: state.step - 1,
+                losses: losses.0,
+                rates: losses.1,
+            };
+            let times = Times {
+                step: line.step,
+                seconds,
+                images_per_s: images / seconds,
+                data_wait: feed.stats().wait_share(),
+            };
+            log.write(&line, &times)?;
         }
         progress(Progress {
             step: state.step,
@@ -218,15 +224,66 @@ fn train<A: Arch, D: Backend>(
             });
         }
     }
-    export_encoder(&state, config)?.write(&folder.model())?;
-    report::run::write(folder.path(), "Pretraining", PLOTS)?;
     let seconds = start.elapsed().as_secs_f64();
     let images_per_second =
         (state.step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
+    let stats = feed.stats();
+    export_encoder(&state, config)?.write(&folder.model())?;
+    report::run::write(folder.path(), "Pretraining", PLOTS, &stats)?;
     Ok(Outcome::Finished {
         images_per_second,
-        graph: batches.describe().mermaid(),
+        graph: feed.describe().mermaid(),
+        data: stats.verdict(),
     })
+}
+
+fn encoding<A: Arch>(config: &PretrainConfig) -> Encoding {
+    match config.model.field {
+        0 => Encoding::Sincos(A::WIDTH),
+        side => Encoding::Field(side),
+    }
+}
+
+/// Runs the graph of a pretraining for a while and says where the time went; with `learn` a new network
+/// takes the batches, else nothing does. Writes nothing.
+///
+/// # Errors
+/// As [`pretrain`].
+pub fn watch(
+    config: &PretrainConfig,
+    data: &Arc<Mix>,
+    limit: Limit,
+    learn: bool,
+) -> Result<Watched, PretrainError> {
+    struct Watch<'a>(&'a PretrainConfig, &'a Arc<Mix>, Limit, bool);
+    impl WithArch for Watch<'_> {
+        type Output = Result<Watched, PretrainError>;
+        fn run<A: Arch>(self) -> Self::Output {
+            let Watch(config, data, limit, learn) = self;
+            let mut feed = batches(data, config, encoding::<A>(config), Rank::ALONE, 0)?;
+            let OptimConfig {
+                batch, accumulate, ..
+            } = config.optim;
+            if !learn {
+                return feed.watch(batch / accumulate, limit, |feed| {
+                    Ok(feed.next_part().map(drop)?)
+                });
+            }
+            let mut state = State::<A, Cpu>::new(&Cpu::default(), config);
+            let steps = config.steps(data.len() as u64);
+            let mut watched = feed.watch(batch, limit, |feed| {
+                step(&mut state, config, steps, || Ok(feed.next_part()?)).map(drop)
+            })?;
+            let held = feed.into_parts(accumulate)?;
+            watched.try_alone(batch, || {
+                let mut parts = held.iter();
+                let part = || Ok(parts.next().expect("a step takes these parts"));
+                step(&mut state, config, steps, part).map(drop)
+            })?;
+            Ok(watched)
+        }
+    }
+    arch::dispatch(&config.model.arch, Watch(config, data, limit, learn))?
 }
 
 /// The curves of a run's report.
