@@ -115,6 +115,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         watched.pictures,
         watched.rate()
     );
+    if let Some(rate) = watched.alone {
+        eprintln!("the step alone, on a batch that lies in memory: {rate:.1} a second");
+    }
     if args.what != What::Detect {
         eprintln!("{}", watched.stats.verdict());
     }
