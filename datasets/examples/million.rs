@@ -1,5 +1,5 @@
-//! Packs a million pictures of 8 x 8 pixels into a temporary folder (about 330 MB), then opens them, reads
-//! every one in shuffled order, and says how long that takes and how much memory.
+//! Packs a million pictures of 8 x 8 pixels into a temporary folder (about 330 MB). A process of its own then
+//! opens them, reads every one in shuffled order, and says how long that takes and how much memory.
 //!
 //! `cargo run --release -p intertwine-datasets --example million -- [RECORDS]`
 //!
@@ -20,35 +20,46 @@ use intertwine_datasets::{Encoding, Mix, PackOptions, PackedSet, RecordInfo, Scr
 const SEED: u64 = 0;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let records = match std::env::args().nth(1) {
-        Some(text) => text.parse()?,
-        None => 1_000_000,
-    };
-    let folder = tempfile::tempdir()?;
-    write(folder.path(), records)?;
+    let arguments: Vec<String> = std::env::args().collect();
+    match &arguments[1..] {
+        [command, folder] if command == "read" => read(Path::new(folder)),
+        arguments => {
+            let records = match arguments {
+                [] => 1_000_000,
+                [text, ..] => text.parse()?,
+            };
+            let folder = tempfile::tempdir()?;
+            write(folder.path(), records)?;
+            let mut reader = std::process::Command::new(std::env::current_exe()?);
+            let status = reader.arg("read").arg(folder.path()).status()?;
+            status
+                .success()
+                .then_some(())
+                .ok_or("reading failed".into())
+        }
+    }
+}
 
-    let said = |what: &str, start: Instant, before: u64| -> Result<(), Box<dyn Error>> {
-        let (anon, file) = (status("RssAnon:")?, status("RssFile:")?);
+/// Opens, shuffles and reads a set.
+fn read(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let before = status("RssAnon:")?;
+    let said = |what: &str, start: Instant| -> Result<(), Box<dyn Error>> {
         println!(
-            "{what}: {:.3} s; own memory {} KiB, {} KiB more than before it was opened; mapped {} KiB",
+            "{what}: {:.3} s, {} KiB of own memory more than at the start, {} KiB mapped",
             start.elapsed().as_secs_f64(),
-            anon,
-            anon as i64 - before as i64,
-            file
+            status("RssAnon:")?.saturating_sub(before),
+            status("RssFile:")?
         );
         Ok(())
     };
-    let before = status("RssAnon:")?;
     let start = Instant::now();
-    let mix = Mix::from(Arc::new(PackedSet::open(folder.path())?));
-    said("opened", start, before)?;
+    let mix = Mix::from(Arc::new(PackedSet::open(folder)?));
+    let records = mix.len() as u64;
+    said(&format!("opened {records} records"), start)?;
 
     let start = Instant::now();
-    let mut sum = 0u64;
-    for position in 0..records {
-        sum += mix.at(position, SEED).record as u64;
-    }
-    said("shuffled", start, before)?;
+    let sum: u64 = (0..records).map(|p| mix.at(p, SEED).record as u64).sum();
+    said("shuffled", start)?;
     // Every record once, whatever the order.
     assert_eq!(sum, records * (records - 1) / 2);
 
@@ -60,8 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         set.read_image_into(number, &mut image, &mut scratch)?;
         assert_eq!(image.get_pixel(0, 0), &pixel(place.record as u64));
     }
-    said("shuffled and read", start, before)?;
-    Ok(())
+    said("shuffled and read", start)
 }
 
 /// Tells a record's picture from its neighbours'.
