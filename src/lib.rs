@@ -7,6 +7,7 @@ pub mod config;
 pub mod demo;
 pub mod evaluate;
 pub mod export;
+pub mod feed;
 pub mod field;
 pub mod files;
 pub mod finetune;

@@ -174,6 +174,19 @@ fn open_at(path: &Path, step: u64) -> io::Result<File> {
     File::options().append(true).open(path)
 }
 
+/// A line of `times.jsonl`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Times {
+    /// The step.
+    pub step: u64,
+    /// Seconds since training was started or resumed.
+    pub seconds: f64,
+    /// Pictures a second in that time.
+    pub images_per_s: f64,
+    /// Share of that time in which the step could not go on for want of data.
+    pub data_wait: f64,
+}
+
 /// The open metric files of a run.
 #[derive(Debug)]
 pub struct Log {

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use intertwine_datasets::scenes::{write_coco, SceneConfig};
+use intertwine_datasets::scenes::{write_coco, write_pictures, SceneConfig};
 use intertwine_datasets::{pack, PackOptions, Source};
 
-/// A tiny labelled set, packed.
+/// A tiny labelled set, packed, and a smaller one without labels.
 fn packed(dir: &Path) {
     let scenes = SceneConfig {
         size: 48,
@@ -22,7 +22,18 @@ fn packed(dir: &Path) {
         &|_| {},
     )
     .unwrap();
+    write_pictures(&dir.join("drawn-too"), &scenes, 5, 20..28).unwrap();
+    pack(
+        &Source::new(dir.join("drawn-too")),
+        &PackOptions::default(),
+        &dir.join("other"),
+        &|_| {},
+    )
+    .unwrap();
 }
+
+/// Three of ten pictures from the smaller set.
+const MIX: &[&str] = &["--data", "other=0.3"];
 
 fn intertwine(dir: &Path, run: &str, command: &str, extra: &[&str]) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_intertwine"));
@@ -70,7 +81,7 @@ fn results(dir: &Path, run: &str) -> [Vec<u8>; 2] {
 fn pretraining_is_the_same_for_any_threads() {
     let dir = tempfile::tempdir().unwrap();
     packed(dir.path());
-    let epochs = ["--set", "optim.epochs=1.0"];
+    let epochs = [MIX, &["--set", "optim.epochs=1.0"]].concat();
     for threads in ["1", "2", "3"] {
         let mut c = intertwine(dir.path(), threads, "pretrain", &epochs);
         c.args(["--threads", threads]);
@@ -78,8 +89,8 @@ fn pretraining_is_the_same_for_any_threads() {
     }
     let one = results(dir.path(), "1");
     assert!(
-        String::from_utf8_lossy(&one[0]).lines().count() == 5,
-        "five steps are logged"
+        String::from_utf8_lossy(&one[0]).lines().count() == 7,
+        "seven steps are logged, of 28 pictures in all"
     );
     assert!(
         one == results(dir.path(), "2"),
@@ -95,19 +106,15 @@ fn pretraining_is_the_same_for_any_threads() {
 fn a_killed_pretraining_goes_on_as_if_never_stopped() {
     let dir = tempfile::tempdir().unwrap();
     packed(dir.path());
-    let epochs = ["--set", "optim.epochs=4.0"];
+    let epochs = [MIX, &["--set", "optim.epochs=4.0"]].concat();
+    let again = [&epochs[..], &["--resume"]].concat();
     finish(intertwine(dir.path(), "whole", "pretrain", &epochs));
     // Kill it (SIGKILL) a little later each time, until it ends by itself.
     let mut kills = 0;
     for wait in (20..).step_by(60) {
-        let mut child = intertwine(
-            dir.path(),
-            "killed",
-            "pretrain",
-            &["--set", "optim.epochs=4.0", "--resume"],
-        )
-        .spawn()
-        .unwrap();
+        let mut child = intertwine(dir.path(), "killed", "pretrain", &again)
+            .spawn()
+            .unwrap();
         let until = Instant::now() + Duration::from_millis(wait);
         let ended = loop {
             if let Some(status) = child.try_wait().unwrap() {
@@ -132,6 +139,21 @@ fn a_killed_pretraining_goes_on_as_if_never_stopped() {
     assert!(
         results(dir.path(), "whole") == results(dir.path(), "killed"),
         "after {kills} kills the result differs"
+    );
+    // Other shares are other data.
+    let other = [
+        "--data",
+        "other=0.4",
+        "--set",
+        "optim.epochs=4.0",
+        "--resume",
+    ];
+    let mut c = intertwine(dir.path(), "killed", "pretrain", &other);
+    let output = c.stderr(Stdio::piped()).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && message.contains("another data set"),
+        "{message}"
     );
 }
 
@@ -210,6 +232,13 @@ fn mistakes_are_named() {
         few.contains("20 pictures, fewer than one batch of 64"),
         "{few}"
     );
+    let shares = message(&["--data", "other=1"]);
+    assert!(
+        shares.contains("--data: the shares add up to 1, expected less than 1"),
+        "{shares}"
+    );
+    let twice = message(&["--data", "packed"]);
+    assert!(twice.contains("`packed` is named twice"), "{twice}");
     let mut c = intertwine(dir.path(), "wrong", "pretrain", &[]);
     c.args(["--preset", "pic"]);
     let output = c.stderr(Stdio::piped()).output().unwrap();

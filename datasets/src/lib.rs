@@ -7,6 +7,7 @@
 //! - [`sample`]: what a record is
 //! - [`pixels`], [`shard`], [`manifest`]: the file format, stated byte by byte in `FORMAT.md`
 //! - [`packed_set`](PackedSet), [`permutation`](Permutation): reading, in order or shuffled
+//! - [`mix`](Mix), `interleave`, [`rank`](Rank): several sets as one stream, and a stream for several processes
 //! - `import`: folder and COCO; a file for each kind of source
 //! - [`decode()`]: picture files to upright RGB; `labels`: labels to the stored picture
 //! - [`pack()`], `prepare`, `output`, [`quarantine`]: packing
@@ -19,8 +20,10 @@
 mod decode;
 mod error;
 mod import;
+mod interleave;
 mod labels;
 pub mod manifest;
+mod mix;
 mod options;
 mod output;
 mod pack;
@@ -29,6 +32,7 @@ mod permutation;
 pub mod pixels;
 mod prepare;
 pub mod quarantine;
+mod rank;
 pub mod sample;
 pub mod scenes;
 pub mod shard;
@@ -37,10 +41,12 @@ pub use decode::{decode, DecodeError, Decoded};
 pub use error::{DatasetError, Result};
 pub use import::{Format, Source};
 pub use manifest::Manifest;
+pub use mix::{Mix, MixError, Place, WINDOW};
 pub use options::{PackOptions, Resize};
 pub use pack::{check, pack, PackReport, Progress};
 pub use packed_set::{PackedSet, Verified};
 pub use permutation::Permutation;
 pub use pixels::{Encoding, Scratch};
 pub use quarantine::{Quarantined, Reason};
+pub use rank::{Rank, RankError};
 pub use sample::{Category, Instance, RecordInfo, Sample};

@@ -13,7 +13,8 @@ use crate::nn::autocast::Choice;
 use crate::pretrain::batch::{Batch, Encoding};
 use crate::pretrain::checkpoint::State;
 use crate::pretrain::config::PRESETS;
-use crate::pretrain::train::{step, PretrainError};
+use crate::pretrain::step::step;
+use crate::pretrain::train::PretrainError;
 use crate::pretrain::PretrainConfig;
 
 /// What differs from the preset.

@@ -34,7 +34,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = &args.settings;
-    let config: FinetuneConfig = settings.resolve(PRESETS)?;
+    let config: FinetuneConfig = settings.choices.resolve(PRESETS)?;
     let data = Arc::new(PackedSet::open(&args.data)?);
     let val = args.val.as_deref().map(PackedSet::open).transpose()?;
     let interrupt = Interrupt::listen();
@@ -61,12 +61,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             model,
             parity,
             images_per_second,
+            data,
         } => {
             eprintln!(
                 "fine-tuned at {images_per_second:.0} images/s; wrote {} (differs from training by {:.1e})",
                 model.display(),
                 parity.max_abs_diff()
             );
+            eprintln!("{data}");
             if let Some(val) = val {
                 let report = evaluate_detector(&model, &val)?;
                 println!("{}", report.first);

@@ -2,10 +2,12 @@
 
 mod bar;
 mod bench;
+mod data;
 mod demo;
 mod evaluate;
 mod export;
 mod finetune;
+mod graph;
 mod pretrain;
 mod settings;
 
@@ -36,6 +38,7 @@ enum Command {
     Evaluate(evaluate::Args),
     Export(export::Args),
     Bench(bench::Args),
+    Graph(graph::Args),
 }
 
 /// Runs the program.
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(args),
         Command::Export(args) => export::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Graph(args) => graph::run(args),
     });
     match result {
         Ok(code) => code,

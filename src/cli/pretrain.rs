@@ -1,12 +1,9 @@
 //! `intertwine pretrain`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-
-use intertwine_datasets::PackedSet;
 
 use super::bar::{advance, bar};
+use super::data::Data;
 use super::settings::Settings;
 use crate::pretrain::config::PRESETS;
 use crate::pretrain::{pretrain, Job, Outcome, PretrainConfig};
@@ -18,17 +15,16 @@ use crate::run::Interrupt;
     after_help = "Example:\n  pack-dataset my-pictures packed/pictures --min-side 256\n  intertwine pretrain --data packed/pictures --out runs/first\n  intertwine pretrain --data packed/pictures --out runs/first --resume    # after Ctrl-C"
 )]
 pub struct Args {
-    /// A packed set; make one with pack-dataset.
-    #[arg(long)]
-    data: PathBuf,
+    #[command(flatten)]
+    data: Data,
     #[command(flatten)]
     settings: Settings,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = &args.settings;
-    let config: PretrainConfig = settings.resolve(PRESETS)?;
-    let data = Arc::new(PackedSet::open(&args.data)?);
+    let config: PretrainConfig = settings.choices.resolve(PRESETS)?;
+    let data = args.data.open()?;
     let interrupt = Interrupt::listen();
     let job = Job {
         config: &config,
@@ -50,11 +46,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let out = settings.out.display();
     match outcome {
         Outcome::Finished {
-            images_per_second, ..
+            images_per_second,
+            data,
+            ..
         } => {
             eprintln!(
                 "pretrained at {images_per_second:.0} images/s; wrote {out}/model.safetensors"
             );
+            eprintln!("{data}");
             eprintln!(
                 "next: intertwine finetune --data TRAIN --val VAL --init {out} --out runs/detector"
             );

@@ -10,6 +10,16 @@ pub struct Settings {
     /// The run folder to write.
     #[arg(long)]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub choices: Choices,
+    /// Go on with the run in --out.
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// The settings of a training.
+#[derive(clap::Args)]
+pub struct Choices {
     /// Settings to start from.
     #[arg(long, default_value = "pico")]
     preset: String,
@@ -19,12 +29,9 @@ pub struct Settings {
     /// Changes one setting, as in --set optim.lr=0.001; may be given often.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Go on with the run in --out.
-    #[arg(long)]
-    pub resume: bool,
 }
 
-impl Settings {
+impl Choices {
     /// The settings of the run: preset, file, single changes, each over the one before.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use intertwine_datasets::scenes::{draw_scene, write_coco, write_pictures, SceneConfig};
-use intertwine_datasets::{pack, PackOptions, PackedSet, Source};
+use intertwine_datasets::{pack, Mix, PackOptions, PackedSet, Source};
 use intertwine_detect::Detector;
 
 use crate::config::resolve;
@@ -123,6 +123,7 @@ pub fn demo(
     let pretrain::Outcome::Finished {
         images_per_second,
         graph,
+        ..
     } = outcome
     else {
         return Ok(DemoOutcome::Interrupted);
@@ -203,7 +204,7 @@ struct Trained {
 
 /// The packed sets.
 struct Sets {
-    unlabelled: Arc<PackedSet>,
+    unlabelled: Arc<Mix>,
     train: Arc<PackedSet>,
     val: Arc<PackedSet>,
 }
@@ -231,7 +232,7 @@ impl Sets {
             Ok(Arc::new(PackedSet::open(&packed)?))
         };
         Ok(Self {
-            unlabelled: set("unlabelled", UNLABELLED, false)?,
+            unlabelled: Arc::new(set("unlabelled", UNLABELLED, false)?.into()),
             train: set("train", TRAIN, true)?,
             val: set("val", VAL, true)?,
         })

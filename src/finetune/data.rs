@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use intertwine_datasets::{DatasetError, PackedSet, Permutation};
+use intertwine_datasets::{DatasetError, Mix, PackedSet, Permutation, Place};
 use intertwine_flow::random::{stream, Purpose};
-use intertwine_flow::{stage, stage_with, FlowError, Pool, Pooled, Source};
+use intertwine_flow::{stage, stage_with, Pool, Pooled, Source};
 
 use super::assign::Object;
 use super::config::FinetuneConfig;
@@ -14,7 +14,8 @@ use crate::augment::detection::{self, DetectionAugment, DetectionScratch, TrainI
 use crate::augment::AugmentError;
 use crate::config::ConfigError;
 use crate::export::DetectorSpec;
-use crate::records::{shuffle, Picture, Records};
+use crate::feed::Feed;
+use crate::records::{Picture, Records};
 
 /// A batch, ready for a step.
 #[derive(Clone, Debug)]
@@ -34,88 +35,77 @@ enum PictureError {
     Augment(#[from] AugmentError),
 }
 
-/// The batches of a run, from some step on.
-pub struct Batches(Box<dyn FnMut() -> Option<Result<Batch, FlowError>>>);
-
-impl Batches {
-    /// The batches of steps `from..`, in `optim.accumulate` parts each, without end.
-    ///
-    /// # Errors
-    /// If the augmentation's config makes no sense.
-    pub fn new(
-        set: &Arc<PackedSet>,
-        config: &FinetuneConfig,
-        spec: &DetectorSpec,
-        from: u64,
-    ) -> Result<Self, ConfigError> {
-        let augment =
-            DetectionAugment::new(config.augmentation(spec)).map_err(|e| e.within("data"))?;
-        let (seed, masks) = (config.seed, spec.prototypes > 0);
-        let part = config.optim.batch / config.optim.accumulate.max(1);
-        let images: Pool<TrainImage> = Pool::default();
-        let labels = set.clone();
-        let augment = move |picture: Picture,
-                            scratch: &mut DetectionScratch|
-              -> Result<Pooled<TrainImage>, PictureError> {
-            let mut rng = stream(seed, Purpose::Augment, picture.epoch, picture.record as u64);
-            let objects: Vec<detection::Object> = labels
-                .instances(picture.record)?
-                .into_iter()
-                .filter(|i| !i.crowd)
-                .map(|i| {
-                    let [x, y, w, h] = i.bbox;
-                    detection::Object {
-                        bbox: [x, y, x + w, y + h],
-                        class: i.category,
-                        mask: i.mask.filter(|_| masks),
-                    }
-                })
-                .collect();
-            let mut image = images.take();
-            augment.apply(&picture.image, &objects, &mut rng, scratch, &mut image)?;
-            Ok(image)
-        };
-        let gather = |items: intertwine_flow::Batch<Pooled<TrainImage>>| Batch {
-            patches: items
-                .iter()
-                .flat_map(|i| i.view.patches())
-                .copied()
-                .collect(),
-            targets: items.iter().map(|i| target(i)).collect(),
-        };
-        let size = NonZeroUsize::new(part).unwrap_or(NonZeroUsize::MIN);
-        let records = set.len() as u64;
-        let pictures = config.pictures(records);
-        // The subset is a fixed choice; its order changes with the epoch.
-        let chosen = Permutation::new(records, 0, u64::MAX);
-        let order = shuffle(pictures, seed);
-        let graph = Records::new(set.clone())
-            .graph()
-            .reorder("Shuffle", move |position| {
-                let place = order(position);
-                let (epoch, index) = (place / pictures, place % pictures);
-                let record = if pictures == records {
-                    index
-                } else {
-                    chosen.get(index)
-                };
-                epoch * records + record
+/// The batches of steps `from..`, in `optim.accumulate` parts each.
+///
+/// # Errors
+/// If the augmentation's config makes no sense.
+pub fn batches(
+    set: &Arc<PackedSet>,
+    config: &FinetuneConfig,
+    spec: &DetectorSpec,
+    from: u64,
+) -> Result<Feed<Batch>, ConfigError> {
+    let augment = DetectionAugment::new(config.augmentation(spec)).map_err(|e| e.within("data"))?;
+    let (seed, masks) = (config.seed, spec.prototypes > 0);
+    let part = config.optim.batch / config.optim.accumulate.max(1);
+    let images: Pool<TrainImage> = Pool::default();
+    let labels = set.clone();
+    let augment = move |picture: Picture,
+                        scratch: &mut DetectionScratch|
+          -> Result<Pooled<TrainImage>, PictureError> {
+        let mut rng = stream(seed, Purpose::Augment, picture.epoch, picture.record as u64);
+        let objects: Vec<detection::Object> = labels
+            .instances(picture.record)?
+            .into_iter()
+            .filter(|i| !i.crowd)
+            .map(|i| {
+                let [x, y, w, h] = i.bbox;
+                detection::Object {
+                    bbox: [x, y, x + w, y + h],
+                    class: i.category,
+                    mask: i.mask.filter(|_| masks),
+                }
             })
-            .then(stage_with("Augment", DetectionScratch::default, augment))
-            .batch_exact(size)
-            .then(stage("Gather", gather))
-            .sink("Step");
-        let mut run = graph.run(from * config.optim.batch as u64..);
-        Ok(Self(Box::new(move || run.next())))
-    }
-
-    /// The next part of a batch.
-    ///
-    /// # Errors
-    /// A record that cannot be read, or augmented.
-    pub fn next_part(&mut self) -> Result<Batch, FlowError> {
-        (self.0)().expect("the positions of a run have no end")
-    }
+            .collect();
+        let mut image = images.take();
+        augment.apply(&picture.image, &objects, &mut rng, scratch, &mut image)?;
+        Ok(image)
+    };
+    let gather = |items: intertwine_flow::Batch<Pooled<TrainImage>>| Batch {
+        patches: items
+            .iter()
+            .flat_map(|i| i.view.patches())
+            .copied()
+            .collect(),
+        targets: items.iter().map(|i| target(i)).collect(),
+    };
+    let size = NonZeroUsize::new(part).unwrap_or(NonZeroUsize::MIN);
+    let sets = Arc::new(Mix::from(set.clone()));
+    let records = set.len() as u64;
+    let pictures = config.pictures(records);
+    // The subset is a fixed choice; its order changes with the epoch.
+    let chosen = Permutation::new(records, 0, u64::MAX, 0);
+    let order = {
+        let sets = sets.clone();
+        move |position| {
+            let (epoch, index) = (position / pictures, position % pictures);
+            let place = Permutation::new(pictures, seed, epoch, 0).get(index);
+            let record = if pictures == records {
+                place
+            } else {
+                chosen.get(place)
+            } as usize;
+            Records::position(&sets, Place { epoch, record })
+        }
+    };
+    let graph = Records::new(sets)
+        .graph()
+        .reorder("Shuffle", order)
+        .then(stage_with("Augment", DetectionScratch::default, augment))
+        .batch_exact(size)
+        .then(stage("Gather", gather))
+        .sink("Step");
+    Ok(Feed::new(graph, from * config.optim.batch as u64))
 }
 
 fn target(image: &TrainImage) -> Target {

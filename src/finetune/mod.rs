@@ -6,13 +6,14 @@
 //! - [`assign`], [`boxes`], [`loss`]: which anchor answers for what, and how wrong it is.
 //! - [`objective`]: that loss for a batch, on the tape.
 //! - [`data`]: shards to batches of labelled squares, as a typed graph.
-//! - [`train`]: the loop.
+//! - `learner`: a detector in training, and one step. [`train`]: the loop.
 //! - `ship`: at its end the model is exported, so that what is evaluated is what ships.
 
 pub mod assign;
 pub mod boxes;
 pub mod config;
 pub mod data;
+mod learner;
 pub mod loss;
 pub mod model;
 pub mod objective;
@@ -22,4 +23,4 @@ mod tests;
 pub mod train;
 
 pub use config::FinetuneConfig;
-pub use train::{finetune, FinetuneError, Job, Outcome, Progress};
+pub use train::{finetune, watch, FinetuneError, Job, Outcome, Progress};

@@ -7,27 +7,29 @@ use dfdx::prelude::*;
 use intertwine_datasets::PackedSet;
 use intertwine_detect::{Class, RawOutputs};
 
-use super::assign::Anchor;
+use super::learner::Learner;
 use super::loss::decode;
-use super::model::Detector;
 use super::objective::on_host;
 use super::train::FinetuneError;
-use crate::export::{export, DetectorSpec, ExportError, ParityReport, Reference, Weights};
+use crate::export::{export, ExportError, ParityReport, Reference, Weights};
 use crate::nn::arch::Arch;
-use crate::nn::positions::WholePicture;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::run::RunFolder;
 
 /// Exports the model after checking it against training on a picture of the data, and keeps its weights.
 pub(super) fn ship<A: Arch, D: Backend>(
-    model: &Detector<A, D>,
-    spec: &DetectorSpec,
-    positions: &WholePicture,
+    learner: &Learner<A, D>,
     data: &PackedSet,
-    anchors: &[Anchor],
     folder: &RunFolder,
 ) -> Result<(PathBuf, ParityReport), FinetuneError> {
+    let Learner {
+        model,
+        spec,
+        positions,
+        anchors,
+        ..
+    } = learner;
     let mut dict = StateDict::default();
     dict.insert_module("", model);
     let mut weights = Weights::new();

@@ -8,28 +8,21 @@ use dfdx::prelude::*;
 use intertwine_datasets::{DatasetError, PackedSet};
 use intertwine_flow::FlowError;
 
-use super::assign::anchors;
-use super::config::FinetuneConfig;
-use super::data::{Batch, Batches};
-use super::model::Detector;
-use super::objective::{batch_loss, Losses};
+use super::config::{FinetuneConfig, OptimConfig};
+use super::data::batches;
+use super::learner::{Learner, Rates};
+use super::objective::Losses;
 use super::ship::ship;
 use crate::config::ConfigError;
-use crate::export::{ExportError, ParityReport};
+use crate::export::{DetectorSpec, ExportError, ParityReport};
+use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
-use crate::nn::autocast;
-use crate::nn::backend::tape_onto;
 use crate::nn::checkpoint::CheckpointError;
-use crate::nn::module::Init;
-use crate::nn::optim::{decays, layer_scale, Group, Optimizer};
-use crate::nn::positions::WholePicture;
-use crate::nn::vit::{DropPath, Vit, VitConfig};
+use crate::nn::vit::VitConfig;
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
-use crate::records::fingerprint;
 use crate::report;
-use crate::run::{Interrupt, RunError, RunFolder};
-use crate::schedule::learning_rate;
+use crate::run::{Interrupt, RunError, RunFolder, Times};
 
 const FORMAT: &str = "intertwine-finetune-1";
 
@@ -72,6 +65,8 @@ pub enum Outcome {
         parity: ParityReport,
         /// Pictures a second over the steps of this call.
         images_per_second: f64,
+        /// Whether the data kept up with the steps.
+        data: String,
     },
     /// Asked to stop; the checkpoint is written.
     Interrupted {
@@ -171,122 +166,39 @@ fn train<A: Arch, D: Backend>(
     dev: &D,
     job: Job<'_>,
     encoder: Option<StateDict>,
-    vit_config: VitConfig,
+    model: VitConfig,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome, FinetuneError> {
     let Job {
-        config,
         data,
         out,
         resume,
         interrupt,
         ..
     } = job;
-    if data.categories().is_empty() {
-        return Err(FinetuneError::Unlabelled {
-            path: data.folder().to_owned(),
-        });
-    }
-    let masks = (0..data.len().min(64)).any(|i| {
-        data.instances(i)
-            .is_ok_and(|l| l.iter().any(|o| o.mask.is_some()))
-    });
-    let spec = config.spec::<A>(&vit_config, data.categories().len(), masks);
-    spec.validate()?;
     // With the encoder's own sizes: what is resumed must be what was started.
-    let stored = FinetuneConfig {
-        model: vit_config.clone(),
-        precision: config.precision.resolved(),
-        ..config.clone()
+    let config = &FinetuneConfig {
+        model,
+        precision: job.config.precision.resolved(),
+        ..job.config.clone()
     };
-    let text = toml::to_string(&stored).expect("a config is plain data");
+    let spec = detector_spec::<A>(config, data)?;
+    let text = toml::to_string(config).expect("a config is plain data");
     let folder = RunFolder::open(out, &text, resume)?;
-    let mut init = Init::new(dev, config.seed);
-    let mut vit = Vit::<A, D>::new(&mut init, &vit_config);
-    vit.recompute = config.optim.recompute;
-    if let Some(dict) = &encoder {
-        dict.load_module("", &mut vit, |name| {
-            name.ends_with("mask_token") || name.starts_with("pos_field")
-        })?;
-    }
-    let positions = WholePicture::new(&vit, spec.grid(), config.data.window);
-    let mut model = Detector::new(&mut init, vit, &spec);
-    let (depth, decay) = (vit_config.depth, config.optim.layer_decay);
-    let mut optimizer = Optimizer::new(dev, &model, |name, sizes| Group {
-        lr_scale: if is_head(name) {
-            1.0
-        } else {
-            layer_scale(name, depth, decay)
-        },
-        decay: decays(name, sizes),
-    });
-    let records = data.len() as u64;
-    let (steps, data_id) = (config.steps(records), fingerprint(data));
+    let mut learner = Learner::<A, D>::new(dev, config, spec, encoder.as_ref())?;
+    let (steps, data_id) = (config.steps(data.len() as u64), data.fingerprint());
     let mut step = 0;
     if folder.checkpoint().exists() {
         let (dict, at) = StateDict::read_checkpoint(&folder.checkpoint(), FORMAT, &data_id)?;
-        dict.load_module("model", &mut model, |_| false)?;
-        dict.load_optimizer(&mut optimizer, &model)?;
+        dict.load_module("model", &mut learner.model, |_| false)?;
+        dict.load_optimizer(&mut learner.optimizer, &learner.model)?;
         step = at;
     }
-    let anchors = anchors(&spec);
     let mut log = folder.log(step)?;
-    let mut batches = Batches::new(data, config, &spec, step)?;
+    let mut feed = batches(data, config, &learner.spec, step)?;
     let (first, start) = (step, Instant::now());
-    let products = stored.precision.precision();
-    let accumulate = config.optim.accumulate as u64;
     while step < steps {
-        let _precision = autocast::scope(products);
-        let lr = learning_rate(
-            config.optim.lr,
-            config.optim.lr_end,
-            config.optim.warmup,
-            step,
-            steps,
-        );
-        let mut losses = Losses::default();
-        let mut gradients = Gradients::leaky();
-        for part in 0..accumulate {
-            let drop_path = Some(DropPath {
-                seed: config.seed,
-                step: step * accumulate + part,
-            });
-            let Batch { patches, targets } = batches.next_part()?;
-            let repeated = positions.repeat(targets.len());
-            let (outputs, tape) = model.forward(
-                patches,
-                repeated.view(),
-                targets.len(),
-                spec.grid(),
-                drop_path,
-                tape_onto(dev, gradients),
-            );
-            let (loss, parts) = batch_loss(&spec, config, &anchors, outputs, tape, &targets);
-            if !parts.loss.is_finite() {
-                return Err(FinetuneError::NotFinite {
-                    step,
-                    what: "the loss",
-                });
-            }
-            let share = 1.0 / accumulate as f32;
-            losses.add(&parts, f64::from(share));
-            gradients = (loss * share).backward();
-        }
-        let report = optimizer.step(
-            &mut model,
-            None,
-            &mut gradients,
-            lr,
-            config.optim.weight_decay,
-            config.optim.clip,
-            |_| false,
-        );
-        if !report.grad_norm.is_finite() {
-            return Err(FinetuneError::NotFinite {
-                step,
-                what: "the gradient",
-            });
-        }
+        let (losses, rates) = learner.step(config, step, steps, || feed.next_part())?;
         let last = step + 1 == steps;
         if step.is_multiple_of(config.run.log_every) || last {
             let seconds = start.elapsed().as_secs_f64();
@@ -294,10 +206,15 @@ fn train<A: Arch, D: Backend>(
             let line = Line {
                 step,
                 losses,
-                lr,
-                grad_norm: report.grad_norm,
+                rates,
             };
-            log.write(&line, &serde_json::json!({"step": step, "seconds": seconds, "images_per_s": images / seconds}))?;
+            let times = Times {
+                step,
+                seconds,
+                images_per_s: images / seconds,
+                data_wait: feed.stats().wait_share(),
+            };
+            log.write(&line, &times)?;
         }
         step += 1;
         progress(Progress {
@@ -309,8 +226,8 @@ fn train<A: Arch, D: Backend>(
         if step.is_multiple_of(config.run.checkpoint_every) || stop || last {
             log.sync()?;
             let mut dict = StateDict::checkpoint(FORMAT, step, &data_id);
-            dict.insert_module("model", &model);
-            dict.insert_optimizer(&optimizer, &model);
+            dict.insert_module("model", &learner.model);
+            dict.insert_optimizer(&learner.optimizer, &learner.model);
             dict.write(&folder.checkpoint())?;
         }
         if stop && !last {
@@ -319,13 +236,81 @@ fn train<A: Arch, D: Backend>(
     }
     let seconds = start.elapsed().as_secs_f64();
     let images_per_second = (step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
-    let (path, parity) = ship(&model, &spec, &positions, data, &anchors, &folder)?;
-    report::run::write(folder.path(), "Fine-tuning", PLOTS)?;
+    let stats = feed.stats();
+    let (path, parity) = ship(&learner, data, &folder)?;
+    report::run::write(folder.path(), "Fine-tuning", PLOTS, &stats)?;
     Ok(Outcome::Finished {
         model: path,
         parity,
         images_per_second,
+        data: stats.verdict(),
     })
+}
+
+/// The detector's sizes for this data.
+fn detector_spec<A: Arch>(
+    config: &FinetuneConfig,
+    data: &PackedSet,
+) -> Result<DetectorSpec, FinetuneError> {
+    if data.categories().is_empty() {
+        return Err(FinetuneError::Unlabelled {
+            path: data.folder().to_owned(),
+        });
+    }
+    let masks = (0..data.len().min(64)).any(|i| {
+        data.instances(i)
+            .is_ok_and(|l| l.iter().any(|o| o.mask.is_some()))
+    });
+    let spec = config.spec::<A>(&config.model, data.categories().len(), masks);
+    spec.validate()?;
+    Ok(spec)
+}
+
+/// Runs the graph of a fine-tuning for a while and says where the time went; with `learn` a new detector
+/// takes the batches, else nothing does. Writes nothing.
+///
+/// # Errors
+/// As [`finetune`].
+pub fn watch(
+    config: &FinetuneConfig,
+    data: &Arc<PackedSet>,
+    limit: Limit,
+    learn: bool,
+) -> Result<Watched, FinetuneError> {
+    struct Watch<'a>(&'a FinetuneConfig, &'a Arc<PackedSet>, Limit, bool);
+    impl WithArch for Watch<'_> {
+        type Output = Result<Watched, FinetuneError>;
+        fn run<A: Arch>(self) -> Self::Output {
+            let Watch(config, data, limit, learn) = self;
+            let spec = detector_spec::<A>(config, data)?;
+            let mut feed = batches(data, config, &spec, 0)?;
+            let OptimConfig {
+                batch, accumulate, ..
+            } = config.optim;
+            if !learn {
+                return feed.watch(batch / accumulate, limit, |feed| {
+                    Ok(feed.next_part().map(drop)?)
+                });
+            }
+            let mut learner = Learner::<A, Cpu>::new(&Cpu::default(), config, spec, None)?;
+            let steps = config.steps(data.len() as u64);
+            let mut at = 0;
+            let mut watched = feed.watch(batch, limit, |feed| {
+                at += 1;
+                learner
+                    .step(config, at - 1, steps, || feed.next_part())
+                    .map(drop)
+            })?;
+            let held = feed.into_parts(accumulate)?;
+            watched.try_alone(batch, || {
+                let mut parts = held.iter();
+                let part = || Ok(parts.next().expect("a step takes these parts").clone());
+                learner.step(config, at, steps, part).map(drop)
+            })?;
+            Ok(watched)
+        }
+    }
+    arch::dispatch(&config.model.arch, Watch(config, data, limit, learn))?
 }
 
 /// The curves of a run's report.
@@ -349,18 +334,12 @@ const PLOTS: &[report::run::Curves<'static>] = &[
     ("Learning rate", "rate", &[("lr", "lr")]),
 ];
 
-fn is_head(name: &str) -> bool {
-    ["fpn.", "head.", "proto."]
-        .iter()
-        .any(|part| name.starts_with(part))
-}
-
 /// A line of `metrics.jsonl`.
 #[derive(serde::Serialize)]
 struct Line {
     step: u64,
     #[serde(flatten)]
     losses: Losses,
-    lr: f32,
-    grad_norm: f64,
+    #[serde(flatten)]
+    rates: Rates,
 }

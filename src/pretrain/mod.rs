@@ -8,7 +8,7 @@
 //! - [`network`]: encoder and heads, twice: student and teacher.
 //! - [`objective`]: the loss.
 //! - [`checkpoint`]: stop and go on.
-//! - [`train`]: the loop.
+//! - `step`: one step. [`train`]: the loop.
 
 pub mod batch;
 pub mod checkpoint;
@@ -17,7 +17,8 @@ pub mod data;
 pub mod features;
 pub mod network;
 pub mod objective;
+pub(crate) mod step;
 pub mod train;
 
 pub use config::PretrainConfig;
-pub use train::{pretrain, Job, Outcome, Progress};
+pub use train::{pretrain, watch, Job, Outcome, Progress};

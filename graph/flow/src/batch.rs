@@ -162,8 +162,8 @@ where
         let window = self.ends.window_or(self.size);
         let mut all = nodes::<u64, C>(&self.items);
         self.after.nodes(&mut all);
+        all.push(self.ends.sink_node());
         let counters = Counters::new(&all, window.get());
-        let scratch = self.after.scratch(&mut Probe::new(C::STAGES, &counters));
         let size = self.size.get();
         let mut range = positions(range, self.items.len());
         if self.exact {
@@ -171,6 +171,9 @@ where
             range.end -= (range.end - range.start) % size as u64;
         }
         let prefetch = Prefetch::new(self.items, range, window, counters);
+        let mut probe = Probe::new(C::STAGES, prefetch.counters());
+        let scratch = self.after.scratch(&mut probe);
+        drop(probe);
         BatchRun {
             prefetch,
             lists: Pool::new(move || Vec::with_capacity(size)),

@@ -4,6 +4,14 @@
 use alloc::format;
 use alloc::{string::String, vec::Vec};
 use core::fmt::Write;
+#[cfg(feature = "std")]
+use core::time::Duration;
+
+#[cfg(feature = "std")]
+use crate::{
+    counters::{milliseconds_each, share},
+    Stats,
+};
 
 /// What a node of the picture is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +45,7 @@ pub struct Description {
     nodes: Vec<Node>,
     /// Lines below each node's name; empty, or one per node.
     notes: Vec<Vec<String>>,
-    /// The node with the greatest share of the work.
+    /// The node that the others wait for: the consumer, or the stage that was worked in longest.
     bottleneck: Option<usize>,
 }
 
@@ -56,40 +64,46 @@ impl Description {
     }
 
     /// Adds what was counted: for every stage items, milliseconds an item and share of all work; for the
-    /// sink also how long it waited and how full the queue is.
+    /// sink also how long it waited for data and how full the queue is. What the others wait for is drawn
+    /// with a thick line.
     #[cfg(feature = "std")]
     #[must_use]
-    pub fn with(mut self, stats: &crate::Stats) -> Self {
-        let total = (stats.busy() + stats.consumer_busy).as_secs_f64();
-        let work = |items: u64, busy: core::time::Duration| {
-            let busy = busy.as_secs_f64();
-            let each = ratio(busy * 1e3, items as f64);
-            (
-                busy,
-                alloc::vec![
-                    format!("{items} x {each:.3} ms"),
-                    format!("{} of the work", percent(busy, total))
-                ],
-            )
+    pub fn with(mut self, stats: &Stats) -> Self {
+        let total = stats.busy() + stats.consumer_busy;
+        let work = |items: u64, busy: Duration| {
+            alloc::vec![
+                format!("{items} x {:.3} ms", milliseconds_each(busy, items)),
+                format!("{:.0} % of the work", 100.0 * share(busy, total))
+            ]
         };
+        // A consumer that worked longer than it lacked data keeps the others waiting, whatever they did.
+        let consumer_is_slowest = stats.consumer_busy + stats.lent > stats.wait();
         let mut stages = stats.stages.iter();
-        let mut heaviest = 0.0;
+        let mut heaviest = Duration::ZERO;
         self.notes.clear();
         self.bottleneck = None;
         for (index, node) in self.nodes.iter().enumerate() {
-            let (busy, notes) = match node.kind {
-                Kind::Input | Kind::Batch => (0.0, Vec::new()),
+            let notes = match node.kind {
+                Kind::Input | Kind::Batch => Vec::new(),
                 Kind::Source | Kind::Stage => match stages.next() {
-                    Some(stage) => work(stage.items, stage.busy),
-                    None => (0.0, Vec::new()),
+                    Some(stage) => {
+                        if stage.busy > heaviest && !consumer_is_slowest {
+                            heaviest = stage.busy;
+                            self.bottleneck = Some(index);
+                        }
+                        work(stage.items, stage.busy)
+                    }
+                    None => Vec::new(),
                 },
-                Kind::Sink if stats.window == 0 => (0.0, Vec::new()),
+                Kind::Sink if stats.window == 0 => Vec::new(),
                 Kind::Sink => {
-                    let (busy, mut notes) = work(stats.consumed, stats.consumer_busy);
-                    let waiting = stats.waiting.as_secs_f64();
+                    if consumer_is_slowest {
+                        self.bottleneck = Some(index);
+                    }
+                    let mut notes = work(stats.consumed, stats.consumer_busy);
                     notes.push(format!(
-                        "waiting {} of its time",
-                        percent(waiting, busy + waiting)
+                        "waiting {:.1} % of its time",
+                        100.0 * stats.wait_share()
                     ));
                     notes.push(format!(
                         "queue {} of {}, full {:.3} s",
@@ -97,13 +111,9 @@ impl Description {
                         stats.window,
                         stats.full.as_secs_f64()
                     ));
-                    (busy, notes)
+                    notes
                 }
             };
-            if busy > heaviest {
-                heaviest = busy;
-                self.bottleneck = Some(index);
-            }
             self.notes.push(notes);
         }
         self
@@ -190,20 +200,6 @@ impl Description {
 
 fn line(out: &mut String, content: core::fmt::Arguments<'_>) {
     writeln!(out, "    {content}").expect("writing to a string never fails");
-}
-
-#[cfg(feature = "std")]
-fn ratio(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 {
-        part / whole
-    } else {
-        0.0
-    }
-}
-
-#[cfg(feature = "std")]
-fn percent(part: f64, whole: f64) -> String {
-    format!("{:.0} %", 100.0 * ratio(part, whole))
 }
 
 /// A type's name with every path cut down to its last segment, without lifetimes (which compilers differ

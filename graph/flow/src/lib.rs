@@ -39,7 +39,8 @@
 //! - [`chain`]: stages joined end to end as one type. `graph`: [`Graph`], a chain with its ends;
 //!   `batch`: [`BatchGraph`], what follows once items are gathered.
 //! - `prefetch`, `run`: the parallel executor on rayon. `inline`: [`Inline`], the one without threads.
-//! - `counters`, `probe`: [`Stats`], who worked and who waited. [`describe`]: the graph as Mermaid and DOT.
+//! - `counters`, `probe`: [`Stats`], who worked and who waited; `table`: the same as text, adding up.
+//!   [`describe`]: the graph as Mermaid and DOT.
 //! - `pool`: [`Pool`], buffers that come back by themselves. [`random`]: keyed random streams.
 //!
 //! # Architecture invariants
@@ -78,6 +79,8 @@ pub mod random;
 mod run;
 mod source;
 mod stage;
+#[cfg(feature = "std")]
+mod table;
 
 pub use error::{BoxError, FlowError, Panicked};
 pub use function::{source, stage, stage_with, try_stage, FnSource, Map, MapWith, TryMap};
@@ -91,4 +94,5 @@ pub use {
     counters::{Counters, StageStats, Stats},
     pool::{Pool, Pooled},
     run::Run,
+    table::Table,
 };

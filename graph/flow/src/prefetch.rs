@@ -193,18 +193,15 @@ impl<C: Sourced> Prefetch<C> {
         state.end = state.next;
     }
 
-    /// Calls `take` on the consumer's behalf and counts its time: before the call it worked, in the call it
-    /// waited (less what this thread did for stages).
+    /// Calls `take` on the consumer's behalf and counts its thread's time before and in the call.
     pub fn serve<T>(
         &mut self,
         take: impl FnOnce(&mut Self) -> Option<Result<T, FlowError>>,
     ) -> Option<Result<T, FlowError>> {
-        let busy = self.clock.lap();
+        self.shared.counters.add_outside(self.clock.lap());
         let result = take(self);
-        let waiting = self.clock.lap();
         let counters = &self.shared.counters;
-        counters.add_consumer_busy(busy);
-        counters.add_waiting(waiting);
+        counters.add_inside(self.clock.lap());
         if let Some(Ok(_)) = result {
             counters.add_consumed();
         }
@@ -248,7 +245,7 @@ impl<C: Sourced> Prefetch<C> {
 /// Dropping the consumer's end stops the run: when `drop` returns, no stage is running any more.
 impl<C: Sourced> Drop for Prefetch<C> {
     fn drop(&mut self) {
-        self.shared.counters.add_consumer_busy(self.clock.lap());
+        self.shared.counters.add_outside(self.clock.lap());
         let mut state = self.shared.lock();
         state.closed = true;
         let results = std::mem::take(&mut state.results);

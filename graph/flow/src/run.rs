@@ -29,7 +29,9 @@ impl<C: Parallel> Graph<u64, C> {
     /// number of threads.
     pub fn run(self, range: impl RangeBounds<u64>) -> Run<C> {
         let window = self.ends.window_or(NonZeroUsize::MIN);
-        let counters = Counters::new(&nodes::<u64, C>(&self.chain), window.get());
+        let mut all = nodes::<u64, C>(&self.chain);
+        all.push(self.ends.sink_node());
+        let counters = Counters::new(&all, window.get());
         let range = positions(range, self.chain.len());
         Run {
             prefetch: Prefetch::new(self.chain, range, window, counters),

@@ -37,7 +37,8 @@ fn on_one_thread_the_parts_make_the_whole() {
             rayon::yield_now();
         }
         drop(run);
-        (counters.snapshot(), start.elapsed())
+        let wall = start.elapsed();
+        (counters.snapshot(), wall)
     });
     let names: Vec<_> = stats
         .stages
@@ -57,8 +58,88 @@ fn on_one_thread_the_parts_make_the_whole() {
         assert!(busy >= 20 * MS, "work is missing: {stats:?}");
     }
     let sum = stats.busy() + stats.consumer_busy + stats.waiting;
+    assert_eq!(
+        stats.wall(),
+        sum,
+        "one thread did everything, so all of the stages' time is the consumer's: {stats:?}"
+    );
     assert!(sum <= wall, "{sum:?} counted in {wall:?}");
     assert!(sum >= wall / 2, "{sum:?} counted of {wall:?}");
+}
+
+#[test]
+fn the_consumers_time_is_all_accounted_for() {
+    for threads in [0, 1, 2, 3] {
+        let (stats, inner, outer) = on(threads, move || {
+            let outer = Instant::now();
+            let mut run = source("Sleep", Some(60), |position| {
+                sleep(MS / 4);
+                Ok::<_, Infallible>(position)
+            })
+            .graph()
+            .batch(n(5))
+            .then(stage("Sum", |batch: intertwine_flow::Batch<u64>| {
+                sleep(MS);
+                batch.iter().sum::<u64>()
+            }))
+            .sink("Step")
+            .run(..);
+            let inner = Instant::now();
+            let counters = run.counters();
+            while run.next().is_some() {
+                sleep(MS / 2);
+                rayon::yield_now();
+            }
+            let inner = inner.elapsed();
+            drop(run);
+            let outer = outer.elapsed();
+            (counters.snapshot(), inner, outer)
+        });
+        // The consumer's clock starts in `run` and stops in `drop`.
+        let wall = stats.wall();
+        assert!(
+            inner <= wall && wall <= outer,
+            "{inner:?} <= {wall:?} <= {outer:?} on {threads} threads: {stats:?}"
+        );
+        let on_its_thread = stats.lent + stats.helping;
+        assert!(on_its_thread <= stats.busy(), "{stats:?}");
+        assert!(
+            stats.helping >= 12 * MS,
+            "what follows the batch runs in `next`: {stats:?}"
+        );
+        let workers = threads.max(1) as u32;
+        assert!(
+            threads == 0 || stats.busy() <= outer * workers,
+            "more work than {workers} threads can do in {outer:?}: {stats:?}"
+        );
+        assert_eq!((stats.sink, stats.consumed), ("Step", 12));
+    }
+}
+
+#[test]
+fn what_was_done_between_two_snapshots_is_their_difference() {
+    let mut run = source("Numbers", None, Ok::<u64, Infallible>)
+        .graph()
+        .window(n(1))
+        .run(..);
+    let counters = run.counters();
+    let mut snapshots = vec![counters.snapshot()];
+    for _ in 0..3 {
+        run.next();
+        sleep(MS);
+        snapshots.push(counters.snapshot());
+    }
+    let [a, b, c, d] = &snapshots[..] else {
+        unreachable!()
+    };
+    let later = d.since(b);
+    assert_eq!(later.consumed, 2);
+    assert_eq!(later.wall(), d.wall() - b.wall());
+    assert!(
+        later.consumer_busy >= 2 * MS,
+        "the sleeps before two calls: {later:?}"
+    );
+    assert_eq!(c.since(a).since(&b.since(a)), c.since(b));
 }
 
 /// A run with a slow source or a slow consumer, consumed outside the pool so that nobody helps.

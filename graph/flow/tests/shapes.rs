@@ -216,9 +216,13 @@ fn the_training_graph_is_drawn_with_its_bottleneck() {
             stage("Mask", 100, 5),
             stage("Step", 25, 50),
         ],
+        sink: "Loss",
+        threads: 2,
         consumed: 25,
-        consumer_busy: ms(50),
-        waiting: ms(150),
+        consumer_busy: ms(40),
+        lent: ms(10),
+        waiting: ms(90),
+        helping: ms(60),
         full: ms(4),
         ready: 3,
         running: 2,
@@ -232,11 +236,11 @@ fn the_training_graph_is_drawn_with_its_bottleneck() {
     n0 [label="Shards\n100 x 0.000 ms\n0 % of the work", shape=cylinder];
     n1 [label="Shuffle\n100 x 0.000 ms\n0 % of the work"];
     n2 [label="DecodeCrop\n100 x 0.200 ms\n8 % of the work"];
-    n3 [label="Augment\n100 x 1.250 ms\n50 % of the work", penwidth=4];
+    n3 [label="Augment\n100 x 1.250 ms\n52 % of the work", penwidth=4];
     n4 [label="Mask\n100 x 0.050 ms\n2 % of the work"];
     n5 [label="Batch", shape=box3d];
-    n6 [label="Step\n25 x 2.000 ms\n20 % of the work"];
-    n7 [label="Loss\n25 x 2.000 ms\n20 % of the work\nwaiting 75 % of its time\nqueue 3 of 8, full 0.004 s", style=rounded];
+    n6 [label="Step\n25 x 2.000 ms\n21 % of the work"];
+    n7 [label="Loss\n25 x 1.600 ms\n17 % of the work\nwaiting 75.0 % of its time\nqueue 3 of 8, full 0.004 s", style=rounded];
     n0 -> n1 [label="Record"];
     n1 -> n2 [label="Record"];
     n2 -> n3 [label="Crop"];

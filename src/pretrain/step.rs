@@ -1,0 +1,187 @@
+//! One step of a pretraining: loss, gradients, AdamW, and the teacher that follows.
+
+use std::borrow::Borrow;
+
+use dfdx::prelude::*;
+
+use super::batch::Batch;
+use super::checkpoint::State;
+use super::config::PretrainConfig;
+use super::objective::{objective, Losses};
+use super::train::PretrainError;
+use crate::nn::arch::Arch;
+use crate::nn::autocast;
+use crate::nn::backend::tape_onto;
+use crate::nn::optim::Follower;
+use crate::nn::vit::DropPath;
+use crate::nn::Backend;
+use crate::schedule::{cosine, learning_rate, linear_warmup};
+
+/// The scheduled values of a step.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(crate) struct Rates {
+    lr: f32,
+    weight_decay: f32,
+    momentum: f32,
+    teacher_temperature: f32,
+    grad_norm: f64,
+}
+
+/// The scheduled values of step `at` of `steps`.
+fn rates(at: u64, config: &PretrainConfig, steps: u64) -> Rates {
+    let (optim, loss) = (&config.optim, &config.loss);
+    let [t0, t1] = loss.teacher_temperature;
+    Rates {
+        lr: learning_rate(optim.lr, optim.lr_end, optim.warmup, at, steps),
+        weight_decay: cosine(optim.weight_decay[0], optim.weight_decay[1], at, steps),
+        momentum: cosine(optim.momentum[0], optim.momentum[1], at, steps),
+        teacher_temperature: linear_warmup(t0, t1, loss.teacher_warmup, at, steps),
+        grad_norm: 0.0,
+    }
+}
+
+/// One step: loss and backward pass of each part of the batch, AdamW, the teacher follows. `part` gives the next part
+/// of the batch, `steps` is the length of the run.
+pub(crate) fn step<A: Arch, D: Backend, B: Borrow<Batch>>(
+    state: &mut State<A, D>,
+    config: &PretrainConfig,
+    steps: u64,
+    mut part: impl FnMut() -> Result<B, PretrainError>,
+) -> Result<(Losses, Rates), PretrainError> {
+    let _precision = autocast::scope(config.precision.precision());
+    let (at, optim) = (state.step, &config.optim);
+    let mut rates = rates(at, config, steps);
+    let mut losses = Losses::default();
+    let mut gradients = Gradients::leaky();
+    for i in 0..optim.accumulate as u64 {
+        let drop_path = DropPath {
+            seed: config.seed,
+            step: at * optim.accumulate as u64 + i,
+        };
+        let (total, parts) = objective(
+            &state.student,
+            &state.teacher,
+            part()?.borrow(),
+            &config.loss,
+            rates.teacher_temperature,
+            &mut state.centres,
+            drop_path,
+            tape_onto(state.student.vit.cls_token.device(), gradients),
+        );
+        let figures = [
+            (parts.image, "the image loss"),
+            (parts.content, "the content loss"),
+            (parts.position, "the position loss"),
+            (parts.koleo, "the KoLeo loss"),
+        ];
+        if let Some((_, what)) = figures.into_iter().find(|(v, _)| !v.is_finite()) {
+            return Err(PretrainError::NotFinite { step: at, what });
+        }
+        let share = 1.0 / optim.accumulate as f32;
+        losses.add(&parts, f64::from(share));
+        gradients = (total * share).backward();
+    }
+    let frozen = at < (f64::from(optim.freeze_prototypes) * steps as f64) as u64;
+    let report = state.optimizer.step(
+        &mut state.student,
+        Some(Follower {
+            module: &mut state.teacher,
+            momentum: rates.momentum,
+        }),
+        &mut gradients,
+        rates.lr,
+        rates.weight_decay,
+        optim.clip,
+        |name| frozen && name.ends_with("prototypes"),
+    );
+    rates.grad_norm = report.grad_norm;
+    if !report.grad_norm.is_finite() {
+        return Err(PretrainError::NotFinite {
+            step: at,
+            what: "the gradient",
+        });
+    }
+    state.step += 1;
+    Ok((losses, rates))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::{MultiCrop, Scratch, Views};
+    use crate::config::resolve;
+    use crate::nn::arch::Tiny8;
+    use crate::nn::Module;
+    use crate::pretrain::batch::Encoding;
+    use crate::pretrain::config::PRESETS;
+    use intertwine_datasets::scenes::{draw_scene, SceneConfig};
+    use intertwine_flow::random::{stream, Purpose};
+
+    /// The parameters after one step, with these settings, on the same four pictures.
+    fn after_a_step(settings: &[&str]) -> Vec<f32> {
+        let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
+        let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
+        let crops = MultiCrop::new(config.crops.clone()).unwrap();
+        let views: Vec<Box<Views>> = (0..4)
+            .map(|i| {
+                let picture = draw_scene(&SceneConfig::default(), 1, i).image;
+                let mut rng = stream(1, Purpose::Augment, 0, i);
+                let (mut scratch, mut views) = (Scratch::default(), Box::<Views>::default());
+                let cropped = crops.apply_into(&picture, &mut rng, &mut scratch, &mut views);
+                cropped.unwrap();
+                views
+            })
+            .collect();
+        let part = 4 / config.optim.accumulate;
+        let mut parts = views.chunks(part).enumerate().map(|(i, views)| {
+            let encoding = Encoding::Field(config.model.field);
+            Batch::new(views, encoding, &config.mask, config.seed, i as u64)
+        });
+        let mut state = State::<Tiny8, Cpu>::new(&Cpu::default(), &config);
+        state.step = 500;
+        step(&mut state, &config, 1000, || Ok(parts.next().unwrap())).unwrap();
+        assert!(parts.next().is_none(), "a part was left");
+        let mut values = Vec::new();
+        state
+            .student
+            .walk("", &mut |_, _, t| values.extend(t.to_host()));
+        values
+    }
+
+    /// Without masks and with a loss of each picture for itself, parts add up to the whole.
+    const SEPARABLE: &[&str] = &[
+        "optim.batch=4",
+        "precision=\"f32\"",
+        "mask.probability=0.0",
+        "loss.koleo=0.0",
+        "loss.centring=\"ema\"",
+        "loss.centre_momentum=1.0",
+    ];
+
+    #[test]
+    fn parts_of_a_batch_add_up_to_the_batch() {
+        let whole = after_a_step(SEPARABLE);
+        let before = after_a_step(&[SEPARABLE, &["optim.lr=0.0", "optim.lr_end=0.0"]].concat());
+        let change = |a: &[f32], b: &[f32]| -> f64 {
+            let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
+            squares.sum::<f64>().sqrt()
+        };
+        for parts in ["optim.accumulate=2", "optim.accumulate=4"] {
+            let found = after_a_step(&[SEPARABLE, &[parts]].concat());
+            let (error, size) = (change(&found, &whole), change(&before, &whole));
+            assert!(
+                size > 0.0 && error < 0.02 * size,
+                "{parts}: {error} of {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn computing_activations_again_changes_no_bit() {
+        let settings = ["optim.batch=4"];
+        assert_eq!(
+            after_a_step(&settings),
+            after_a_step(&[&settings[..], &["optim.recompute=true"]].concat())
+        );
+    }
+}
