@@ -115,6 +115,8 @@ pub(crate) struct Step {
     pub inputs: String,
     /// The shard that they ended up in.
     pub shard: FinishedShard,
+    /// Whether it was closed because the source ended, not because it was full.
+    pub last: bool,
     /// What was listed about them.
     pub quarantined: Vec<Quarantined>,
 }
@@ -249,6 +251,7 @@ mod tests {
             end,
             inputs: "5".into(),
             shard,
+            last: false,
             quarantined: vec![Quarantined::picture("a\nb", Reason::Damaged, "ü")],
         }
     }

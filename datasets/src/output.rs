@@ -34,7 +34,7 @@ pub(crate) struct Staging {
 /// How the output folder was found.
 pub(crate) enum Prepared {
     /// Ready to be worked on.
-    Open(Staging),
+    Open(Box<Staging>),
     /// An earlier run of the same task was killed after it had put everything in place.
     Done(Past),
 }
@@ -120,7 +120,7 @@ impl Staging {
         fs::create_dir_all(staging.folder())
             .map_err(DatasetError::io("create", staging.folder()))?;
         staging.put_back_appended()?;
-        Ok(Prepared::Open(staging))
+        Ok(Prepared::Open(Box::new(staging)))
     }
 
     /// Where to write.

@@ -98,8 +98,9 @@ pub fn pack(
             return Ok(totals.report(importer.as_ref(), out, &manifest, resumed));
         }
     };
-    let mut first = 0;
+    let (mut first, mut quarantined) = (0, Vec::new());
     if let Some(base) = staging.base() {
+        quarantined = quarantine::read(&out.join(QUARANTINE), base.quarantined)?;
         first = number_after(base.shards.iter().map(|shard| shard.file.as_str()));
         importer = Box::new(Appended::new(importer, source, out, options)?);
     }
@@ -120,9 +121,7 @@ pub fn pack(
         return Err(nothing_usable(source, importer, &totals.quarantined));
     }
 
-    let mut quarantined = Vec::new();
     if let Some(base) = staging.base() {
-        quarantined = quarantine::read(&out.join(QUARANTINE), base.quarantined)?;
         shards.splice(0..0, base.shards.iter().cloned());
     }
     quarantined.extend_from_slice(importer.refused());
@@ -287,7 +286,7 @@ impl<'a> Sink<'a> {
             self.totals.instances += record.instances();
             self.totals.bytes += record.len() as u64;
             if let Some(shard) = self.writer.write(&record)?.cloned() {
-                self.record(shard)?;
+                self.record(shard, false)?;
             }
         }
         (self.progress)(Progress {
@@ -300,7 +299,7 @@ impl<'a> Sink<'a> {
     }
 
     /// Enters a finished shard into the journal.
-    fn record(&mut self, shard: FinishedShard) -> Result<()> {
+    fn record(&mut self, shard: FinishedShard, last: bool) -> Result<()> {
         let quarantined = self.totals.quarantined[self.recorded..].to_vec();
         self.recorded = self.totals.quarantined.len();
         self.totals.shards += 1;
@@ -308,6 +307,7 @@ impl<'a> Sink<'a> {
             end: self.totals.done,
             inputs: self.inputs.take(),
             shard,
+            last,
             quarantined,
         })
     }
@@ -315,7 +315,7 @@ impl<'a> Sink<'a> {
     /// Completes the last shard; returns all of them.
     fn finish(mut self) -> Result<(Totals, Vec<FinishedShard>, Journal)> {
         if let Some(shard) = self.writer.close()?.cloned() {
-            self.record(shard)?;
+            self.record(shard, true)?;
         }
         Ok((self.totals, self.writer.finish()?, self.journal))
     }

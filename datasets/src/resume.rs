@@ -83,11 +83,9 @@ fn fault(
     importer: &dyn Importer,
     folder: &Path,
 ) -> Option<String> {
-    if items.is_empty() || items.end > importer.len() {
-        return Some(format!(
-            "the source has only {} pictures now",
-            importer.len()
-        ));
+    let len = importer.len();
+    if items.is_empty() || items.end > len || step.last && items.end < len {
+        return Some(format!("the source has {len} pictures now"));
     }
     let item = |index| inputs_of(&importer.item(index), importer.stamp(index));
     let hashes: Vec<_> = items.clone().into_par_iter().map(item).collect();

@@ -146,3 +146,31 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     assert_eq!(report.resumed.unwrap().shards, 1);
     assert_eq!(PackedSet::open(&out).unwrap().len(), 5);
 }
+
+#[test]
+fn the_last_shard_is_made_again_when_the_source_has_grown() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    for (path, seed) in [(&first, 1), (&second, 2)] {
+        save(&path.join("a.png"), &draw(20, 20, seed));
+    }
+    let sets = ["stopped", "whole"].map(|name| folder.path().join(name));
+    let [stopped, whole] = &sets;
+    for out in &sets {
+        pack_quietly(&Source::new(&first), &PackOptions::default(), out);
+    }
+    // Stopped when all is packed: a stranger's file is in the way.
+    fs::write(stopped.join("shard-00001.itw"), "mine").unwrap();
+    append(&Source::new(&second), stopped).unwrap_err();
+    fs::remove_file(stopped.join("shard-00001.itw")).unwrap();
+    save(&second.join("b.png"), &draw(20, 20, 3));
+    let resumed = append(&Source::new(&second), stopped)
+        .unwrap()
+        .resumed
+        .unwrap();
+    assert_eq!(resumed.lost.unwrap(), "the source has 2 pictures now");
+    append(&Source::new(&second), whole).unwrap();
+    for file in ["manifest.json", "shard-00001.itw"] {
+        assert!(fs::read(stopped.join(file)).unwrap() == fs::read(whole.join(file)).unwrap());
+    }
+}

@@ -15,7 +15,7 @@ use crate::sample::{Category, Instance};
 
 pub(super) enum Gallery {
     Source(Box<dyn Importer>),
-    Packed(PackedSet),
+    Packed(Box<PackedSet>),
 }
 
 /// A picture as it was found.
@@ -32,7 +32,7 @@ impl Gallery {
     /// A folder with a manifest is a packed set, unless a format was given.
     pub fn open(source: &Source) -> Result<Self> {
         if source.format == Format::Auto && source.path.join(MANIFEST).is_file() {
-            return Ok(Self::Packed(PackedSet::open(&source.path)?));
+            return Ok(Self::Packed(Box::new(PackedSet::open(&source.path)?)));
         }
         Ok(Self::Source(source.open()?))
     }

@@ -21,7 +21,8 @@ const FOUND: u8 = 3;
 /// converted, transparency is laid over black. Bad files and labels do not stop the packing: each is listed
 /// with its reason in OUT/quarantine.jsonl and counted in the summary.
 ///
-/// A run that was stopped, by whatever means, goes on when the same command is given again.
+/// A run that was stopped, by whatever means, goes on when the same command is given again, and ends with the
+/// same bytes; packed again are at most the pictures of one shard (--shard-mib).
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {

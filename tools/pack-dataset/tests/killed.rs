@@ -104,8 +104,8 @@ impl Program {
 
     /// Starts it again and again, killing it at random moments of its life of about `life`, up to `kills`
     /// times; the last run is left alone. After each kill the set has one of these numbers of records,
-    /// unless none are given.
-    fn survive(&self, kills: usize, life: Duration, seed: u64, records: &[usize]) {
+    /// unless none are given. Returns how many kills came before the end.
+    fn survive(&self, kills: usize, life: Duration, seed: u64, records: &[usize]) -> usize {
         let mut state = seed | 1;
         for kill in 0..kills {
             state ^= state << 13;
@@ -120,12 +120,15 @@ impl Program {
                 assert!(records.contains(&set.len()), "{} records", set.len());
                 assert_eq!(set.verify().problems.len(), 0);
             }
-            // Killed on its last steps, or not at all: all was in place, and nothing tells of the run any more.
-            if ended.success() || !self.work().exists() && PackedSet::open(&self.out).is_ok() {
-                return;
+            // Killed on its last steps, or not at all: all is in place, and nothing tells of the run any more.
+            let complete = |set: PackedSet| records.last().is_none_or(|&last| set.len() == last);
+            let in_place = !self.work().exists() && PackedSet::open(&self.out).is_ok_and(complete);
+            if ended.success() || in_place {
+                return kill;
             }
         }
         self.succeeds(2);
+        kills
     }
 }
 
@@ -208,8 +211,9 @@ fn a_source_that_changed_is_not_packed_half_old_and_half_new() {
     assert!(contents(&program.out) == contents(&folder.path().join("whole")));
 }
 
-/// Kills of a new packing, of one that replaces, and of one that appends.
-fn kill_at_random(kills: usize, rounds: u64) {
+/// Kills of a new packing, of one that replaces, and of one that appends: some of each, until there were
+/// `enough` of each.
+fn kill_at_random(enough: usize) {
     let folder = TempDir::new().unwrap();
     let first = pictures(&folder.path().join("first"), 70);
     let second = pictures(&folder.path().join("second"), 50);
@@ -226,28 +230,31 @@ fn kill_at_random(kills: usize, rounds: u64) {
         manifest["records"].as_u64().unwrap() as usize
     };
     let records = [count(&packed), count(&appended)];
-    for seed in 0..rounds {
+    let (mut kills, mut seed) = ([0; 3], 0);
+    while kills.iter().any(|&kills| kills < enough) {
         let out = set(&format!("set{seed}"));
-        Program::new(&first, out.clone(), &[]).survive(kills, life, 3 * seed + 1, &[]);
+        let program =
+            |source: &Path, options: &[&'static str]| Program::new(source, out.clone(), options);
+        kills[0] += program(&first, &[]).survive(3, life, 3 * seed + 1, &[]);
         assert!(contents(&out) == packed, "new, seed {seed}");
-        let replace = Program::new(&first, out.clone(), &["--overwrite"]);
-        replace.survive(kills, life, 3 * seed + 2, &[]);
+        kills[1] += program(&first, &["--overwrite"]).survive(3, life, 3 * seed + 2, &[]);
         assert!(contents(&out) == packed, "replaced, seed {seed}");
-        let append = Program::new(&second, out.clone(), &["--append"]);
-        append.survive(kills, life.mul_f64(0.8), 3 * seed + 3, &records);
+        let append = program(&second, &["--append"]);
+        kills[2] += append.survive(3, life.mul_f64(0.8), 3 * seed + 3, &records);
         assert!(contents(&out) == appended, "appended, seed {seed}");
         fs::remove_dir_all(out).unwrap();
+        seed += 1;
     }
+    println!("survived {kills:?} kills");
 }
 
 #[test]
 fn killed_at_random_moments_it_ends_with_the_same_bytes() {
-    kill_at_random(3, 1);
+    kill_at_random(1);
 }
 
 #[test]
-#[ignore = "takes a minute: some 150 kills"]
+#[ignore = "takes a while: 50 kills of each kind"]
 fn killed_fifty_times_it_ends_with_the_same_bytes() {
-    kill_at_random(50, 1);
-    kill_at_random(3, 17);
+    kill_at_random(50);
 }
