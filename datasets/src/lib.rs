@@ -10,17 +10,23 @@
 //! - [`mix`](Mix), `interleave`, [`rank`](Rank): several sets as one stream, and a stream for several processes
 //! - `import`: folder and COCO; a file for each kind of source
 //! - [`decode()`]: picture files to upright RGB; `labels`: labels to the stored picture
-//! - [`pack()`], `prepare`, `output`, [`quarantine`]: packing
+//! - [`pack()`], `prepare`, `batches`, `output`, [`quarantine`]: packing
+//! - [`inspect()`]: what is wrong with a source, what is there twice, what it consists of
+//! - `journal`, `resume`: going on after a run that was killed; `append`: adding to a set
 //!
 //! # Invariants
 //! - A packed set under its final name is complete; nothing that was there before is lost on the way.
 //! - The same source and options give the same bytes, for any number of threads.
 //! - Whatever a file says is checked before it is believed; nothing that a file says makes us panic.
 
+mod append;
+mod batches;
 mod decode;
 mod error;
 mod import;
+mod inspect;
 mod interleave;
+mod journal;
 mod labels;
 pub mod manifest;
 mod mix;
@@ -33,6 +39,7 @@ pub mod pixels;
 mod prepare;
 pub mod quarantine;
 mod rank;
+mod resume;
 pub mod sample;
 pub mod scenes;
 pub mod shard;
@@ -40,10 +47,11 @@ pub mod shard;
 pub use decode::{decode, DecodeError, Decoded};
 pub use error::{DatasetError, Result};
 pub use import::{Format, Source};
+pub use inspect::{inspect, ClassCount, Group, Histogram, Inspection, Member, Tally};
 pub use manifest::Manifest;
 pub use mix::{Mix, MixError, Place, WINDOW};
-pub use options::{PackOptions, Resize};
-pub use pack::{check, pack, PackReport, Progress};
+pub use options::{Existing, PackOptions, Resize};
+pub use pack::{pack, PackReport, Progress, Resumed};
 pub use packed_set::{PackedSet, Verified};
 pub use permutation::Permutation;
 pub use pixels::{Encoding, Scratch};

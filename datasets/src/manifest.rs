@@ -137,8 +137,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Writes `manifest.json` into `folder`, beside its name first, then renamed.
-    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+    /// Writes `manifest.json` into `folder`, beside its name first, then renamed; returns its BLAKE3.
+    pub(crate) fn write(&self, folder: &Path) -> Result<String> {
         let path = folder.join(MANIFEST);
         let partial = folder.join(format!("{MANIFEST}.partial"));
         let mut text =
@@ -147,6 +147,13 @@ impl Manifest {
         File::create(&partial)
             .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&partial, &path))
-            .map_err(DatasetError::io("write", &path))
+            .map_err(DatasetError::io("write", &path))?;
+        Ok(blake3::hash(&text).to_string())
+    }
+
+    /// BLAKE3 of the manifest in `folder`; none if there is none to be read.
+    pub(crate) fn hash(folder: &Path) -> Option<String> {
+        let text = fs::read(folder.join(MANIFEST)).ok()?;
+        Some(blake3::hash(&text).to_string())
     }
 }

@@ -35,6 +35,18 @@ impl Resize {
     }
 }
 
+/// What to do about a packed set that is already at the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// Leave it alone: packing ends with an error.
+    #[default]
+    Refuse,
+    /// Replace it, once the new one is complete.
+    Replace,
+    /// Add to it, as new shards; there must be one, packed with the same options.
+    Append,
+}
+
 /// The options of [`crate::pack`]. The defaults keep every pixel.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,9 +61,9 @@ pub struct PackOptions {
     pub smallest_side: u32,
     /// A shard is closed when it has this many bytes.
     pub shard_bytes: u64,
-    /// Replace a packed set that is already there. Not part of what the set is, so not in the manifest.
+    /// What to do about a packed set that is already there. Not part of what the set is, so not in the manifest.
     #[serde(skip)]
-    pub overwrite: bool,
+    pub existing: Existing,
 }
 
 impl Default for PackOptions {
@@ -62,7 +74,7 @@ impl Default for PackOptions {
             jpeg_quality: 90,
             smallest_side: 8,
             shard_bytes: 256 << 20,
-            overwrite: false,
+            existing: Existing::Refuse,
         }
     }
 }

@@ -1,28 +1,22 @@
 //! Packs a source: reads, checks, resizes and encodes pictures on all threads, writes them in order.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use intertwine_flow::Pool;
-use rayon::prelude::*;
 
+use crate::append::Appended;
+use crate::batches::in_order;
 use crate::error::{DatasetError, Result};
 use crate::import::{list_counts, Importer, Source};
+use crate::journal::{Journal, Step, Task};
 use crate::manifest::Manifest;
 use crate::options::PackOptions;
-use crate::output::Staging;
-use crate::prepare::{Outcome, Packed, Worker};
-use crate::quarantine::{count_reasons, Quarantined, QUARANTINE};
-use crate::shard::ShardWriter;
-
-/// Pictures worked on between two writes, at most.
-const BATCH: usize = 256;
-
-/// A batch of several pictures ends when their files have this many bytes. What is encoded of two batches is
-/// in memory at once, some ten times the bytes of JPEG files, besides a decoded picture for each thread.
-const BATCH_BYTES: u64 = 16 << 20;
+use crate::output::{Begun, Prepared, Staging};
+use crate::prepare::{read, Worker};
+use crate::quarantine::{self, count_reasons, Quarantined, QUARANTINE};
+use crate::resume::{inputs_of, Inputs};
+use crate::shard::{number_after, EncodedRecord, FinishedShard, ShardWriter};
 
 /// How far packing has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,20 +31,20 @@ pub struct Progress {
     pub bytes: u64,
 }
 
-/// What was packed.
+/// What was packed; of a set that was appended to, what was added.
 #[derive(Clone, Debug)]
 pub struct PackReport {
-    /// The packed set's folder; none after [`check`].
-    pub out: Option<PathBuf>,
+    /// The packed set's folder.
+    pub out: PathBuf,
     /// Pictures packed.
     pub pictures: usize,
     /// Labelled objects packed.
     pub instances: usize,
-    /// Number of categories of labelled objects.
+    /// Number of categories of labelled objects in the set.
     pub categories: usize,
-    /// Number of classes of whole pictures.
+    /// Number of classes of whole pictures in the set.
     pub labels: usize,
-    /// Bytes of all shards.
+    /// Bytes of the shards.
     pub bytes: u64,
     /// What was left out or changed; the lines of `quarantine.jsonl`.
     pub quarantined: Vec<Quarantined>,
@@ -58,12 +52,29 @@ pub struct PackReport {
     pub ignored: BTreeMap<String, usize>,
     /// Something to know about the source.
     pub note: Option<String>,
+    /// What was taken over from an earlier run that was stopped.
+    pub resumed: Option<Resumed>,
 }
 
-/// Packs `source` into the folder `out`, which appears only when it is complete.
+/// Work of an earlier run that was stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// Pictures that were not looked at again.
+    pub pictures: usize,
+    /// Finished shards that were taken over.
+    pub shards: usize,
+    /// Why other finished shards were made again.
+    pub lost: Option<String>,
+}
+
+/// Packs `source` into the folder `out`, which appears only when it is complete, or is added to in one step.
 ///
 /// Works on the threads of the current rayon pool; the result is the same, byte for byte, for any number of
 /// them. `progress` is called from one thread at a time, after each batch.
+///
+/// A run that was killed goes on when it is started again: shards that it had finished are taken over, if
+/// the source has not changed, so that at most the work for one shard of each run is lost. The result is
+/// the same as if it had not been killed.
 ///
 /// # Errors
 /// If the source cannot be opened, holds no usable picture, or the output cannot be written. Single bad
@@ -76,53 +87,64 @@ pub fn pack(
 ) -> Result<PackReport> {
     options.validate()?;
     // A source that cannot be opened should leave no trace at `out`.
-    let importer = source.open()?;
-    let staging = Staging::prepare(out, options.overwrite)?;
+    let mut importer = source.open()?;
+    let task = Task::new(source, options);
+    let mut staging = match Staging::prepare(out, options.existing, task)? {
+        Prepared::Open(staging) => staging,
+        Prepared::Done(past) => {
+            let manifest = Manifest::read(out)?;
+            let totals = Totals::of(past.steps);
+            let resumed = totals.resumed(None);
+            return Ok(totals.report(importer.as_ref(), out, &manifest, resumed));
+        }
+    };
+    let (mut first, mut quarantined) = (0, Vec::new());
+    if let Some(base) = staging.base() {
+        quarantined = quarantine::read(&out.join(QUARANTINE), base.quarantined)?;
+        first = number_after(base.shards.iter().map(|shard| shard.file.as_str()));
+        importer = Box::new(Appended::new(importer, source, out, options)?);
+    }
+    let importer = importer.as_ref();
+    let Begun {
+        journal,
+        steps,
+        lost,
+    } = staging.begin(importer)?;
     let folder = staging.folder();
-    let writer = ShardWriter::create(&folder, options.shard_bytes)?;
-    let mut sink = Sink {
-        writer: Some(writer),
-        ..Sink::new(importer.len(), progress)
-    };
-    run(&source.path, importer.as_ref(), options, &mut sink)?;
-    let mut report = sink.report(importer.as_ref(), source)?;
-    let shards = match sink.writer {
-        Some(writer) => writer.finish()?,
-        None => Vec::new(),
-    };
-    write_quarantine(&folder.join(QUARANTINE), &report.quarantined)?;
-    let (categories, labels) = (
-        importer.categories().to_vec(),
-        importer.picture_labels().to_vec(),
-    );
+    let finished = steps.iter().map(|step| step.shard.clone()).collect();
+    let writer = ShardWriter::after(&folder, options.shard_bytes, first, finished);
+    let mut sink = Sink::new(writer, journal, Totals::of(steps), importer.len(), progress);
+    let resumed = sink.totals.resumed(lost);
+    run(&source.path, importer, options, &mut sink)?;
+    let (totals, mut shards, mut journal) = sink.finish()?;
+    if totals.pictures == 0 {
+        return Err(nothing_usable(source, importer, &totals.quarantined));
+    }
+
+    if let Some(base) = staging.base() {
+        shards.splice(0..0, base.shards.iter().cloned());
+    }
+    quarantined.extend_from_slice(importer.refused());
+    quarantined.extend_from_slice(&totals.quarantined);
+    quarantine::write(&folder.join(QUARANTINE), &quarantined)?;
     let manifest = Manifest::new(
         shards,
-        categories,
-        labels,
+        importer.categories().to_vec(),
+        importer.picture_labels().to_vec(),
         options.clone(),
-        report.quarantined.len() as u64,
+        quarantined.len() as u64,
     );
-    manifest.write(&folder)?;
-    staging.commit()?;
-    report.bytes = manifest.shards.iter().map(|shard| shard.bytes).sum();
-    report.out = Some(out.into());
-    Ok(report)
+    journal.complete(manifest.write(&folder)?)?;
+    staging.commit(&manifest)?;
+    Ok(totals.report(importer, out, &manifest, resumed))
 }
 
-/// Does all that [`pack`] does but encode and write: reads and decodes every picture, checks every label.
-///
-/// # Errors
-/// Those of [`pack`] that come from the source.
-pub fn check(
-    source: &Source,
-    options: &PackOptions,
-    progress: &(dyn Fn(Progress) + Sync),
-) -> Result<PackReport> {
-    options.validate()?;
-    let importer = source.open()?;
-    let mut sink = Sink::new(importer.len(), progress);
-    run(&source.path, importer.as_ref(), options, &mut sink)?;
-    sink.report(importer.as_ref(), source)
+/// An item that was worked on.
+struct Made {
+    inputs: blake3::Hash,
+    /// None if the picture was refused.
+    record: Option<EncodedRecord>,
+    quarantined: Vec<Quarantined>,
 }
 
 /// Encodes batch after batch on all threads, while the batch before is written.
@@ -132,123 +154,181 @@ fn run(
     options: &PackOptions,
     sink: &mut Sink,
 ) -> Result<()> {
-    let writes = sink.writer.is_some();
     let workers = Pool::<Worker>::default();
-    let mut waiting: Vec<Outcome> = Vec::new();
-    let mut start = 0;
-    while start < importer.len() {
-        let batch = start..start + batch_len(importer, start);
-        start = batch.end;
-        let encode = || -> Result<Vec<Outcome>> {
-            let outcomes = batch.into_par_iter().with_max_len(1);
-            let outcomes =
-                outcomes.map(|index| workers.take().prepare(importer, index, options, writes));
-            outcomes
-                .collect::<io::Result<_>>()
-                .map_err(DatasetError::io("encode pictures of", source))
-        };
-        let (encoded, written) = rayon::join(encode, || sink.take(std::mem::take(&mut waiting)));
-        written?;
-        waiting = encoded?;
-    }
-    sink.take(waiting)
+    let make = |index: usize, stamp| {
+        let item = importer.item(index);
+        let inputs = inputs_of(&item, stamp);
+        let outcome = read(importer, index, item, options);
+        let encode = |picture| workers.take().encode(picture, options);
+        let record = outcome.picture.map(encode).transpose();
+        Ok(Made {
+            inputs,
+            record: record.map_err(DatasetError::io("encode pictures of", source))?,
+            quarantined: outcome.quarantined,
+        })
+    };
+    let items = sink.totals.done..importer.len();
+    in_order(
+        items,
+        |index| importer.stamp(index),
+        make,
+        |made| sink.take(made),
+    )
 }
 
-/// Number of pictures in the batch from `start` on; enough to keep all threads busy, whatever their size.
-fn batch_len(importer: &dyn Importer, start: usize) -> usize {
-    let busy = 4 * rayon::current_num_threads();
-    let mut bytes = 0;
-    let ends = |&(count, index): &(usize, usize)| {
-        bytes += importer.file_len(index);
-        count >= busy && bytes >= BATCH_BYTES
-    };
-    let limit = importer.len().min(start + BATCH);
-    let last = (start..limit)
-        .enumerate()
-        .find(ends)
-        .map_or(limit, |(_, index)| index + 1);
-    last - start
+/// What has been done so far.
+#[derive(Default)]
+struct Totals {
+    /// Items of the source dealt with.
+    done: usize,
+    shards: usize,
+    pictures: usize,
+    instances: usize,
+    bytes: u64,
+    quarantined: Vec<Quarantined>,
+}
+
+impl Totals {
+    fn of(steps: Vec<Step>) -> Self {
+        let mut totals = Self {
+            done: steps.last().map_or(0, |step| step.end),
+            shards: steps.len(),
+            ..Self::default()
+        };
+        for step in steps {
+            totals.pictures += step.shard.records as usize;
+            totals.instances += step.shard.instances as usize;
+            totals.bytes += step.shard.bytes;
+            totals.quarantined.extend(step.quarantined);
+        }
+        totals
+    }
+
+    /// What was taken over, if this is from an earlier run; `lost` says why not all of it.
+    fn resumed(&self, lost: Option<String>) -> Option<Resumed> {
+        (self.shards > 0 || lost.is_some()).then_some(Resumed {
+            pictures: self.done,
+            shards: self.shards,
+            lost,
+        })
+    }
+
+    fn report(
+        self,
+        importer: &dyn Importer,
+        out: &Path,
+        manifest: &Manifest,
+        resumed: Option<Resumed>,
+    ) -> PackReport {
+        let mut quarantined = importer.refused().to_vec();
+        quarantined.extend(self.quarantined);
+        PackReport {
+            out: out.into(),
+            pictures: self.pictures,
+            instances: self.instances,
+            categories: manifest.categories.len(),
+            labels: manifest.labels.len(),
+            bytes: manifest.shards.iter().map(|shard| shard.bytes).sum(),
+            quarantined,
+            ignored: importer.ignored(),
+            note: importer.note(),
+            resumed,
+        }
+    }
 }
 
 /// Takes what was made, in order.
 struct Sink<'a> {
-    /// None when only checking.
-    writer: Option<ShardWriter>,
+    writer: ShardWriter,
+    journal: Journal,
+    totals: Totals,
+    /// Of the items since the last finished shard.
+    inputs: Inputs,
+    /// Entries of the quarantine list up to the last finished shard.
+    recorded: usize,
+    total: usize,
     progress: &'a (dyn Fn(Progress) + Sync),
-    so_far: Progress,
-    pictures: usize,
-    instances: usize,
-    quarantined: Vec<Quarantined>,
 }
 
 impl<'a> Sink<'a> {
-    fn new(total: usize, progress: &'a (dyn Fn(Progress) + Sync)) -> Self {
-        let so_far = Progress {
-            done: 0,
-            total,
-            quarantined: 0,
-            bytes: 0,
-        };
+    fn new(
+        writer: ShardWriter,
+        journal: Journal,
+        totals: Totals,
+        total: usize,
+        progress: &'a (dyn Fn(Progress) + Sync),
+    ) -> Self {
         Self {
-            writer: None,
+            writer,
+            journal,
+            recorded: totals.quarantined.len(),
+            totals,
+            inputs: Inputs::default(),
+            total,
             progress,
-            so_far,
-            pictures: 0,
-            instances: 0,
-            quarantined: Vec::new(),
         }
     }
 
-    fn take(&mut self, outcomes: Vec<Outcome>) -> Result<()> {
-        self.so_far.done += outcomes.len();
-        for Outcome {
-            packed,
+    fn take(&mut self, made: Vec<Made>) -> Result<()> {
+        for Made {
+            inputs,
+            record,
             quarantined,
-        } in outcomes
+        } in made
         {
-            self.quarantined.extend(quarantined);
-            let Some(Packed { instances, record }) = packed else {
+            self.totals.done += 1;
+            self.totals.quarantined.extend(quarantined);
+            self.inputs.add(&inputs);
+            let Some(record) = record else {
                 continue;
             };
-            self.pictures += 1;
-            self.instances += instances;
-            if let (Some(writer), Some(record)) = (&mut self.writer, record) {
-                self.so_far.bytes += record.len() as u64;
-                writer.write(&record)?;
+            self.totals.pictures += 1;
+            self.totals.instances += record.instances();
+            self.totals.bytes += record.len() as u64;
+            if let Some(shard) = self.writer.write(&record)?.cloned() {
+                self.record(shard, false)?;
             }
         }
-        self.so_far.quarantined = self.quarantined.len();
-        (self.progress)(self.so_far);
+        (self.progress)(Progress {
+            done: self.totals.done,
+            total: self.total,
+            quarantined: self.totals.quarantined.len(),
+            bytes: self.totals.bytes,
+        });
         Ok(())
     }
 
-    fn report(&mut self, importer: &dyn Importer, source: &Source) -> Result<PackReport> {
-        let mut quarantined = importer.refused().to_vec();
-        quarantined.append(&mut self.quarantined);
-        let ignored = importer.ignored();
-        if self.pictures == 0 {
-            return Err(nothing_usable(source, &quarantined, &ignored));
-        }
-        Ok(PackReport {
-            out: None,
-            pictures: self.pictures,
-            instances: self.instances,
-            categories: importer.categories().len(),
-            labels: importer.picture_labels().len(),
-            bytes: self.so_far.bytes,
+    /// Enters a finished shard into the journal.
+    fn record(&mut self, shard: FinishedShard, last: bool) -> Result<()> {
+        let quarantined = self.totals.quarantined[self.recorded..].to_vec();
+        self.recorded = self.totals.quarantined.len();
+        self.totals.shards += 1;
+        self.journal.step(Step {
+            end: self.totals.done,
+            inputs: self.inputs.take(),
+            shard,
+            last,
             quarantined,
-            ignored,
-            note: importer.note(),
         })
+    }
+
+    /// Completes the last shard; returns all of them.
+    fn finish(mut self) -> Result<(Totals, Vec<FinishedShard>, Journal)> {
+        if let Some(shard) = self.writer.close()?.cloned() {
+            self.record(shard, true)?;
+        }
+        Ok((self.totals, self.writer.finish()?, self.journal))
     }
 }
 
 fn nothing_usable(
     source: &Source,
+    importer: &dyn Importer,
     quarantined: &[Quarantined],
-    ignored: &BTreeMap<String, usize>,
 ) -> DatasetError {
-    let reasons: Vec<_> = count_reasons(quarantined)
+    let quarantined = [importer.refused(), quarantined].concat();
+    let ignored = importer.ignored();
+    let reasons: Vec<_> = count_reasons(&quarantined)
         .iter()
         .map(|(reason, n)| format!("{reason}: {n}"))
         .collect();
@@ -259,7 +339,7 @@ fn nothing_usable(
     let passed = if ignored.is_empty() {
         String::new()
     } else {
-        format!("; not pictures {}", list_counts(ignored))
+        format!("; not pictures {}", list_counts(&ignored))
     };
     let what = format!(
         "no picture could be used ({}){first}{passed}",
@@ -269,16 +349,4 @@ fn nothing_usable(
         path: source.path.clone(),
         what,
     }
-}
-
-fn write_quarantine(path: &Path, entries: &[Quarantined]) -> Result<()> {
-    let write = || -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(path)?);
-        for entry in entries {
-            serde_json::to_writer(&mut file, entry)?;
-            file.write_all(b"\n")?;
-        }
-        file.into_inner()?.sync_all()
-    };
-    write().map_err(DatasetError::io("write", path))
 }

@@ -12,40 +12,111 @@ use crate::labels::{place, Sizes};
 use crate::options::PackOptions;
 use crate::pixels::{Encoding, PixelEncoder};
 use crate::quarantine::{Quarantined, Reason};
-use crate::sample::RecordInfo;
+use crate::sample::{Instance, RecordInfo};
 use crate::shard::EncodedRecord;
 
 /// What became of a picture.
 pub(crate) struct Outcome {
     /// None if the picture was refused.
-    pub packed: Option<Packed>,
+    pub picture: Option<Picture>,
     /// What is to be listed about it.
     pub quarantined: Vec<Quarantined>,
 }
 
 /// A picture that is taken in.
-pub(crate) struct Packed {
-    /// Labelled objects in it.
-    pub instances: usize,
-    /// None when only checking.
-    pub record: Option<EncodedRecord>,
+pub(crate) struct Picture {
+    /// Upright, not resized yet.
+    pub image: RgbImage,
+    /// The size it is stored in, which its labels are meant for.
+    pub stored: (u32, u32),
+    pub instances: Vec<Instance>,
+    pub info: RecordInfo,
+    /// The file's own bytes, if they are a JPEG that can be stored as it is.
+    jpeg: Option<Vec<u8>>,
 }
 
-/// Why a picture is not taken in.
-enum Stop {
-    /// It is put into quarantine.
-    Refused(Reason, String),
-    /// Packing cannot go on.
-    Failed(io::Error),
-}
+/// Why a picture is not taken in: it is put into quarantine.
+struct Refused(Reason, String);
 
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
+/// Reads an item's picture and checks it with its labels.
+pub(crate) fn read(
+    importer: &dyn Importer,
+    index: usize,
+    item: Item,
+    options: &PackOptions,
+) -> Outcome {
+    let (source, image_id) = (item.source.clone(), item.image_id);
+    let mut quarantined = Vec::new();
+    let file = importer.read(index).map_err(unreadable);
+    let picture = match file.and_then(|file| picture(item, file, options, &mut quarantined)) {
+        Ok(picture) => Some(picture),
+        Err(Refused(reason, detail)) => {
+            // Labels of a picture that is not packed go with it; the picture's line stands for them.
+            quarantined = vec![Quarantined::picture(source.clone(), reason, detail)];
+            None
+        }
+    };
+    for entry in &mut quarantined {
+        entry.image_id = Some(image_id);
+        entry.source.get_or_insert_with(|| source.clone());
+    }
+    Outcome {
+        picture,
+        quarantined,
     }
 }
 
-/// What a thread keeps between pictures.
+fn picture(
+    item: Item,
+    file: Vec<u8>,
+    options: &PackOptions,
+    quarantined: &mut Vec<Quarantined>,
+) -> Result<Picture, Refused> {
+    let mut decoded = decode_anything(&file).map_err(undecodable)?;
+    quarantined.extend(item.refused);
+    if let Some(stated) = item.stated_size {
+        if let Some(detail) = reconcile(stated, &mut decoded)? {
+            let entry = Quarantined::picture(item.source.clone(), Reason::ExifIgnored, detail);
+            quarantined.push(Quarantined {
+                kept: true,
+                ..entry
+            });
+        }
+    }
+    let as_it_came = decoded.is_jpeg && decoded.orientation == Orientation::NoTransforms;
+    let image = decoded.upright();
+    let original = image.dimensions();
+    if original.0.min(original.1) < options.smallest_side {
+        let detail = format!(
+            "{} x {}, expected at least {} a side",
+            original.0, original.1, options.smallest_side
+        );
+        return Err(Refused(Reason::TooSmall, detail));
+    }
+    let stored = options.resize.target(original.0, original.1);
+    let sizes = Sizes { original, stored };
+    let instances = item
+        .objects
+        .into_iter()
+        .filter_map(|label| place(label, sizes, quarantined))
+        .collect();
+    let info = RecordInfo {
+        image_id: item.image_id,
+        source: item.source,
+        original_size: original,
+        label: item.label,
+    };
+    let keeps_jpeg = options.encoding == Encoding::Jpeg && as_it_came && original == stored;
+    Ok(Picture {
+        image,
+        stored,
+        instances,
+        info,
+        jpeg: keeps_jpeg.then_some(file),
+    })
+}
+
+/// Brings pictures to their stored form; what a thread keeps between them.
 #[derive(Default)]
 pub(crate) struct Worker {
     resizer: Resizer,
@@ -53,110 +124,30 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Reads an item, checks it and brings it to its stored form; without `encode`, short of the bytes.
+    /// Resizes and encodes a picture.
     ///
     /// # Errors
-    /// If packing cannot go on. A picture that cannot be used is no error.
-    pub(crate) fn prepare(
-        &mut self,
-        importer: &dyn Importer,
-        index: usize,
-        options: &PackOptions,
-        encode: bool,
-    ) -> io::Result<Outcome> {
-        let item = importer.item(index);
-        let (source, image_id) = (item.source.clone(), item.image_id);
-        let mut quarantined = Vec::new();
-        let read = importer.read(index).map_err(unreadable);
-        let packed = match read
-            .and_then(|bytes| self.record(item, bytes, options, encode, &mut quarantined))
-        {
-            Ok(packed) => Some(packed),
-            Err(Stop::Refused(reason, detail)) => {
-                // Labels of a picture that is not packed go with it; the picture's line stands for them.
-                quarantined = vec![Quarantined::picture(source.clone(), reason, detail)];
-                None
-            }
-            Err(Stop::Failed(error)) => {
-                return Err(io::Error::new(error.kind(), format!("{source}: {error}")))
-            }
-        };
-        for entry in &mut quarantined {
-            entry.image_id = Some(image_id);
-            entry.source.get_or_insert_with(|| source.clone());
+    /// If packing cannot go on.
+    pub fn encode(&mut self, picture: Picture, options: &PackOptions) -> io::Result<EncodedRecord> {
+        let Picture {
+            image,
+            stored,
+            instances,
+            info,
+            jpeg,
+        } = picture;
+        if let Some(file) = jpeg {
+            return EncodedRecord::from_pixels(file, Encoding::Jpeg, stored, &info, &instances);
         }
-        Ok(Outcome {
-            packed,
-            quarantined,
-        })
-    }
-
-    fn record(
-        &mut self,
-        item: Item,
-        file: Vec<u8>,
-        options: &PackOptions,
-        encode: bool,
-        quarantined: &mut Vec<Quarantined>,
-    ) -> Result<Packed, Stop> {
-        let mut decoded = decode_anything(&file).map_err(undecodable)?;
-        quarantined.extend(item.refused);
-        if let Some(stated) = item.stated_size {
-            if let Some(detail) = reconcile(stated, &mut decoded)? {
-                let entry = Quarantined::picture(item.source.clone(), Reason::ExifIgnored, detail);
-                quarantined.push(Quarantined {
-                    kept: true,
-                    ..entry
-                });
-            }
-        }
-        let as_it_came = decoded.is_jpeg && decoded.orientation == Orientation::NoTransforms;
-        let image = decoded.upright();
-        let original = image.dimensions();
-        if original.0.min(original.1) < options.smallest_side {
-            let detail = format!(
-                "{} x {}, expected at least {} a side",
-                original.0, original.1, options.smallest_side
-            );
-            return Err(Stop::Refused(Reason::TooSmall, detail));
-        }
-        let stored = options.resize.target(original.0, original.1);
-        let sizes = Sizes { original, stored };
-        let instances: Vec<_> = item
-            .objects
-            .into_iter()
-            .filter_map(|label| place(label, sizes, quarantined))
-            .collect();
-        if !encode {
-            return Ok(Packed {
-                instances: instances.len(),
-                record: None,
-            });
-        }
-        let info = RecordInfo {
-            image_id: item.image_id,
-            source: item.source,
-            original_size: original,
-            label: item.label,
-        };
-        let record = if options.encoding == Encoding::Jpeg && as_it_came && original == stored {
-            EncodedRecord::from_pixels(file, Encoding::Jpeg, stored, &info, &instances)?
-        } else {
-            drop(file);
-            let image = self.resize(image, stored)?;
-            EncodedRecord::new(
-                &image,
-                &info,
-                &instances,
-                options.encoding,
-                options.jpeg_quality,
-                &mut self.encoder,
-            )?
-        };
-        Ok(Packed {
-            instances: instances.len(),
-            record: Some(record),
-        })
+        let image = self.resize(image, stored)?;
+        EncodedRecord::new(
+            &image,
+            &info,
+            &instances,
+            options.encoding,
+            options.jpeg_quality,
+            &mut self.encoder,
+        )
     }
 
     /// Makes a picture smaller, antialiased.
@@ -178,7 +169,7 @@ impl Worker {
 
 /// Holds a picture against the size its label file states, in which the boxes are meant. Labels made
 /// without regard to EXIF keep the picture unrotated, which the text returned says.
-fn reconcile(stated: (u32, u32), decoded: &mut Decoded) -> Result<Option<String>, Stop> {
+fn reconcile(stated: (u32, u32), decoded: &mut Decoded) -> Result<Option<String>, Refused> {
     use Orientation::{Rotate270, Rotate270FlipH, Rotate90, Rotate90FlipH};
     let (width, height) = decoded.image.dimensions();
     let swaps_sides = matches!(
@@ -204,19 +195,19 @@ fn reconcile(stated: (u32, u32), decoded: &mut Decoded) -> Result<Option<String>
         "the label file says {w} x {h}, the picture is {} x {}",
         upright.0, upright.1
     );
-    Err(Stop::Refused(Reason::SizeMismatch, detail))
+    Err(Refused(Reason::SizeMismatch, detail))
 }
 
-fn unreadable(error: io::Error) -> Stop {
+fn unreadable(error: io::Error) -> Refused {
     let reason = match error.kind() {
         ErrorKind::NotFound => Reason::MissingPicture,
         ErrorKind::FileTooLarge => Reason::TooLarge,
         _ => Reason::Unreadable,
     };
-    Stop::Refused(reason, error.to_string())
+    Refused(reason, error.to_string())
 }
 
-fn undecodable(error: DecodeError) -> Stop {
+fn undecodable(error: DecodeError) -> Refused {
     let reason = match error {
         DecodeError::NotAPicture(_) => Reason::NotAPicture,
         DecodeError::Unsupported(_) => Reason::UnsupportedFormat,
@@ -227,7 +218,7 @@ fn undecodable(error: DecodeError) -> Stop {
         DecodeError::Damaged(detail) => detail,
         other => other.to_string(),
     };
-    Stop::Refused(reason, detail)
+    Refused(reason, detail)
 }
 
 /// Decodes a file that may hold anything. A decoder that panics on it costs this one picture, not hours of

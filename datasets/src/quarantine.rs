@@ -4,6 +4,11 @@
 //! changed (a box clipped, a mask dropped) has one too.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use crate::error::{DatasetError, Result};
 
 /// The quarantine list's file name.
 pub const QUARANTINE: &str = "quarantine.jsonl";
@@ -160,4 +165,37 @@ pub fn count_reasons(entries: &[Quarantined]) -> Vec<(Reason, usize)> {
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
     counts
+}
+
+/// Writes a quarantine list and waits for the disk.
+pub(crate) fn write(path: &Path, entries: &[Quarantined]) -> Result<()> {
+    let write = || -> io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        for entry in entries {
+            serde_json::to_writer(&mut file, entry)?;
+            file.write_all(b"\n")?;
+        }
+        file.into_inner()?.sync_all()
+    };
+    write().map_err(DatasetError::io("write", path))
+}
+
+/// Reads the first `count` lines of a quarantine list; more are not of the set.
+pub(crate) fn read(path: &Path, count: u64) -> Result<Vec<Quarantined>> {
+    let text = fs::read_to_string(path).map_err(DatasetError::io("read", path))?;
+    let wrong = |what: String| DatasetError::Manifest {
+        path: path.into(),
+        what,
+    };
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let lines = text.lines().take(count).enumerate();
+    let entries = lines.map(|(i, line)| {
+        serde_json::from_str(line).map_err(|e| wrong(format!("line {}: {e}", i + 1)))
+    });
+    let entries: Vec<_> = entries.collect::<Result<_>>()?;
+    if entries.len() != count {
+        let what = format!("{} lines, the manifest counts {count}", entries.len());
+        return Err(wrong(what));
+    }
+    Ok(entries)
 }

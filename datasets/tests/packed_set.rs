@@ -9,7 +9,8 @@ use image::RgbImage;
 use intertwine_datasets::pixels::PixelEncoder;
 use intertwine_datasets::shard::{EncodedRecord, ShardWriter};
 use intertwine_datasets::{
-    pack, DatasetError, Encoding, PackOptions, PackedSet, RecordInfo, Resize, Scratch, Source,
+    pack, DatasetError, Encoding, Existing, PackOptions, PackedSet, RecordInfo, Resize, Scratch,
+    Source,
 };
 use proptest::prelude::*;
 use support::{draw, labelled, pack_quietly, save, small_set};
@@ -257,7 +258,7 @@ fn an_output_folder_is_never_lost() {
     let (source, out) = (Source::new(&pictures), folder.path().join("set"));
     let options = PackOptions::default();
     let overwrite = PackOptions {
-        overwrite: true,
+        existing: Existing::Replace,
         ..PackOptions::default()
     };
     let refused = |options: &PackOptions| {
@@ -353,7 +354,7 @@ fn a_killed_run_is_cleared_up() {
     let lock = fs::File::create(work.join("lock")).unwrap();
     lock.lock().unwrap();
     let options = PackOptions {
-        overwrite: true,
+        existing: Existing::Replace,
         ..PackOptions::default()
     };
     assert!(pack(&source, &options, &out, &|_| {})

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::coco_json::{outline, Annotation, AnnotationHead, Document, Image};
-use super::{picture_folder, read_file, Importer, Item};
+use super::{picture_folder, read_file, Importer, Item, Stamp};
 use crate::error::{DatasetError, Result};
 use crate::labels::Label;
 use crate::quarantine::{Quarantined, Reason, Subject};
@@ -149,10 +149,13 @@ impl Importer for Coco {
         }
     }
 
-    fn file_len(&self, index: usize) -> u64 {
+    fn image_id(&self, index: usize) -> u64 {
+        self.images[index].id
+    }
+
+    fn stamp(&self, index: usize) -> Stamp {
         let path = picture_folder::resolve(&self.pictures, &self.images[index].file_name);
-        path.and_then(|path| fs::metadata(path).ok())
-            .map_or(0, |metadata| metadata.len())
+        path.map(|path| Stamp::of(&path)).unwrap_or_default()
     }
 
     fn read(&self, index: usize) -> io::Result<Vec<u8>> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::{read_file, slashed, Importer, Item};
+use super::{read_file, slashed, Importer, Item, Stamp};
 use crate::error::{DatasetError, Result};
 use crate::quarantine::{Quarantined, Reason};
 
@@ -184,8 +184,12 @@ impl Importer for Folder {
         }
     }
 
-    fn file_len(&self, index: usize) -> u64 {
-        std::fs::metadata(&self.pictures[index].1).map_or(0, |metadata| metadata.len())
+    fn image_id(&self, index: usize) -> u64 {
+        index as u64
+    }
+
+    fn stamp(&self, index: usize) -> Stamp {
+        Stamp::of(&self.pictures[index].1)
     }
 
     fn read(&self, index: usize) -> io::Result<Vec<u8>> {

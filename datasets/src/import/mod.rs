@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::error::{DatasetError, Result};
 use crate::labels::Label;
@@ -98,7 +99,7 @@ impl Source {
 }
 
 /// A source whose items can be asked for in any order.
-pub(crate) trait Importer: Sync {
+pub(crate) trait Importer: Send + Sync {
     /// Number of items.
     fn len(&self) -> usize;
 
@@ -128,14 +129,53 @@ pub(crate) trait Importer: Sync {
     /// An item without its pixels.
     fn item(&self, index: usize) -> Item;
 
-    /// Bytes of an item's picture file, 0 if unknown; tells how much memory it may take.
-    fn file_len(&self, index: usize) -> u64;
+    /// An item's [`Item::image_id`].
+    fn image_id(&self, index: usize) -> u64 {
+        self.item(index).image_id
+    }
+
+    /// What tells whether an item's picture file has changed.
+    fn stamp(&self, index: usize) -> Stamp;
 
     /// The bytes of an item's picture file.
     fn read(&self, index: usize) -> io::Result<Vec<u8>>;
 }
 
+/// What tells whether a file has changed, short of reading it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// Bytes of the file, 0 if unknown; tells how much memory a picture may take.
+    pub len: u64,
+    /// When its contents were last written.
+    modified: Option<SystemTime>,
+    /// Where the system keeps it, when anything about the file was last changed, in seconds and nanoseconds
+    /// since 1970: a copy can keep the time above, but not this one.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Of the file at `path`; for a file that cannot be looked at, the one of no file.
+    pub fn of(path: &Path) -> Self {
+        let Ok(metadata) = fs::metadata(path) else {
+            return Self::default();
+        };
+        #[cfg(unix)]
+        let changed = {
+            use std::os::unix::fs::MetadataExt;
+            (metadata.ctime(), metadata.ctime_nsec())
+        };
+        #[cfg(not(unix))]
+        let changed = (0, 0);
+        Self {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+            changed,
+        }
+    }
+}
+
 /// What a source says of one picture.
+#[derive(Debug)]
 pub(crate) struct Item {
     pub image_id: u64,
     /// Path relative to the picture folder.

@@ -24,6 +24,8 @@ const ZSTD_LEVEL: i32 = 1;
 pub struct Encoder {
     zstd: zstd::bulk::Compressor<'static>,
     planes: Vec<u8>,
+    /// Room for the frame of a strip that does not compress.
+    frame: Vec<u8>,
 }
 
 impl Encoder {
@@ -43,12 +45,13 @@ impl Encoder {
         for (entry, strip) in strips.enumerate() {
             self.planes.resize(strip.len(), 0);
             split_planes(strip, width, &mut self.planes);
-            let start = out.len();
-            out.resize(start + zstd::zstd_safe::compress_bound(strip.len()), 0);
+            // Only ever made longer: zeroing it for each strip would cost as much as copying the frame.
+            let bound = zstd::zstd_safe::compress_bound(strip.len());
+            self.frame.resize(bound.max(self.frame.len()), 0);
             let written = self
                 .zstd
-                .compress_to_buffer(&self.planes, &mut out[start..])?;
-            out.truncate(start + written);
+                .compress_to_buffer(&self.planes, &mut self.frame[..])?;
+            out.extend_from_slice(&self.frame[..written]);
             let length =
                 u32::try_from(written).expect("a strip is far below 4 GiB: sides are limited");
             out[table + 4 * entry..][..4].copy_from_slice(&length.to_le_bytes());

@@ -9,5 +9,5 @@ mod writer;
 pub(crate) use layout::Entry;
 pub(crate) use meta::encode as encode_meta;
 pub(crate) use reader::Shard;
-pub(crate) use writer::sync_folder;
+pub(crate) use writer::{number_after, sync_folder};
 pub use writer::{EncodedRecord, FinishedShard, ShardWriter};

@@ -103,6 +103,8 @@ pub struct FinishedShard {
 pub struct ShardWriter {
     folder: PathBuf,
     target_bytes: u64,
+    /// Number in the name of the first shard.
+    first: usize,
     open: Option<OpenShard>,
     finished: Vec<FinishedShard>,
 }
@@ -129,45 +131,56 @@ impl ShardWriter {
                 what,
             });
         }
-        Ok(Self {
-            folder: folder.into(),
-            target_bytes,
-            open: None,
-            finished: Vec::new(),
-        })
+        Ok(Self::after(folder, target_bytes, 0, Vec::new()))
     }
 
-    /// Appends a record.
-    pub fn write(&mut self, record: &EncodedRecord) -> Result<()> {
+    /// A writer that goes on after shards that are finished, the first of them being number `first`.
+    pub(crate) fn after(
+        folder: &Path,
+        target_bytes: u64,
+        first: usize,
+        finished: Vec<FinishedShard>,
+    ) -> Self {
+        Self {
+            folder: folder.into(),
+            target_bytes,
+            first,
+            open: None,
+            finished,
+        }
+    }
+
+    /// Appends a record; returns the shard if this has completed it.
+    pub fn write(&mut self, record: &EncodedRecord) -> Result<Option<&FinishedShard>> {
+        let number = self.first + self.finished.len();
         let shard = match &mut self.open {
             Some(shard) => shard,
-            None => self
-                .open
-                .insert(OpenShard::create(&self.folder, self.finished.len())?),
+            None => self.open.insert(OpenShard::create(&self.folder, number)?),
         };
         shard
             .push(record)
             .map_err(DatasetError::io("write", &shard.partial))?;
         if shard.at + shard.index.len() as u64 >= self.target_bytes {
-            self.close()?;
+            return self.close();
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Completes the shard that is being written, if there is one.
+    pub(crate) fn close(&mut self) -> Result<Option<&FinishedShard>> {
+        let Some(shard) = self.open.take() else {
+            return Ok(None);
+        };
+        let name = shard_name(self.first + self.finished.len());
+        self.finished.push(shard.finish(&self.folder, name)?);
+        sync_folder(&self.folder)?;
+        Ok(self.finished.last())
     }
 
     /// Completes the last shard and says what was written.
     pub fn finish(mut self) -> Result<Vec<FinishedShard>> {
         self.close()?;
-        sync_folder(&self.folder)?;
-        Ok(std::mem::take(&mut self.finished))
-    }
-
-    fn close(&mut self) -> Result<()> {
-        let Some(shard) = self.open.take() else {
-            return Ok(());
-        };
-        let name = shard_name(self.finished.len());
-        self.finished.push(shard.finish(&self.folder, name)?);
-        Ok(())
+        Ok(self.finished)
     }
 }
 
@@ -258,6 +271,15 @@ impl OpenShard {
 
 fn shard_name(number: usize) -> String {
     format!("shard-{number:05}.itw")
+}
+
+/// The number of the shard after those of these names.
+pub(crate) fn number_after<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    let number = |name: &str| {
+        let digits = name.strip_prefix("shard-")?.strip_suffix(".itw")?;
+        digits.parse::<usize>().ok()?.checked_add(1)
+    };
+    names.filter_map(number).max().unwrap_or(0)
 }
 
 /// Makes renames within a folder last through a power failure. Not every system can sync a folder; there

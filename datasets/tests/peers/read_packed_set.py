@@ -1,14 +1,16 @@
 """A second reader of packed sets, written from FORMAT.md alone, and what it is held against.
 
     pip install zstandard blake3 pillow numpy pycocotools
-    python read_packed_set.py PACKED_SET [--pictures DIR] [--coco LABELS.json]
+    python read_packed_set.py PACKED_SET [--pictures DIR] [--coco LABELS.json] [--json FILE]
 
 Checks every CRC and hash; with --pictures each lossless record packed without resizing against Pillow's
 reading of its file (JPEG decoders differ in rounding, so the greatest difference is printed, 0 for PNG);
-with --coco each box and mask against pycocotools.
+with --coco each box and mask against pycocotools. --json writes all that was read, pixels of JPEG records as
+Pillow decodes them; that is how `tests/golden/*/expected.json` were made.
 """
 
 import argparse
+import io
 import json
 import os
 import struct
@@ -17,11 +19,13 @@ import zlib
 import blake3
 import numpy as np
 import zstandard
+from PIL import Image, ImageOps
 
 parser = argparse.ArgumentParser()
 parser.add_argument("packed_set")
 parser.add_argument("--pictures")
 parser.add_argument("--coco")
+parser.add_argument("--json")
 arguments = parser.parse_args()
 
 
@@ -50,6 +54,9 @@ def unzpix(bytes_, width, height):
 
 def records():
     manifest = json.load(open(os.path.join(arguments.packed_set, "manifest.json")))
+    quarantined = open(os.path.join(arguments.packed_set, "quarantine.jsonl")).readlines()
+    # More lines are left by an addition that was not finished, and do not count.
+    assert len([json.loads(line) for line in quarantined]) >= manifest["quarantined"]
     assert manifest["format"] == "intertwine packed set" and manifest["version"] == 1
     for shard in manifest["shards"]:
         data = open(os.path.join(arguments.packed_set, shard["file"]), "rb").read()
@@ -70,6 +77,9 @@ def records():
                 picture = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
             elif encoding == 1:
                 picture = unzpix(pixels, width, height)
+            elif arguments.json:
+                picture = np.array(Image.open(io.BytesIO(pixels)).convert("RGB"))
+            original = list(struct.unpack("<II", meta[:8]))
             name_len = struct.unpack("<I", meta[8:12])[0]
             name, at, found = meta[12 : 12 + name_len].decode(), 12 + name_len, []
             for _ in range(instances):
@@ -85,7 +95,8 @@ def records():
                 category = manifest["categories"][category]["id"]
                 found.append((id_, category, [x, y, w, h], area, flags & 1, runs))
             assert at == len(meta)
-            yield name, image_id, picture, (width, height), found
+            label = None if label == 0xFFFFFFFF else manifest["labels"][label]
+            yield name, image_id, picture, (width, height), found, original, label
 
 
 coco = None
@@ -96,13 +107,21 @@ if arguments.coco:
     coco = COCO(arguments.coco)
 pictures = boxes = compared = 0
 worst = 0
-for name, image_id, picture, size, found in records():
+everything = []
+for name, image_id, picture, size, found, original, label in records():
     pictures += 1
     if arguments.pictures and picture is not None:
-        from PIL import Image, ImageOps
-
         expected = np.array(ImageOps.exif_transpose(Image.open(os.path.join(arguments.pictures, name))).convert("RGB"))
         worst = max(worst, int(np.abs(expected.astype(int) - picture).max()))
+    if arguments.json:
+        instances = [
+            {"id": id_, "category": category, "box": box, "area": area, "crowd": bool(crowd), "runs": runs}
+            for id_, category, box, area, crowd, runs in found
+        ]
+        everything.append(
+            {"source": name, "image_id": image_id, "size": size, "original_size": original, "label": label}
+            | {"instances": instances, "pixels": picture.tobytes().hex()}
+        )
     for id_, category, box, area, crowd, runs in found:
         boxes += 1
         if coco:
@@ -115,3 +134,5 @@ for name, image_id, picture, size, found in records():
                 assert (masks.decode(rle) == coco.annToMask(annotation)).all(), id_
                 compared += 1
 print(f"{pictures} pictures, greatest difference {worst}; {boxes} boxes, {compared} masks equal")
+if arguments.json:
+    json.dump(everything, open(arguments.json, "w"), indent=1)

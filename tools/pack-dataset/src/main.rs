@@ -1,24 +1,28 @@
 //! `pack-dataset`: packs a folder of pictures or a labelled data set into shards.
 
-use std::path::{Path, PathBuf};
+mod summary;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
-use intertwine_datasets::quarantine::{count_reasons, QUARANTINE};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use intertwine_datasets::{
-    check, pack, Encoding, Format, PackOptions, PackReport, Progress, Resize, Source,
+    inspect, pack, Encoding, Existing, Format, PackOptions, Progress, Resize, Source,
 };
 
-/// Exit status of `--strict` when something was put into quarantine.
-const QUARANTINED: u8 = 3;
+/// Exit status of `--strict` when something was found.
+const FOUND: u8 = 3;
 
 /// Packs a folder of pictures or a labelled data set into shards for training.
 ///
 /// Pictures become upright 8-bit RGB: EXIF rotation is applied, grey, palette, CMYK and 16-bit pictures are
 /// converted, transparency is laid over black. Bad files and labels do not stop the packing: each is listed
 /// with its reason in OUT/quarantine.jsonl and counted in the summary.
+///
+/// A run that was stopped, by whatever means, goes on when the same command is given again, and ends with the
+/// same bytes; packed again are at most the pictures of one shard (--shard-mib).
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -62,15 +66,29 @@ struct Arguments {
     #[arg(long)]
     classes_from_folders: bool,
 
-    /// Read and check everything, print every finding, write nothing
+    /// Read and check everything and pack nothing: bad pictures and labels, pictures that are there twice or
+    /// look alike, classes, sizes. SOURCE may also be a packed set
     #[arg(long)]
     check: bool,
+
+    /// With --check: find the pictures that OTHER, a source or a packed set, has too, exactly or looking alike
+    #[arg(long, value_name = "OTHER", requires = "check")]
+    against: Option<PathBuf>,
+
+    /// With --check: write all that was found to one HTML page with small pictures of it
+    #[arg(long, value_name = "FILE", requires = "check")]
+    report: Option<PathBuf>,
 
     /// Replace the packed set that OUT holds, once the new one is complete
     #[arg(long)]
     overwrite: bool,
 
-    /// End with status 3 if anything was put into quarantine (without: 0, with a warning)
+    /// Add the pictures to the packed set that OUT holds, as new shards; takes the options it was packed
+    /// with. Categories of the same name are the same. The set stays what it was until all is complete
+    #[arg(long, conflicts_with = "overwrite")]
+    append: bool,
+
+    /// End with status 3 if anything was put into quarantine, or found by --check (without: 0, with a warning)
     #[arg(long)]
     strict: bool,
 
@@ -87,10 +105,11 @@ const EXAMPLES: &str = "\
 Examples:
   pack-dataset photos packed/photos --min-side 256
   pack-dataset coco/annotations/instances_train2017.json packed/train --images coco/train2017 --max-side 640
-  pack-dataset labels.json --check
+  pack-dataset more-photos packed/photos --min-side 256 --append
+  pack-dataset train.json --check --against val.json --report train.html
 
 Exit status: 0 packed (what was put into quarantine is listed and warned of), 1 failed,
-2 wrong arguments, 3 with --strict if anything was put into quarantine.";
+2 wrong arguments, 3 with --strict if anything was put into quarantine or found by --check.";
 
 #[derive(Clone, Copy, ValueEnum)]
 enum FormatName {
@@ -137,7 +156,11 @@ impl Arguments {
             jpeg_quality: self.jpeg_quality,
             smallest_side: self.smallest_side,
             shard_bytes: self.shard_mib << 20,
-            overwrite: self.overwrite,
+            existing: match (self.overwrite, self.append) {
+                (true, _) => Existing::Replace,
+                (_, true) => Existing::Append,
+                _ => Existing::Refuse,
+            },
         }
     }
 }
@@ -152,8 +175,13 @@ fn main() -> Result<ExitCode> {
     let (source, options) = (arguments.source(), arguments.options());
     let bar = progress_bar();
     let progress = |progress: Progress| {
+        let begins = bar.length() == Some(0);
         bar.set_length(progress.total as u64);
         bar.set_position(progress.done as u64);
+        if begins {
+            // What an earlier run had done says nothing about the speed of this one.
+            bar.reset_eta();
+        }
         if progress.quarantined > 0 {
             bar.set_message(format!(
                 "{} in quarantine",
@@ -161,15 +189,35 @@ fn main() -> Result<ExitCode> {
             ));
         }
     };
-    let result = match &arguments.out {
-        Some(out) if !arguments.check => pool.install(|| pack(&source, &options, out, &progress)),
-        _ => pool.install(|| check(&source, &options, &progress)),
+    let found_something = match &arguments.out {
+        Some(out) if !arguments.check => {
+            let report = pool.install(|| pack(&source, &options, out, &progress));
+            bar.finish_and_clear();
+            let report = report?;
+            summary::packed(&report);
+            !report.quarantined.is_empty()
+        }
+        _ => {
+            let against = arguments.against.as_ref().map(Source::new);
+            let found = pool.install(|| inspect(&source, against.as_ref(), &options, &progress));
+            bar.finish_and_clear();
+            let found = found?;
+            summary::inspected(&found);
+            if let Some(path) = &arguments.report {
+                let page = pool.install(|| found.html());
+                let context = || format!("cannot write `{}`", path.display());
+                std::fs::write(path, page).with_context(context)?;
+                println!("Report: {}", path.display());
+            }
+            found.found_something()
+        }
     };
-    bar.finish_and_clear();
-    let report = result?;
-    summarise(&report);
-    let quarantined = arguments.strict && !report.quarantined.is_empty();
-    Ok(ExitCode::from(if quarantined { QUARANTINED } else { 0 }))
+    let status = if arguments.strict && found_something {
+        FOUND
+    } else {
+        0
+    };
+    Ok(ExitCode::from(status))
 }
 
 /// A bar on the terminal; nothing when the output goes elsewhere.
@@ -178,88 +226,4 @@ fn progress_bar() -> ProgressBar {
     let style = ProgressStyle::with_template(style)
         .expect("the template is constant and tested by running");
     ProgressBar::new(0).with_style(style)
-}
-
-fn summarise(report: &PackReport) {
-    let done = if report.out.is_some() {
-        "Packed"
-    } else {
-        "Checked"
-    };
-    println!(
-        "{done} {} pictures{}",
-        HumanCount(report.pictures as u64),
-        labelled(report)
-    );
-    if let Some(out) = &report.out {
-        println!("Size {} in {}", HumanBytes(report.bytes), out.display());
-    }
-    if !report.ignored.is_empty() {
-        let ignored: Vec<_> = report
-            .ignored
-            .iter()
-            .map(|(name, count)| format!("{name}: {count}"))
-            .collect();
-        println!(
-            "Passed over files that are no pictures by their name ({})",
-            ignored.join(", ")
-        );
-    }
-    if !report.quarantined.is_empty() {
-        warn_of_quarantine(report);
-    }
-    if let Some(note) = &report.note {
-        println!("Note: {note}");
-    }
-    if let Some(out) = &report.out {
-        println!("Next: {}", next_command(report, out));
-    }
-}
-
-fn labelled(report: &PackReport) -> String {
-    match (report.categories, report.labels) {
-        (0, 0) => String::new(),
-        (0, classes) => format!(" of {classes} classes"),
-        (categories, _) => format!(
-            ", {} objects of {categories} categories",
-            HumanCount(report.instances as u64)
-        ),
-    }
-}
-
-fn warn_of_quarantine(report: &PackReport) {
-    let kept = report.quarantined.iter().filter(|entry| entry.kept).count();
-    let total = report.quarantined.len();
-    eprintln!(
-        "Warning: {} findings, {} left out and {kept} taken in changed",
-        HumanCount(total as u64),
-        total - kept
-    );
-    let found = |reason| {
-        report
-            .quarantined
-            .iter()
-            .filter(move |entry| entry.reason == reason)
-    };
-    for (reason, count) in count_reasons(&report.quarantined) {
-        eprintln!("  {count} x {reason}");
-        found(reason)
-            .take(3)
-            .for_each(|entry| eprintln!("      {entry}"));
-    }
-    match &report.out {
-        Some(out) => eprintln!("All of them: {}", out.join(QUARANTINE).display()),
-        None => report
-            .quarantined
-            .iter()
-            .for_each(|entry| println!("{}: {entry}", entry.reason)),
-    }
-}
-
-fn next_command(report: &PackReport, out: &Path) -> String {
-    let out = out.display();
-    if report.instances > 0 {
-        return format!("intertwine finetune --data {out} --val VAL --out runs/detector  (VAL: the packed validation set)");
-    }
-    format!("intertwine pretrain --data {out} --out runs/first")
 }
