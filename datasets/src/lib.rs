@@ -1,13 +1,13 @@
 //! Data sets: from picture folders and label files to shards that training reads at full speed.
 //!
-//! [`pack`] turns a [`Source`] (a folder of pictures, a COCO label file) into a *packed set*: a folder of
+//! [`pack`] turns a [`Source`] (a folder of pictures, a labelled data set of any usual kind) into a *packed set*: a folder of
 //! shards with a manifest and a list of what could not be used. [`PackedSet`] reads it.
 //!
 //! # Layout
 //! - [`sample`]: what a record is
 //! - [`pixels`], [`shard`], [`manifest`]: the file format, stated byte by byte in `FORMAT.md`
 //! - [`packed_set`](PackedSet), [`permutation`](Permutation): reading, in order or shuffled
-//! - `import`: folder and COCO; a file for each kind of source
+//! - `import`: a file for each kind of source; [`export()`]: back to pictures and label files
 //! - [`decode()`]: picture files to upright RGB; `labels`: labels to the stored picture
 //! - [`pack()`], `prepare`, `output`, [`quarantine`]: packing
 //!
@@ -18,6 +18,9 @@
 
 mod decode;
 mod error;
+mod export;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod import;
 mod labels;
 pub mod manifest;
@@ -35,6 +38,7 @@ pub mod shard;
 
 pub use decode::{decode, DecodeError, Decoded};
 pub use error::{DatasetError, Result};
+pub use export::{export, ExportReport, Target};
 pub use import::{Format, Source};
 pub use manifest::Manifest;
 pub use options::{PackOptions, Resize};
