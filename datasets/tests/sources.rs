@@ -5,10 +5,8 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image::{GrayImage, Luma, Rgb, RgbImage};
-use intertwine_datasets::{
-    check, DatasetError, Format, Instance, PackOptions, PackReport, PackedSet, Reason, Source,
-};
+use image::{Rgb, RgbImage};
+use intertwine_datasets::{check, Format, PackOptions, PackReport, PackedSet, Reason, Source};
 use support::{draw, pack_quietly, save};
 use tempfile::TempDir;
 

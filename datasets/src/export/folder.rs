@@ -1,7 +1,8 @@
 //! To a folder of pictures.
 //!
 //! A picture keeps the name of its source below its class's folder, or below `images` where the set has objects.
-//! A folder without objects is packed again in the order of its names, as every folder is.
+//! A folder without objects is packed again in the order of its names, as every folder is. A class's name loses what
+//! no folder's name can have.
 
 use std::fs::{self, File};
 use std::io::Write;
