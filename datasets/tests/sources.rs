@@ -336,6 +336,13 @@ fn yolo_sets_of_every_layout_are_known() {
     };
     fs::remove_dir_all(folder.path().join("packed")).unwrap();
     assert_eq!(sources(&packed(&folder, source).0), ["b.png"]);
+    write(&root.join("train.txt"), "a.png\n");
+    let report = check(
+        &Source::new(root.join("train.txt")),
+        &PackOptions::default(),
+        &|_| {},
+    );
+    assert!(report.unwrap().note.unwrap().contains("--format yolo"));
 }
 
 /// A tar archive made with the `tar` crate.
@@ -366,7 +373,8 @@ fn webdataset_samples_are_packed_where_they_lie() {
     let folder = TempDir::new().unwrap();
     let long = format!("{}/{}", "folder".repeat(20), "name".repeat(30));
     let json = r#"{"width": 20, "height": 10, "annotations": [
-        {"category_id": 7, "category": "bird", "bbox": [1, 2, 3, 4]}, {"category_id": 7, "bbox": "x"}]}"#;
+        {"category_id": 7, "category": "bird", "bbox": [1, 2, 3, 4]}, {"category_id": 7, "bbox": "x"},
+        {"category_id": 7, "category": "Vogel", "bbox": [0, 0, 1, 1]}]}"#;
     tar(
         &folder.path().join("shards/s-0.tar"),
         &[
@@ -409,8 +417,9 @@ fn webdataset_samples_are_packed_where_they_lie() {
             assert_eq!(set.read(record).unwrap().image, draw(20, 10, seed));
         }
         assert_eq!(names(&set), [(7, "bird")]);
-        let bird = &set.instances(0).unwrap()[0];
-        assert_eq!((bird.id, bird.bbox), (1, [1., 2., 3., 4.]));
+        let birds = set.instances(0).unwrap();
+        let birds: Vec<_> = birds.iter().map(|bird| (bird.id, bird.bbox)).collect();
+        assert_eq!(birds, [(1, [1., 2., 3., 4.]), (3, [0., 0., 1., 1.])]);
         assert_eq!(
             listed(&report),
             [
@@ -422,6 +431,37 @@ fn webdataset_samples_are_packed_where_they_lie() {
         assert_eq!(report.ignored.get(".pyd"), Some(&1));
         fs::remove_dir_all(folder.path().join("packed")).unwrap();
     }
+}
+
+#[test]
+fn classes_that_an_archive_states_keep_their_numbers() {
+    let folder = TempDir::new().unwrap();
+    let info = r#"{"categories": [{"id": 3, "name": "x"}], "labels": ["cat", "dog", "eel"]}"#;
+    let members = [
+        ("__dataset__/info.json", info.into()),
+        ("a.png", png(1)),
+        ("a.cls", b"2".to_vec()),
+        ("b.png", png(2)),
+        ("b.cls", b"dog".to_vec()),
+        ("c.png", png(3)),
+        ("c.cls", b"3".to_vec()),
+        ("d.png", png(4)),
+        ("d.cls", vec![0xff]),
+    ];
+    let (set, report) = packed(
+        &folder,
+        Source::new(tar(&folder.path().join("s.tar"), &members)),
+    );
+    assert_eq!(set.labels(), ["cat", "dog", "eel"]);
+    assert_eq!(names(&set), [(3, "x")]);
+    let labels: Vec<_> = (0..4).map(|i| set.label(i).unwrap()).collect();
+    assert_eq!(labels, [Some(2), Some(1), None, None]);
+    let expected = [
+        (Reason::Malformed, "s.tar/d.png".into()),
+        (Reason::UnknownCategory, "s.tar/c.png".into()),
+    ];
+    assert_eq!(listed(&report), expected);
+    assert!(report.quarantined.iter().all(|entry| entry.kept));
 }
 
 #[test]
@@ -591,6 +631,13 @@ fn options_that_a_source_does_not_know_are_refused() {
                 ..source()
             },
             "no .xml file",
+        ),
+        (
+            Source {
+                format: Format::Yolo,
+                ..source()
+            },
+            "no label file for any of 1 pictures",
         ),
         (
             Source {

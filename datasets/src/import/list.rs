@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{
-    by_value, file_len, index_names, picture_folder, read_file, read_text, Importer, Item,
+    by_value, file_len, index_names, picture_folder, read_file, read_text, yolo, Importer, Item,
 };
 use crate::error::{DatasetError, Result};
 use crate::quarantine::Quarantined;
@@ -85,6 +85,13 @@ impl Importer for List {
 
     fn refused(&self) -> &[Quarantined] {
         &[]
+    }
+
+    fn note(&self) -> Option<String> {
+        let (_, first) = self.pictures.iter().find(|(_, path)| path.is_file())?;
+        let labels = yolo::label_file(first)?;
+        let labels = labels.display();
+        Some(format!("packed without objects; to pack those of YOLO files such as {labels}, use --format yolo"))
     }
 
     fn item(&self, index: usize) -> Item {

@@ -9,8 +9,8 @@ pub(super) struct Annotations {
     pub image_id: Option<u64>,
     /// The id of each annotation, if it has one.
     pub ids: Vec<Option<u64>>,
-    /// Id and name of the categories that occur.
-    pub categories: Vec<(u32, String)>,
+    /// Id of the categories that occur, and name where it is stated.
+    pub categories: Vec<(u32, Option<String>)>,
     has_size: bool,
 }
 
@@ -69,16 +69,9 @@ pub(super) fn survey(text: &[u8]) -> Result<Annotations, String> {
     for named in contents
         .annotations
         .iter()
-        .filter_map(|text| serde_json::from_str(text.get()).ok())
+        .filter_map(|text| serde_json::from_str::<Named>(text.get()).ok())
     {
-        let Named {
-            category_id,
-            category,
-        } = named;
-        let entry = (
-            category_id,
-            category.unwrap_or_else(|| category_id.to_string()),
-        );
+        let entry = (named.category_id, named.category);
         if !categories.contains(&entry) {
             categories.push(entry);
         }

@@ -46,6 +46,8 @@ struct Sample {
     /// Of the first annotation, those after it count on; none where the annotations have ids of their own.
     first_id: Option<u64>,
     class: Option<u32>,
+    /// It states a class that is not among those of the set.
+    class_is_unknown: bool,
 }
 
 impl WebDataset {
@@ -81,7 +83,7 @@ impl WebDataset {
             true => survey.text.as_deref(),
             false => survey.class.as_deref(),
         });
-        let (mut labels, mut classes) = match info.as_ref().filter(|info| !info.labels.is_empty()) {
+        let (labels, classes) = match info.as_ref().filter(|info| !info.labels.is_empty()) {
             Some(info) => (info.labels.clone(), known_classes(info, classes)),
             None => index_names(classes, by_value),
         };
@@ -89,11 +91,16 @@ impl WebDataset {
             Some(info) => info.categories,
             None => categories(&surveys, &mut refused),
         };
-        if labels.is_empty() {
-            classes.fill(None);
-            labels.clear();
-        }
         let samples = samples(&archives, surveys, classes);
+        let unknown = samples.iter().filter(|sample| sample.class_is_unknown);
+        refused.extend(unknown.map(|sample| {
+            let detail = "its class is not among those the archive states; packed without a class";
+            let entry = Quarantined::picture(&sample.source, Reason::UnknownCategory, detail);
+            Quarantined {
+                kept: true,
+                ..entry
+            }
+        }));
         Ok(Self {
             archives,
             samples,
@@ -155,26 +162,34 @@ fn known_classes<'a>(
 
 /// The categories that occur, by ascending id.
 fn categories(surveys: &[(usize, Survey)], refused: &mut Vec<Quarantined>) -> Vec<Category> {
-    let mut by_id = BTreeMap::new();
-    for (id, name) in surveys
+    let mut by_id: BTreeMap<u32, Option<&str>> = BTreeMap::new();
+    let found = surveys
         .iter()
-        .flat_map(|(_, survey)| &survey.annotations.categories)
-    {
-        let first = by_id.entry(*id).or_insert(name);
-        if *first != name {
-            let detail = format!("`{name}` has id {id}, as `{first}` has; the first one counts");
-            refused.push(Quarantined::new(
-                Subject::Category,
-                Reason::DuplicateId,
-                detail,
-            ));
+        .flat_map(|(_, survey)| &survey.annotations.categories);
+    for (id, name) in found {
+        let first = by_id.entry(*id).or_default();
+        match (*first, name.as_deref()) {
+            (Some(first), Some(name)) if first != name => {
+                let detail =
+                    format!("`{name}` has id {id}, as `{first}` has; the first one counts");
+                refused.push(Quarantined::new(
+                    Subject::Category,
+                    Reason::DuplicateId,
+                    detail,
+                ));
+            }
+            (None, name) => *first = name,
+            _ => {}
         }
     }
-    let categories = by_id.into_iter().map(|(id, name)| Category {
-        id,
-        name: name.clone(),
-    });
-    categories.collect()
+    let name = |id: u32, name: Option<&str>| name.map_or_else(|| id.to_string(), str::to_owned);
+    by_id
+        .into_iter()
+        .map(|(id, found)| Category {
+            id,
+            name: name(id, found),
+        })
+        .collect()
 }
 
 /// Ids of their own are kept if each is there once; else pictures and annotations are numbered.
@@ -219,6 +234,7 @@ fn samples(
                 .unwrap_or(index as u64),
             first_id: (!own_ids).then_some(first_id),
             class,
+            class_is_unknown: class.is_none() && survey.class.is_some(),
         })
     };
     entries.filter_map(sample).collect()

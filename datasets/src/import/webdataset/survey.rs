@@ -89,47 +89,49 @@ pub(super) fn survey(path: &Path) -> Result<Surveyed> {
         Quarantined::picture(format!("{archive}/{name}"), Reason::Unreadable, what)
     }));
     for members in group(index.members, &mut found.ignored) {
-        let source = |name: &str| format!("{archive}/{name}");
         if members.key == DatasetInfo::KEY {
-            if let Some(span) = members.json {
-                let text = read_span(&mut file, span, MOST_JSON).map_err(io)?;
-                let info = DatasetInfo::parse(&text);
-                let wrong = |what| {
-                    DatasetError::source(path, format!("`{}.json`: {what}", DatasetInfo::KEY))
-                };
-                found.info = Some(info.map_err(wrong)?);
-            }
+            found.info = Some(info(path, &mut file, &members)?);
             continue;
         }
-        let mut refuse = |reason, detail: String| {
-            let name = members
-                .picture
-                .as_ref()
-                .map_or(&members.key, |(name, _)| name);
-            found
-                .refused
-                .push(Quarantined::picture(source(name), reason, detail));
+        let name = members
+            .picture
+            .as_ref()
+            .map_or(&members.key, |(name, _)| name);
+        let source = format!("{archive}/{name}");
+        let mut list = |reason, kept, detail: String| {
+            let entry = Quarantined::picture(source.clone(), reason, detail);
+            found.refused.push(Quarantined { kept, ..entry });
         };
+        if members.picture.is_none() {
+            list(
+                Reason::MissingPicture,
+                false,
+                "a sample without a picture".into(),
+            );
+            continue;
+        }
         if let Some(twice) = &members.twice {
             let detail = format!("`{twice}` is there twice; the first one counts");
-            refuse(Reason::DuplicateId, detail);
+            list(Reason::DuplicateId, true, detail);
         }
-        if members.picture.is_none() {
-            refuse(Reason::MissingPicture, "a sample without a picture".into());
-            continue;
-        }
-        let mut text =
-            |span: Option<Span>| span.map(|span| class_text(&mut file, span)).transpose();
-        let (class, text) = match (text(members.class), text(members.text)) {
-            (Ok(class), Ok(text)) => (class.flatten(), text.flatten()),
-            (Err(error), _) | (_, Err(error)) => return Err(io(error)),
+        let mut text = |span: Option<Span>| match span {
+            Some(span) => class_text(&mut file, span),
+            None => Ok(None),
         };
+        let (class, text) = (
+            text(members.class).map_err(io)?,
+            text(members.text).map_err(io)?,
+        );
+        if members.class.is_some() && class.is_none() {
+            let detail =
+                format!("its cls is no text of 1 to {LONGEST_CLASS} bytes; packed without a class");
+            list(Reason::Malformed, true, detail);
+        }
         let annotations = match members.json {
             None => Ok(Annotations::default()),
-            Some(span) => match read_span(&mut file, span, MOST_JSON) {
-                Ok(text) => json::survey(&text),
-                Err(error) => Err(error.to_string()),
-            },
+            Some(span) => read_span(&mut file, span, MOST_JSON)
+                .map_err(|error| error.to_string())
+                .and_then(|text| json::survey(&text)),
         };
         match annotations {
             Ok(annotations) => found.samples.push(Survey {
@@ -139,10 +141,20 @@ pub(super) fn survey(path: &Path) -> Result<Surveyed> {
                 annotations,
             }),
             // Without its annotations it would pass for a picture with nothing in it.
-            Err(detail) => refuse(Reason::Malformed, format!("its json: {detail}")),
+            Err(detail) => list(Reason::Malformed, false, format!("its json: {detail}")),
         }
     }
     Ok(found)
+}
+
+/// What the archive says of the whole set.
+fn info(path: &Path, file: &mut File, members: &Members) -> Result<DatasetInfo> {
+    let text = match members.json {
+        Some(span) => read_span(file, span, MOST_JSON).map_err(DatasetError::io("read", path))?,
+        None => Vec::new(),
+    };
+    DatasetInfo::parse(&text)
+        .map_err(|what| DatasetError::source(path, format!("`{}.json`: {what}", DatasetInfo::KEY)))
 }
 
 pub(super) fn read_span(file: &mut File, span: Span, most: u64) -> io::Result<Vec<u8>> {

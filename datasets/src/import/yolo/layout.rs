@@ -19,18 +19,15 @@ pub(super) struct Layout {
     pub splits: Vec<(String, Vec<PathBuf>)>,
 }
 
-/// The `data.yaml` of a folder: of the usual name, or any that names a split.
+/// The `data.yaml` of a folder, or another that names a split.
 fn yaml_of(folder: &Path) -> Option<PathBuf> {
     let files = ["yaml", "yml"].map(|extension| walk::with_extension(folder, extension));
-    let files = files.concat();
-    let usual = files
-        .iter()
-        .find(|file| file.file_stem().is_some_and(|stem| stem == "data"));
-    let names_a_split = |file: &&PathBuf| {
+    let mut files = files.concat();
+    files.sort_by_key(|file| file.file_stem().is_none_or(|stem| stem != "data"));
+    files.into_iter().find(|file| {
         let yaml = read_text(file).map(|text| yaml::parse(&text));
         yaml.is_ok_and(|yaml| yaml.is_ok_and(|yaml| !yaml.splits.is_empty()))
-    };
-    usual.or_else(|| files.iter().find(names_a_split)).cloned()
+    })
 }
 
 /// Whether a folder looks like YOLO's.
@@ -109,10 +106,8 @@ impl Layout {
     fn of_folder(root: &Path) -> Self {
         let images = root.join("images");
         let has_pictures = |folder: &Path| {
-            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            entries
-                .into_iter()
-                .any(|entry| folder::is_picture_name(&entry.path()))
+            let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.any(|entry| folder::is_picture_name(&entry.path()))
         };
         let mut splits = Vec::new();
         if images.is_dir() && !has_pictures(&images) {
@@ -209,7 +204,7 @@ fn subfolders(folder: &Path) -> Vec<PathBuf> {
 
 /// The label file of a picture: of its name, in `labels` in the place of the last `images` of its path, or else
 /// beside it. None if there is none: then nothing is labelled in the picture.
-pub(super) fn label_file(picture: &Path) -> Option<PathBuf> {
+pub(in crate::import) fn label_file(picture: &Path) -> Option<PathBuf> {
     let beside = picture.with_extension("txt");
     let mirrored = || {
         let folder = picture

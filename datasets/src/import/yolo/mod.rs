@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use self::layout::{label_file, listed, Layout, NAME_FILES};
+use self::layout::{listed, Layout, NAME_FILES};
 use super::{file_len, folder, read_file, read_text, slashed, walk, Importer, Item};
 use crate::error::{DatasetError, Result};
 use crate::labels::{Label, Outline, Unit};
 use crate::quarantine::{Quarantined, Reason, Subject};
 use crate::sample::Category;
 
-pub(super) use self::layout::is_root;
+pub(super) use self::layout::{is_root, label_file};
 
 /// The pictures of a split, their labels not read yet.
 pub(super) struct Yolo {
@@ -49,7 +49,7 @@ impl Yolo {
         let layout = Layout::find(path)?;
         let (root, keypoints) = (&layout.root, layout.yaml.keypoints);
         let (paths, mut refused) = pictures(&layout, &layout.choose(path, split)?)?;
-        if paths.is_empty() && refused.is_empty() {
+        if paths.is_empty() {
             let what = "no picture; looked for data.yaml, images/ with labels/, and pictures with .txt files beside";
             return Err(DatasetError::source(path, what));
         }
@@ -63,25 +63,21 @@ impl Yolo {
                     .transpose()
             })
             .collect();
-        let mut categories = names(&layout);
-        let unnamed = categories.is_empty();
-        if unnamed {
-            let found: BTreeSet<u32> = rows
-                .iter()
-                .flatten()
-                .flatten()
-                .flat_map(|rows| &rows.classes)
-                .copied()
-                .collect();
-            categories = found
-                .into_iter()
-                .map(|id| Category {
-                    id,
-                    name: id.to_string(),
-                })
-                .collect();
+        if labels.iter().all(Option::is_none) {
+            let what = format!(
+                "no label file for any of {} pictures, such as `{}`; looked for a .txt of its name beside it, and in \
+                 `labels` in the place of `images`",
+                paths.len(),
+                paths[0].display()
+            );
+            return Err(DatasetError::source(path, what));
         }
-        let (mut pictures, mut next_id, mut unlabelled) = (Vec::new(), 1, 0usize);
+        let mut categories = names(&layout);
+        let named = !categories.is_empty();
+        if !named {
+            categories = numbered(rows.iter().flatten().flatten());
+        }
+        let (mut pictures, mut next_id, mut unlabelled) = (Vec::new(), 1, 0);
         for ((path, labels), rows) in paths.into_iter().zip(labels).zip(rows) {
             let relative = slashed(path.strip_prefix(root).unwrap_or(&path));
             match rows {
@@ -102,28 +98,44 @@ impl Yolo {
                 }
             }
         }
-        let mut notes = Vec::new();
-        if unlabelled > 0 {
-            notes.push(format!("{unlabelled} pictures without a label file are packed as pictures with nothing in them"));
-        }
-        if unnamed {
-            let looked = NAME_FILES.join(", ");
-            notes.push(format!(
-                "classes are called by their numbers; looked for names in data.yaml, {looked}"
-            ));
-        }
-        if keypoints {
-            notes.push("key points are passed over, their boxes are packed".into());
-        }
-        let note = (!notes.is_empty()).then(|| notes.join("; "));
         Ok(Self {
             pictures,
             categories,
             keypoints,
             refused,
-            note,
+            note: note(unlabelled, named, keypoints),
         })
     }
+}
+
+/// What the user should know of how the labels were read.
+fn note(unlabelled: usize, named: bool, keypoints: bool) -> Option<String> {
+    let mut notes = Vec::new();
+    if unlabelled > 0 {
+        notes.push(format!(
+            "{unlabelled} pictures without a label file are packed as pictures with nothing in them"
+        ));
+    }
+    if !named {
+        let looked = NAME_FILES.join(", ");
+        notes.push(format!(
+            "classes are called by their numbers; looked for names in data.yaml, {looked}"
+        ));
+    }
+    if keypoints {
+        notes.push("key points are passed over, their boxes are packed".into());
+    }
+    (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+/// Categories called by the numbers that occur.
+fn numbered<'a>(rows: impl Iterator<Item = &'a Rows>) -> Vec<Category> {
+    let numbers: BTreeSet<u32> = rows.flat_map(|rows| &rows.classes).copied().collect();
+    let category = |id: u32| Category {
+        id,
+        name: id.to_string(),
+    };
+    numbers.into_iter().map(category).collect()
 }
 
 /// The pictures of folders and lists, each once, in the order of their names within each.
