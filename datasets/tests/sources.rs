@@ -433,6 +433,24 @@ fn webdataset_samples_are_packed_where_they_lie() {
     }
 }
 
+/// Written by another program; `peers/make_webdataset.py` says what is in it.
+#[test]
+fn an_archive_of_the_webdataset_package_is_read() {
+    let folder = TempDir::new().unwrap();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/webdataset.tar");
+    let (set, report) = packed(&folder, Source::new(fixture));
+    assert_eq!(report.quarantined, []);
+    assert_eq!(set.labels(), ["0", "1"]);
+    let label = |i| set.label(i).unwrap().unwrap();
+    assert_eq!((0..3).map(label).collect::<Vec<_>>(), [1, 0, 1]);
+    for (record, value) in [0, 40, 80].into_iter().enumerate() {
+        let expected = RgbImage::from_pixel(12, 9, Rgb([value; 3]));
+        assert_eq!(set.read(record).unwrap().image, expected);
+    }
+    let name = format!("webdataset.tar/{}/000002.png", "folder".repeat(20));
+    assert_eq!(sources(&set)[2], name);
+}
+
 #[test]
 fn classes_that_an_archive_states_keep_their_numbers() {
     let folder = TempDir::new().unwrap();
