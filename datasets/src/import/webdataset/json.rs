@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 /// What is to be known of a sample's `json` before its pictures are packed.
 #[derive(Debug, Default)]
-pub(super) struct Annotations {
+pub(in crate::import) struct Annotations {
     pub image_id: Option<u64>,
     /// The id of each annotation, if it has one.
     pub ids: Vec<Option<u64>>,
@@ -58,7 +58,7 @@ impl<'a> Contents<'a> {
 }
 
 /// Reads what is needed of all samples together.
-pub(super) fn survey(text: &[u8]) -> Result<Annotations, String> {
+pub(in crate::import) fn survey(text: &[u8]) -> Result<Annotations, String> {
     #[derive(Deserialize)]
     struct Named {
         category_id: u32,
