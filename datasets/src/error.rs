@@ -89,6 +89,14 @@ pub enum DatasetError {
 }
 
 impl DatasetError {
+    /// A source that cannot be used.
+    pub(crate) fn source(path: &Path, what: impl Into<String>) -> Self {
+        Self::Source {
+            path: path.into(),
+            what: what.into(),
+        }
+    }
+
     /// For `map_err`: an [`DatasetError::Io`] of `action` on `path`.
     pub(crate) fn io(
         action: &'static str,

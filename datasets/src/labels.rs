@@ -8,13 +8,15 @@ use crate::sample::Instance;
 /// A box may leave the picture by this many pixels without being listed: labelling tools round outwards.
 const OVERHANG: f64 = 1.;
 
-/// A labelled object as an importer read it, in pixels of the picture before resizing.
+/// A labelled object as an importer read it, of the picture before resizing.
 #[derive(Clone, Debug)]
 pub struct Label {
     /// The annotation's id in the label file.
     pub id: u64,
     /// Index into the set's categories.
     pub category: u32,
+    /// What box and polygons are measured in.
+    pub unit: Unit,
     /// `[x, y, width, height]`, unchecked; if absent, the mask's extent is taken.
     pub bbox: Option<Vec<f64>>,
     /// In square pixels; if absent, the mask's, or else the box's.
@@ -23,6 +25,15 @@ pub struct Label {
     pub crowd: bool,
     /// The pixels that belong to the object.
     pub outline: Option<Outline>,
+}
+
+/// What the numbers of a label measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Pixels from the picture's top left corner.
+    Pixel,
+    /// Fractions of the picture's width and height.
+    Picture,
 }
 
 /// The forms a mask comes in.
@@ -43,9 +54,32 @@ pub struct Sizes {
     pub stored: (u32, u32),
 }
 
+impl Label {
+    /// The label in pixels of a picture of this (width, height).
+    fn in_pixels(mut self, (width, height): (u32, u32)) -> Self {
+        if self.unit == Unit::Picture {
+            let size = [f64::from(width), f64::from(height)];
+            let scale = |values: &mut Vec<f64>| {
+                values
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(i, value)| *value *= size[i % 2]);
+            };
+            self.bbox.iter_mut().for_each(scale);
+            if let Some(Outline::Polygons(polygons)) = &mut self.outline {
+                polygons.iter_mut().for_each(scale);
+            }
+            self.area = self.area.map(|area| area * size[0] * size[1]);
+            self.unit = Unit::Pixel;
+        }
+        self
+    }
+}
+
 /// Checks a label and brings it to the stored picture. What is refused or changed goes to `quarantine`,
 /// without the picture's name.
 pub fn place(label: Label, sizes: Sizes, quarantine: &mut Vec<Quarantined>) -> Option<Instance> {
+    let label = label.in_pixels(sizes.original);
     let mut list = |(reason, detail): Refusal, kept| {
         let entry = Quarantined::new(Subject::Annotation, reason, detail);
         quarantine.push(Quarantined {
@@ -142,6 +176,12 @@ fn clip(
         ));
     }
     let (width, height) = (f64::from(width), f64::from(height));
+    // A box that ends at the border may have been rounded past it by single precision: it stays as it is, so
+    // that packing what was exported changes nothing.
+    let ends_within = |end: f64, side: f64| end <= side * (1. + f64::from(f32::EPSILON));
+    if x >= 0. && y >= 0. && ends_within(x + w, width) && ends_within(y + h, height) {
+        return Ok(([x, y, w, h], None));
+    }
     let (x0, x1) = (x.clamp(0., width), (x + w).clamp(0., width));
     let (y0, y1) = (y.clamp(0., height), (y + h).clamp(0., height));
     if x1 <= x0 || y1 <= y0 {
@@ -239,6 +279,7 @@ mod tests {
         Label {
             id: 7,
             category: 0,
+            unit: Unit::Pixel,
             bbox: Some(bbox.to_vec()),
             area: None,
             crowd: false,

@@ -1,6 +1,6 @@
 //! Data sets: from picture folders and label files to shards that training reads at full speed.
 //!
-//! [`pack`] turns a [`Source`] (a folder of pictures, a COCO label file) into a *packed set*: a folder of
+//! [`pack`] turns a [`Source`] (a folder of pictures, a labelled data set of any usual kind) into a *packed set*: a folder of
 //! shards with a manifest and a list of what could not be used. [`PackedSet`] reads it.
 //!
 //! # Layout
@@ -8,7 +8,7 @@
 //! - [`pixels`], [`shard`], [`manifest`]: the file format, stated byte by byte in `FORMAT.md`
 //! - [`packed_set`](PackedSet), [`permutation`](Permutation): reading, in order or shuffled
 //! - [`mix`](Mix), `interleave`, [`rank`](Rank): several sets as one stream, and a stream for several processes
-//! - `import`: folder and COCO; a file for each kind of source
+//! - `import`: a file for each kind of source; [`export()`]: back to pictures and label files
 //! - [`decode()`]: picture files to upright RGB; `labels`: labels to the stored picture
 //! - [`pack()`], `prepare`, `batches`, `output`, [`quarantine`]: packing
 //! - [`inspect()`]: what is wrong with a source, what is there twice, what it consists of
@@ -23,6 +23,9 @@ mod append;
 mod batches;
 mod decode;
 mod error;
+mod export;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod import;
 mod inspect;
 mod interleave;
@@ -46,6 +49,7 @@ pub mod shard;
 
 pub use decode::{decode, DecodeError, Decoded};
 pub use error::{DatasetError, Result};
+pub use export::{export, ExportReport, Target};
 pub use import::{Format, Source};
 pub use inspect::{inspect, ClassCount, Group, Histogram, Inspection, Member, Tally};
 pub use manifest::Manifest;

@@ -84,7 +84,7 @@ impl Manifest {
     }
 
     /// Reads a manifest's text and checks what can be checked without the shards.
-    fn parse(text: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
         /// Looked at first, so that another version is not reported as an unknown key.
         #[derive(serde::Deserialize)]
         struct Head {

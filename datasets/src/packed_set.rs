@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::error::{DatasetError, Result};
 use crate::manifest::{Manifest, MANIFEST};
-use crate::pixels::Scratch;
+use crate::pixels::{Encoding, Scratch};
 use crate::sample::{Category, Instance, RecordInfo, Sample};
 use crate::shard::{Entry, Shard};
 
@@ -124,6 +124,18 @@ impl PackedSet {
     /// Number of labelled objects, from the index alone.
     pub fn instance_count(&self, record: usize) -> Result<usize> {
         self.entry(record).map(|entry| entry.instances as usize)
+    }
+
+    /// How the pixels are stored, from the index alone.
+    pub fn encoding(&self, record: usize) -> Result<Encoding> {
+        self.entry(record).map(|entry| entry.encoding)
+    }
+
+    /// The bytes of a picture as they are stored, checked by their CRC but not decoded; those of
+    /// [`Encoding::Jpeg`] are a JPEG file.
+    pub fn stored_pixels(&self, record: usize) -> Result<&[u8]> {
+        let (shard, local) = self.locate(record)?;
+        shard.pixels(local)
     }
 
     /// Where a picture came from. Touches no pixels.

@@ -223,7 +223,7 @@ fn undecodable(error: DecodeError) -> Refused {
 
 /// Decodes a file that may hold anything. A decoder that panics on it costs this one picture, not hours of
 /// packing; it holds no state that the panic could leave half changed.
-fn decode_anything(file: &[u8]) -> Result<Decoded, DecodeError> {
+pub(crate) fn decode_anything(file: &[u8]) -> Result<Decoded, DecodeError> {
     let decoded = std::panic::catch_unwind(|| decode(file));
     decoded.unwrap_or_else(|_| Err(DecodeError::Damaged("the decoder panicked on it".into())))
 }

@@ -119,13 +119,15 @@ pub enum Reason {
     TooLarge,
     /// The label file names a picture that is not there.
     MissingPicture,
+    /// A picture without a label file, in a data set where each has one.
+    MissingLabels,
     /// The operating system refused to read it.
     Unreadable,
     /// The label file states another size than the picture has, so that its boxes cannot fit.
     SizeMismatch,
     /// The labels were made without the EXIF rotation: the picture was packed unrotated, to fit them.
     ExifIgnored,
-    /// An entry of the label file that is not as COCO defines it.
+    /// An entry of a label file that is not as its format defines it.
     Malformed,
     /// An id that was used before.
     DuplicateId,

@@ -43,7 +43,7 @@ pub struct RecordInfo {
     pub source: String,
     /// (width, height) in pixels before packing resized it, after the EXIF rotation.
     pub original_size: (u32, u32),
-    /// Class of the whole picture, an index into [`crate::PackedSet::labels`]; from `--classes-from-folders`.
+    /// Class of the whole picture, an index into [`crate::PackedSet::labels`].
     pub label: Option<u32>,
 }
 

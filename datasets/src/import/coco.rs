@@ -6,15 +6,17 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::coco_json::{outline, Annotation, AnnotationHead, Document, Image};
-use super::{picture_folder, read_file, Importer, Item, Stamp};
+use super::coco_json::{AnnotationHead, Document, Image};
+use super::folder::class_of;
+use super::{coco_label, index_names, picture_folder, read_file, read_text, Importer, Item, Stamp};
 use crate::error::{DatasetError, Result};
-use crate::labels::Label;
+use crate::export::INSTANCES;
 use crate::quarantine::{Quarantined, Reason, Subject};
 use crate::sample::Category;
 
-/// The name Roboflow's exports give the label file, which lies beside the pictures.
-pub(super) const ROBOFLOW_NAME: &str = "_annotations.coco.json";
+/// The names of a label file by which a folder is known to be COCO's: that of our own export, and that of
+/// Roboflow's.
+pub(super) const KNOWN_NAMES: [&str; 2] = [INSTANCES, "_annotations.coco.json"];
 
 /// A label file, its entries found and joined by their ids, but the annotations not read yet.
 pub(super) struct Coco {
@@ -24,22 +26,21 @@ pub(super) struct Coco {
     /// For each image its annotations: id and place in the text.
     annotations: Vec<Vec<(u64, Range<usize>)>>,
     categories: Vec<Category>,
+    /// The classes of whole pictures, and for each picture its own; empty unless folders are classes.
+    labels: Vec<String>,
+    classes: Vec<Option<u32>>,
     refused: Vec<Quarantined>,
 }
 
 impl Coco {
-    pub(super) fn open(path: &Path, pictures: Option<&Path>) -> Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        pictures: Option<&Path>,
+        classes_from_folders: bool,
+    ) -> Result<Self> {
         let path = &label_file(path)?;
-        let wrong = |what: String| DatasetError::Source {
-            path: path.clone(),
-            what,
-        };
-        let text = fs::read(path).map_err(DatasetError::io("read", path))?;
-        let text = String::from_utf8(text).map_err(|e| wrong(format!("not UTF-8 text: {e}")))?;
-        let text = match text.strip_prefix('\u{feff}') {
-            Some(rest) => rest.to_owned(),
-            None => text,
-        };
+        let wrong = |what: String| DatasetError::source(path, what);
+        let text = read_text(path).map_err(DatasetError::io("read", path))?;
         let document = Document::parse(text).map_err(wrong)?;
         let mut refused = Vec::new();
         let images = images(&document, &mut refused);
@@ -55,61 +56,22 @@ impl Coco {
         let categories = categories(&document, &mut refused);
         let annotations = annotations(&document, &images, &mut refused);
         let pictures = find_pictures(path, pictures, &images)?;
+        let (labels, classes) = match classes_from_folders {
+            true => index_names(
+                images.iter().map(|image| class_of(&image.file_name)),
+                str::cmp,
+            ),
+            false => Default::default(),
+        };
         Ok(Self {
+            labels,
+            classes,
             document,
             pictures,
             images,
             annotations,
             categories,
             refused,
-        })
-    }
-
-    fn label(&self, id: u64, at: &Range<usize>, refused: &mut Vec<Quarantined>) -> Option<Label> {
-        let mut refuse = |reason, kept, detail| {
-            let entry = Quarantined::new(Subject::Annotation, reason, detail);
-            refused.push(Quarantined {
-                kept,
-                annotation_id: Some(id),
-                ..entry
-            });
-        };
-        let annotation: Annotation = match self.document.entry(at) {
-            Ok(annotation) => annotation,
-            Err(detail) => {
-                refuse(Reason::Malformed, false, detail);
-                return None;
-            }
-        };
-        let index = self
-            .categories
-            .binary_search_by_key(&annotation.category_id, |category| category.id.into());
-        let Ok(category) = index else {
-            let detail = format!(
-                "category_id {} is not in `categories`",
-                annotation.category_id
-            );
-            refuse(Reason::UnknownCategory, false, detail);
-            return None;
-        };
-        let outline = annotation
-            .segmentation
-            .and_then(|text| match outline(text.get()) {
-                Ok(outline) => outline,
-                Err(detail) => {
-                    refuse(Reason::MaskInvalid, true, format!("mask dropped: {detail}"));
-                    None
-                }
-            });
-        Some(Label {
-            id,
-            category: category as u32,
-            bbox: annotation
-                .bbox
-                .map(|values| values.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect()),
-            area: annotation.area,
-            crowd: annotation.iscrowd.is_some_and(|flag| flag.is_set()),
-            outline,
         })
     }
 }
@@ -121,6 +83,10 @@ impl Importer for Coco {
 
     fn categories(&self) -> &[Category] {
         &self.categories
+    }
+
+    fn picture_labels(&self) -> &[String] {
+        &self.labels
     }
 
     fn refused(&self) -> &[Quarantined] {
@@ -137,13 +103,16 @@ impl Importer for Coco {
             .map(|(w, h)| (w as u32, h as u32));
         let annotations = self.annotations[index].iter();
         let objects = annotations
-            .filter_map(|(id, at)| self.label(*id, at, &mut refused))
+            .filter_map(|(id, at)| {
+                let annotation = self.document.entry(at);
+                coco_label::label(*id, annotation, &self.categories, &mut refused)
+            })
             .collect();
         Item {
             image_id: image.id,
             source: image.file_name.clone(),
             stated_size: size.filter(|&size| size != (0, 0)),
-            label: None,
+            label: self.classes.get(index).copied().flatten(),
             objects,
             refused,
         }
@@ -173,6 +142,9 @@ fn label_file(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.into());
     }
+    if let Some(name) = KNOWN_NAMES.iter().find(|name| path.join(name).is_file()) {
+        return Ok(path.join(name));
+    }
     let found = label_files(path);
     if let [file] = found.as_slice() {
         return Ok(file.clone());
@@ -181,17 +153,14 @@ fn label_file(path: &Path) -> Result<PathBuf> {
         .iter()
         .map(|file| file.display().to_string())
         .collect();
-    let what = match names.as_slice() {
+    let what: String = match names.as_slice() {
         [] => "no .json label file here or in `annotations`; give the label file itself".into(),
         names => format!(
             "several label files, give one of them: {}",
             names.join(", ")
         ),
     };
-    Err(DatasetError::Source {
-        path: path.into(),
-        what,
-    })
+    Err(DatasetError::source(path, what))
 }
 
 /// The `.json` files of a folder and of its folder `annotations`, sorted.
@@ -328,14 +297,7 @@ fn annotations(
 
 fn find_pictures(label_file: &Path, given: Option<&Path>, images: &[Image]) -> Result<PathBuf> {
     if let Some(given) = given {
-        if !given.is_dir() {
-            let what = "--images expects the folder with the pictures; this is none".into();
-            return Err(DatasetError::Source {
-                path: given.into(),
-                what,
-            });
-        }
-        return Ok(given.into());
+        return picture_folder::given(given);
     }
     let names: Vec<_> = images
         .iter()
@@ -349,6 +311,6 @@ fn find_pictures(label_file: &Path, given: Option<&Path>, images: &[Image]) -> R
             names[0],
             looked.join(", ")
         );
-        DatasetError::Source { path: label_file.into(), what }
+        DatasetError::source(label_file, what)
     })
 }

@@ -46,13 +46,18 @@ impl Document {
 
     /// Reads one entry.
     pub(super) fn entry<'a, T: Deserialize<'a>>(&'a self, at: &Range<usize>) -> Result<T, String> {
-        serde_json::from_str(&self.text[at.clone()]).map_err(|error| {
-            // Line and column would be those within the entry.
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default();
-            format!("{message}, in {}", shorten(&self.text[at.clone()]))
-        })
+        entry(&self.text[at.clone()])
     }
+}
+
+/// Reads one entry's text.
+pub(super) fn entry<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| {
+        // Line and column would be those within the entry.
+        let message = error.to_string();
+        let message = message.split(" at line ").next().unwrap_or_default();
+        format!("{message}, in {}", shorten(text))
+    })
 }
 
 const EXPECTED: &str =

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use walkdir::{DirEntry, WalkDir};
-
-use super::{read_file, slashed, Importer, Item, Stamp};
+use super::walk::{self, Found};
+use super::{index_names, read_file, Importer, Item, Stamp};
 use crate::error::{DatasetError, Result};
-use crate::quarantine::{Quarantined, Reason};
+use crate::quarantine::Quarantined;
 
 /// Names that promise a picture. Those at the end are not read: they are taken up so that they are listed
 /// as unsupported, not passed over.
@@ -20,18 +19,26 @@ const PICTURE_EXTENSIONS: [&str; 17] = [
 
 /// Whether a file's name promises a picture.
 pub(super) fn is_picture_name(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .and_then(OsStr::to_str)
-        .map(str::to_ascii_lowercase);
-    extension.is_some_and(|extension| PICTURE_EXTENSIONS.contains(&extension.as_str()))
+    let extension = path.extension().and_then(OsStr::to_str);
+    extension.is_some_and(is_picture_extension)
+}
+
+/// Whether an extension promises a picture.
+pub(super) fn is_picture_extension(extension: &str) -> bool {
+    PICTURE_EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str())
+}
+
+/// The first folder of a picture's path, its class where folders are classes.
+pub(super) fn class_of(relative: &str) -> Option<&str> {
+    relative.split_once('/').map(|(class, _)| class)
 }
 
 /// The pictures of a folder, sorted by their relative path.
 pub(super) struct Folder {
-    root: PathBuf,
-    /// Relative path with `/`, path as the system has it, class.
-    pictures: Vec<(String, PathBuf, Option<u32>)>,
+    root: std::path::PathBuf,
+    pictures: Vec<Found>,
+    /// For each picture its class; empty where folders are not classes.
+    classes: Vec<Option<u32>>,
     labels: Vec<String>,
     refused: Vec<Quarantined>,
     ignored: BTreeMap<String, usize>,
@@ -39,100 +46,53 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn open(root: &Path, classes_from_folders: bool) -> Result<Self> {
-        let mut folder = Self {
-            root: root.into(),
-            pictures: Vec::new(),
-            labels: Vec::new(),
-            refused: Vec::new(),
-            ignored: BTreeMap::new(),
-        };
-        // Links are followed, a link to a folder above it is reported; hidden files are the system's own
-        // (macOS keeps a `._x.jpg` beside each `x.jpg`).
-        for entry in WalkDir::new(root)
-            .follow_links(true)
+        let (files, refused) = walk::files(root);
+        let (pictures, others): (Vec<_>, Vec<_>) = files
             .into_iter()
-            .filter_entry(|e| e.depth() == 0 || !is_hidden(e))
-        {
-            match entry {
-                Ok(entry) if entry.file_type().is_dir() => {}
-                Ok(entry) => folder.add(entry.path()),
-                Err(error) => {
-                    let at = error.path().unwrap_or(root);
-                    let name = slashed(at.strip_prefix(root).unwrap_or(at));
-                    folder.refused.push(Quarantined::picture(
-                        name,
-                        Reason::Unreadable,
-                        error.to_string(),
-                    ));
-                }
-            }
-        }
-        folder.pictures.sort();
-        folder.refused.sort_by(|a, b| a.source.cmp(&b.source));
-        if folder.pictures.is_empty() && folder.refused.is_empty() {
-            return Err(DatasetError::Source {
-                path: root.into(),
-                what: folder.nothing_found(),
-            });
-        }
-        if classes_from_folders {
-            folder.label_by_folder()?;
-        }
-        Ok(folder)
-    }
-
-    fn add(&mut self, path: &Path) {
-        if is_picture_name(path) {
-            let relative = slashed(path.strip_prefix(&self.root).unwrap_or(path));
-            self.pictures.push((relative, path.into(), None));
-        } else {
-            let extension = path
-                .extension()
-                .map(|e| format!(".{}", e.to_string_lossy().to_lowercase()));
-            *self
-                .ignored
+            .partition(|file| is_picture_name(&file.path));
+        let mut ignored = BTreeMap::new();
+        for file in others {
+            let extension = file.path.extension();
+            let extension = extension.map(|e| format!(".{}", e.to_string_lossy().to_lowercase()));
+            *ignored
                 .entry(extension.unwrap_or_else(|| "no extension".into()))
                 .or_insert(0) += 1;
         }
-    }
-
-    fn label_by_folder(&mut self) -> Result<()> {
-        let class = |name: &str| name.split_once('/').map(|(class, _)| class.to_owned());
-        let mut labels: Vec<_> = self
-            .pictures
-            .iter()
-            .filter_map(|(name, ..)| class(name))
-            .collect();
-        labels.sort();
-        labels.dedup();
-        if labels.is_empty() {
-            let what = "--classes-from-folders expects a folder for each class, with its pictures in it; found \
-                        pictures only and no folder"
-                .into();
-            return Err(DatasetError::Source {
-                path: self.root.clone(),
-                what,
-            });
+        if pictures.is_empty() && refused.is_empty() {
+            return Err(DatasetError::source(root, nothing_found(&ignored)));
         }
-        for (name, _, label) in &mut self.pictures {
-            *label = class(name)
-                .and_then(|class| labels.binary_search(&class).ok())
-                .map(|i| i as u32);
+        let (mut labels, mut classes) = (Vec::new(), Vec::new());
+        if classes_from_folders {
+            let names = pictures.iter().map(|picture| class_of(&picture.relative));
+            (labels, classes) = index_names(names, str::cmp);
+            if labels.is_empty() {
+                let what = "--classes-from-folders expects a folder for each class, with its pictures in it; \
+                            found pictures only and no folder";
+                return Err(DatasetError::source(root, what));
+            }
         }
-        self.labels = labels;
-        Ok(())
+        Ok(Self {
+            root: root.into(),
+            pictures,
+            classes,
+            labels,
+            refused,
+            ignored,
+        })
     }
+}
 
-    fn nothing_found(&self) -> String {
-        let found = match self.ignored.is_empty() {
-            true => "the folder is empty".into(),
-            false => format!("found only {}", list_counts(&self.ignored)),
-        };
-        format!(
-            "no picture here or in the folders within; looked for .{}; {found}",
-            PICTURE_EXTENSIONS[..8].join(" .")
-        )
-    }
+fn nothing_found(ignored: &BTreeMap<String, usize>) -> String {
+    let found = match ignored.is_empty() {
+        true => "the folder is empty".into(),
+        false => format!("found only {}", list_counts(ignored)),
+    };
+    format!(
+        "no picture here or in the folders within; looked for .{}, and for the label files of COCO ({}), VOC \
+         (Annotations/*.xml), YOLO (data.yaml, labels/*.txt) and WebDataset (*.tar); {found}",
+        PICTURE_EXTENSIONS[..8].join(" ."),
+        super::coco::KNOWN_NAMES.join(", "),
+    )
 }
 
 /// `.json: 2, .txt: 14`.
@@ -142,11 +102,6 @@ pub(crate) fn list_counts(counts: &BTreeMap<String, usize>) -> String {
         .map(|(name, count)| format!("{name}: {count}"))
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-fn is_hidden(entry: &DirEntry) -> bool {
-    let name = entry.file_name().to_string_lossy();
-    name.starts_with('.') || name == "__MACOSX"
 }
 
 impl Importer for Folder {
@@ -173,12 +128,11 @@ impl Importer for Folder {
     }
 
     fn item(&self, index: usize) -> Item {
-        let (source, _, label) = &self.pictures[index];
         Item {
             image_id: index as u64,
-            source: source.clone(),
+            source: self.pictures[index].relative.clone(),
             stated_size: None,
-            label: *label,
+            label: self.classes.get(index).copied().flatten(),
             objects: Vec::new(),
             refused: Vec::new(),
         }
@@ -189,10 +143,10 @@ impl Importer for Folder {
     }
 
     fn stamp(&self, index: usize) -> Stamp {
-        Stamp::of(&self.pictures[index].1)
+        Stamp::of(&self.pictures[index].path)
     }
 
     fn read(&self, index: usize) -> io::Result<Vec<u8>> {
-        read_file(&self.pictures[index].1)
+        read_file(&self.pictures[index].path)
     }
 }

@@ -7,11 +7,23 @@
 
 mod coco;
 mod coco_json;
+mod coco_label;
 mod folder;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
+mod glob;
+mod list;
 mod picture_folder;
+mod recognise;
+mod voc;
+mod walk;
+mod webdataset;
+mod yolo;
 
 pub(crate) use folder::list_counts;
+pub(crate) use walk::stem;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -26,26 +38,53 @@ use crate::sample::Category;
 /// The kind of a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// A folder is [`Format::Folder`], or COCO where it holds a `_annotations.coco.json`; a file ending in
-    /// `.json` is [`Format::Coco`].
+    /// Told from what is on the disk: a folder by the label files in it, a file by its extension.
     #[default]
     Auto,
     /// All pictures in a folder and the folders within it.
     Folder,
     /// A COCO label file, or a folder that holds exactly one, by itself or in its folder `annotations`.
     Coco,
+    /// Pascal VOC: a folder with `Annotations` and `JPEGImages`, one with `.xml` files beside the pictures, or
+    /// a list of `ImageSets`.
+    Voc,
+    /// YOLO: a `data.yaml`, a folder that holds one, one with `images` and `labels`, or one with `.txt` files
+    /// beside the pictures.
+    Yolo,
+    /// WebDataset: a `.tar`, a folder of them, or a pattern such as `train-{0000..0099}.tar`.
+    WebDataset,
+    /// A text file with a picture's path on each line, and after it, if any, the name of its class.
+    List,
+}
+
+impl Format {
+    /// The name by which the command line knows it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Folder => "folder",
+            Self::Coco => "coco",
+            Self::Voc => "voc",
+            Self::Yolo => "yolo",
+            Self::WebDataset => "webdataset",
+            Self::List => "list",
+        }
+    }
 }
 
 /// What to pack.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
-    /// A folder or a label file.
+    /// A folder, a label file, or a pattern of `.tar` files.
     pub path: PathBuf,
     /// Its kind.
     pub format: Format,
-    /// Where the pictures of a label file are; found by looking around the label file if not given.
+    /// Where the pictures of a label file are (COCO, VOC, list); found by looking around if not given.
     pub images: Option<PathBuf>,
-    /// For [`Format::Folder`]: the first folder below `path` is the class of the pictures in it.
+    /// The part of a data set to take (VOC, YOLO), such as `train`; `all` for every one.
+    pub split: Option<String>,
+    /// The first folder below `path` is the class of the pictures in it (folder); for COCO, the first
+    /// folder of the pictures' names.
     pub classes_from_folders: bool,
 }
 
@@ -60,40 +99,56 @@ impl Source {
 
     /// Opens the source: lists its pictures, reads its labels.
     pub(crate) fn open(&self) -> Result<Box<dyn Importer>> {
-        let path = &self.path;
-        let is_folder = fs::metadata(path)
-            .map_err(DatasetError::io("open the source", path))?
-            .is_dir();
-        let wrong = |what: &str| DatasetError::Source {
-            path: path.clone(),
-            what: what.into(),
-        };
-        let is_json = path
-            .extension()
-            .is_some_and(|e| e.eq_ignore_ascii_case("json"));
         let format = match self.format {
-            Format::Auto if is_folder && path.join(coco::ROBOFLOW_NAME).is_file() => Format::Coco,
-            Format::Auto if is_folder => Format::Folder,
-            Format::Auto if is_json => Format::Coco,
-            Format::Auto => {
-                return Err(wrong(
-                    "neither a folder nor a .json label file; say what it is with --format",
-                ))
-            }
-            Format::Folder if !is_folder => {
-                return Err(wrong("not a folder, which --format folder expects"))
-            }
+            Format::Auto => recognise::recognise(&self.path)?,
             given => given,
         };
-        match format {
-            Format::Coco if self.classes_from_folders => {
-                Err(wrong("--classes-from-folders goes with a folder of pictures, this is a label file"))
+        self.check_options(format)?;
+        let (path, images) = (self.path.as_path(), self.images.as_deref());
+        let (split, classes) = (self.split.as_deref(), self.classes_from_folders);
+        Ok(match format {
+            Format::Auto | Format::Folder => Box::new(folder::Folder::open(path, classes)?),
+            Format::Coco => Box::new(coco::Coco::open(path, images, classes)?),
+            Format::Voc => Box::new(voc::Voc::open(path, images, split)?),
+            Format::Yolo => Box::new(yolo::Yolo::open(path, split)?),
+            Format::WebDataset => Box::new(webdataset::WebDataset::open(path)?),
+            Format::List => Box::new(list::List::open(path, images)?),
+        })
+    }
+
+    /// Options that a kind of source does not know are refused, not passed over.
+    fn check_options(&self, format: Format) -> Result<()> {
+        use Format::{Coco, Folder, List, Voc, Yolo};
+        let options: [(&str, bool, &[Format]); 3] = [
+            ("--images", self.images.is_some(), &[Coco, Voc, List]),
+            ("--split", self.split.is_some(), &[Voc, Yolo]),
+            (
+                "--classes-from-folders",
+                self.classes_from_folders,
+                &[Folder, Coco],
+            ),
+        ];
+        for (option, given, formats) in options {
+            if given && !formats.contains(&format) {
+                let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
+                let what = format!(
+                    "{option} goes with --format {}; this is {}",
+                    names.join(" or "),
+                    format.name()
+                );
+                return Err(DatasetError::source(&self.path, what));
             }
-            Format::Coco => Ok(Box::new(coco::Coco::open(path, self.images.as_deref())?)),
-            _ if self.images.is_some() => {
-                Err(wrong("--images goes with a label file, this is a folder of pictures; give the label file"))
+        }
+        let metadata = fs::metadata(&self.path);
+        match (format, metadata) {
+            // A pattern of files is none itself.
+            (Format::WebDataset, _) => Ok(()),
+            (_, Err(error)) => Err(DatasetError::io("open the source", &self.path)(error)),
+            (Folder, Ok(found)) if !found.is_dir() => {
+                let what = "not a folder, which --format folder expects";
+                Err(DatasetError::source(&self.path, what))
             }
-            _ => Ok(Box::new(folder::Folder::open(path, self.classes_from_folders)?)),
+            _ => Ok(()),
         }
     }
 }
@@ -204,6 +259,38 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     fs::read(path)
+}
+
+/// Reads a text file of labels, without the mark that some editors put before it.
+fn read_text(path: &Path) -> io::Result<String> {
+    let text = String::from_utf8(fs::read(path)?).map_err(|error| {
+        let message = format!("not UTF-8 text: {}", error.utf8_error());
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
+/// The names that occur, in this order, and for each entry its place among them.
+fn index_names<'a>(
+    names: impl Iterator<Item = Option<&'a str>> + Clone,
+    order: impl Fn(&str, &str) -> Ordering,
+) -> (Vec<String>, Vec<Option<u32>>) {
+    let mut sorted: Vec<&str> = names.clone().flatten().collect();
+    sorted.sort_unstable_by(|a, b| order(a, b));
+    sorted.dedup();
+    let index = |name| sorted.binary_search_by(|found| order(found, name));
+    let indices = names.map(|name| index(name?).ok().map(|index| index as u32));
+    let indices = indices.collect();
+    (sorted.into_iter().map(str::to_owned).collect(), indices)
+}
+
+/// The order of class names: numbers by their value and before words.
+fn by_value(a: &str, b: &str) -> Ordering {
+    let key = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
+    key(a).cmp(&key(b)).then_with(|| a.cmp(b))
 }
 
 /// A path's parts joined by `/`, for manifests that read alike on every system.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use crate::error::{DatasetError, Result};
+
 /// File names tried in each folder that comes into question.
 const PROBES: usize = 64;
 
@@ -110,4 +112,15 @@ pub(super) fn resolve(folder: &Path, name: &str) -> Option<PathBuf> {
         .then(|| folder.join(relative))
         .filter(|path| path.is_file());
     direct.or_else(|| Some(folder.join(relative.file_name()?)).filter(|path| path.is_file()))
+}
+
+/// The folder given by hand.
+pub(super) fn given(folder: &Path) -> Result<PathBuf> {
+    match folder.is_dir() {
+        true => Ok(folder.into()),
+        false => {
+            let what = "--images expects the folder with the pictures; this is none";
+            Err(DatasetError::source(folder, what))
+        }
+    }
 }

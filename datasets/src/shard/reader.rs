@@ -101,11 +101,20 @@ impl Shard {
         scratch: &mut Scratch,
     ) -> Result<()> {
         let entry = self.entry(record)?;
+        let bytes = self.pixels(record)?;
+        scratch
+            .decode(bytes, entry.encoding, entry.size, image)
+            .map_err(|what| self.error(record, Some(&entry), what))
+    }
+
+    /// The bytes of the picture as they are stored.
+    pub fn pixels(&self, record: usize) -> Result<&[u8]> {
+        let entry = self.entry(record)?;
         let start = entry.offset as usize;
         let bytes = &self.map[start..start + entry.pixels_len as usize];
         check_crc("pixels", bytes, entry.pixels_crc)
-            .and_then(|()| scratch.decode(bytes, entry.encoding, entry.size, image))
-            .map_err(|what| self.error(record, Some(&entry), what))
+            .map_err(|what| self.error(record, Some(&entry), what))?;
+        Ok(bytes)
     }
 
     fn meta(&self, record: usize, entry: &Entry) -> Result<&[u8]> {

@@ -26,20 +26,26 @@ const FOUND: u8 = 3;
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
-    /// A folder of pictures (with any folders within), or a COCO label file (.json)
+    /// A folder of pictures (with any folders within), or a labelled data set: COCO (.json), Pascal VOC (folder,
+    /// or a list of ImageSets), YOLO (folder or data.yaml), WebDataset (.tar, a folder of them, or a pattern such
+    /// as 'train-{0000..0099}.tar'), a list (.txt: a path and, if any, a class on each line)
     source: PathBuf,
 
     /// The folder to make; it appears when all is packed. May be left out with --check
     #[arg(required_unless_present = "check")]
     out: Option<PathBuf>,
 
-    /// What SOURCE is
+    /// What SOURCE is; auto tells it from what is on the disk
     #[arg(long, value_enum, default_value = "auto")]
     format: FormatName,
 
-    /// Where the pictures of a label file are; if not given, the folders around the label file are searched
+    /// Where the pictures of a label file are (COCO, VOC, list); if not given, they are looked for around it
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
+
+    /// The part of a VOC or YOLO data set to take, such as train; all takes every one
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
 
     /// Make pictures smaller so that the shorter side has N pixels; smaller pictures stay as they are
     #[arg(long, value_name = "N", conflicts_with = "max_side", value_parser = clap::value_parser!(u32).range(1..=65535))]
@@ -62,7 +68,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65535))]
     smallest_side: u32,
 
-    /// Take the first folder below SOURCE as the class of the pictures in it
+    /// Take the first folder below SOURCE (COCO: of a picture's name) as the class of the pictures in it
     #[arg(long)]
     classes_from_folders: bool,
 
@@ -106,6 +112,9 @@ Examples:
   pack-dataset photos packed/photos --min-side 256
   pack-dataset coco/annotations/instances_train2017.json packed/train --images coco/train2017 --max-side 640
   pack-dataset more-photos packed/photos --min-side 256 --append
+  pack-dataset VOCdevkit/VOC2012 packed/train --split train
+  pack-dataset coco8/data.yaml packed/val --split val
+  pack-dataset 'shards/train-{0000..0099}.tar' packed/train --min-side 256
   pack-dataset train.json --check --against val.json --report train.html
 
 Exit status: 0 packed (what was put into quarantine is listed and warned of), 1 failed,
@@ -116,6 +125,11 @@ enum FormatName {
     Auto,
     Folder,
     Coco,
+    Voc,
+    Yolo,
+    #[value(name = "webdataset")]
+    WebDataset,
+    List,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -131,12 +145,17 @@ impl Arguments {
             FormatName::Auto => Format::Auto,
             FormatName::Folder => Format::Folder,
             FormatName::Coco => Format::Coco,
+            FormatName::Voc => Format::Voc,
+            FormatName::Yolo => Format::Yolo,
+            FormatName::WebDataset => Format::WebDataset,
+            FormatName::List => Format::List,
         };
         let classes_from_folders = self.classes_from_folders;
         Source {
             path: self.source.clone(),
             format,
             images: self.images.clone(),
+            split: self.split.clone(),
             classes_from_folders,
         }
     }

@@ -419,7 +419,10 @@ fn a_source_that_is_not_what_it_should_be_is_named() {
     fs::write(&words, "a,b").unwrap();
     fails(
         &words,
-        &["neither a folder nor a .json label file", "--format"],
+        &[
+            "not known by its name; looked for a folder, .json",
+            "--format",
+        ],
     );
 }
 

@@ -1,0 +1,4 @@
+//! A picture file.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| intertwine_datasets::fuzzing::picture(bytes));

@@ -1,0 +1,295 @@
+//! YOLO: one text file of boxes or outlines for each picture.
+
+mod layout;
+pub(crate) mod txt;
+pub(crate) mod yaml;
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use self::layout::{listed, Layout, NAME_FILES};
+use super::{folder, read_file, read_text, slashed, walk, Importer, Item, Stamp};
+use crate::error::{DatasetError, Result};
+use crate::labels::{Label, Outline, Unit};
+use crate::quarantine::{Quarantined, Reason, Subject};
+use crate::sample::Category;
+
+pub(super) use self::layout::{is_root, label_file};
+
+/// The pictures of a split, their labels not read yet.
+pub(super) struct Yolo {
+    pictures: Vec<Picture>,
+    categories: Vec<Category>,
+    /// Labels hold key points behind each box.
+    keypoints: bool,
+    refused: Vec<Quarantined>,
+    note: Option<String>,
+}
+
+struct Picture {
+    relative: String,
+    path: PathBuf,
+    labels: Option<PathBuf>,
+    /// Of the first row of its labels; those after it count on, through the whole set.
+    first_id: u64,
+}
+
+/// What is to be known of a label file before its rows are read.
+struct Rows {
+    count: u64,
+    /// The classes that occur.
+    classes: BTreeSet<u32>,
+}
+
+impl Yolo {
+    pub(super) fn open(path: &Path, split: Option<&str>) -> Result<Self> {
+        let layout = Layout::find(path)?;
+        let (root, keypoints) = (&layout.root, layout.yaml.keypoints);
+        let (paths, mut refused) = pictures(&layout, &layout.choose(path, split)?)?;
+        if paths.is_empty() {
+            let what = "no picture; looked for data.yaml, images/ with labels/, and pictures with .txt files beside";
+            return Err(DatasetError::source(path, what));
+        }
+        let labels: Vec<_> = paths.par_iter().map(|path| label_file(path)).collect();
+        refused.extend(labels_without_picture(&labels));
+        let rows: Vec<_> = labels
+            .par_iter()
+            .map(|file| {
+                file.as_ref()
+                    .map(|file| survey(file, keypoints))
+                    .transpose()
+            })
+            .collect();
+        if labels.iter().all(Option::is_none) {
+            let what = format!(
+                "no label file for any of {} pictures, such as `{}`; looked for a .txt of its name beside it, and in \
+                 `labels` in the place of `images`",
+                paths.len(),
+                paths[0].display()
+            );
+            return Err(DatasetError::source(path, what));
+        }
+        let mut categories = names(&layout);
+        let named = !categories.is_empty();
+        if !named {
+            categories = numbered(rows.iter().flatten().flatten());
+        }
+        let (mut pictures, mut next_id, mut unlabelled) = (Vec::new(), 1, 0);
+        for ((path, labels), rows) in paths.into_iter().zip(labels).zip(rows) {
+            let relative = slashed(path.strip_prefix(root).unwrap_or(&path));
+            match rows {
+                Ok(rows) => {
+                    unlabelled += usize::from(rows.is_none());
+                    let first_id = next_id;
+                    next_id += rows.map_or(0, |rows| rows.count);
+                    pictures.push(Picture {
+                        relative,
+                        path,
+                        labels,
+                        first_id,
+                    });
+                }
+                // Without its labels it would pass for a picture with nothing in it.
+                Err(detail) => {
+                    refused.push(Quarantined::picture(relative, Reason::Unreadable, detail))
+                }
+            }
+        }
+        Ok(Self {
+            pictures,
+            categories,
+            keypoints,
+            refused,
+            note: note(unlabelled, named, keypoints),
+        })
+    }
+}
+
+/// What the user should know of how the labels were read.
+fn note(unlabelled: usize, named: bool, keypoints: bool) -> Option<String> {
+    let mut notes = Vec::new();
+    if unlabelled > 0 {
+        notes.push(format!(
+            "{unlabelled} pictures without a label file are packed as pictures with nothing in them"
+        ));
+    }
+    if !named {
+        let looked = NAME_FILES.join(", ");
+        notes.push(format!(
+            "classes are called by their numbers; looked for names in data.yaml, {looked}"
+        ));
+    }
+    if keypoints {
+        notes.push("key points are passed over, their boxes are packed".into());
+    }
+    (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+/// Categories called by the numbers that occur.
+fn numbered<'a>(rows: impl Iterator<Item = &'a Rows>) -> Vec<Category> {
+    let numbers: BTreeSet<u32> = rows.flat_map(|rows| &rows.classes).copied().collect();
+    let category = |id: u32| Category {
+        id,
+        name: id.to_string(),
+    };
+    numbers.into_iter().map(category).collect()
+}
+
+/// The pictures of folders and lists, each once, in the order of their names within each.
+fn pictures(layout: &Layout, places: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<Quarantined>)> {
+    let (mut pictures, mut refused) = (Vec::new(), Vec::new());
+    for place in places {
+        if place.is_file() {
+            pictures.extend(listed(place, &layout.root)?);
+            continue;
+        }
+        let (files, unreadable) = walk::files(place);
+        refused.extend(unreadable);
+        let files = files.into_iter().map(|file| file.path);
+        pictures.extend(files.filter(|path| folder::is_picture_name(path)));
+    }
+    let mut seen = HashSet::new();
+    pictures.retain(|path| seen.insert(path.clone()));
+    Ok((pictures, refused))
+}
+
+/// Counts the rows of a label file and notes their classes.
+fn survey(file: &Path, keypoints: bool) -> Result<Rows, String> {
+    let text =
+        read_text(file).map_err(|error| format!("its labels `{}`: {error}", file.display()))?;
+    let (mut count, mut classes) = (0, BTreeSet::new());
+    for row in txt::rows(&text) {
+        count += 1;
+        classes.extend(txt::parse(row, keypoints).map(|row| row.class));
+    }
+    Ok(Rows { count, classes })
+}
+
+/// The label files that lie among those of the pictures and belong to none.
+fn labels_without_picture(labels: &[Option<PathBuf>]) -> Vec<Quarantined> {
+    let used: HashSet<&Path> = labels.iter().flatten().map(PathBuf::as_path).collect();
+    let folders: BTreeSet<&Path> = used.iter().filter_map(|file| file.parent()).collect();
+    let mut entries = Vec::new();
+    for folder in folders
+        .into_iter()
+        .filter(|folder| folder.ancestors().any(|f| f.ends_with("labels")))
+    {
+        let files = walk::with_extension(folder, "txt").into_iter();
+        let named = |file: &PathBuf| NAME_FILES.iter().any(|name| file.ends_with(name));
+        for file in files.filter(|file| !used.contains(file.as_path()) && !named(file)) {
+            let detail = "a label file without a picture of its name among those to be packed";
+            entries.push(Quarantined::picture(
+                slashed(&file),
+                Reason::MissingPicture,
+                detail,
+            ));
+        }
+    }
+    entries
+}
+
+/// The classes by name: of `data.yaml`, or of a file of names.
+fn names(layout: &Layout) -> Vec<Category> {
+    let mut names = layout.yaml.names.clone();
+    if names.is_empty() {
+        let folders = [layout.root.clone(), layout.root.join("labels")];
+        let files = folders
+            .iter()
+            .flat_map(|folder| NAME_FILES.map(|name| folder.join(name)));
+        let text = files.into_iter().find_map(|file| read_text(&file).ok());
+        let text = text.unwrap_or_default();
+        let lines = text.trim_end().lines().map(|line| line.trim().to_owned());
+        names = (0..).zip(lines).collect();
+    }
+    names
+        .into_iter()
+        .map(|(id, name)| Category { id, name })
+        .collect()
+}
+
+impl Importer for Yolo {
+    fn len(&self) -> usize {
+        self.pictures.len()
+    }
+
+    fn categories(&self) -> &[Category] {
+        &self.categories
+    }
+
+    fn refused(&self) -> &[Quarantined] {
+        &self.refused
+    }
+
+    fn note(&self) -> Option<String> {
+        self.note.clone()
+    }
+
+    fn item(&self, index: usize) -> Item {
+        let picture = &self.pictures[index];
+        let (mut objects, mut refused) = (Vec::new(), Vec::new());
+        let text = picture.labels.as_deref().map(read_text).transpose();
+        let text = text.unwrap_or_else(|error| {
+            let entry =
+                Quarantined::new(Subject::Annotation, Reason::Unreadable, error.to_string());
+            refused.push(entry);
+            None
+        });
+        for (row, id) in txt::rows(&text.unwrap_or_default()).zip(picture.first_id..) {
+            let label = txt::parse(row, self.keypoints).and_then(|row| {
+                let category = self
+                    .categories
+                    .binary_search_by_key(&row.class, |category| category.id);
+                let category = category.map_err(|_| {
+                    let detail = format!(
+                        "class {} has no name; there are {}",
+                        row.class,
+                        self.categories.len()
+                    );
+                    (Reason::UnknownCategory, detail)
+                })?;
+                Ok(Label {
+                    id,
+                    category: category as u32,
+                    unit: Unit::Picture,
+                    bbox: Some(row.bbox.to_vec()),
+                    area: None,
+                    crowd: false,
+                    outline: row.polygon.map(|polygon| Outline::Polygons(vec![polygon])),
+                })
+            });
+            match label {
+                Ok(label) => objects.push(label),
+                Err((reason, detail)) => {
+                    let entry = Quarantined::new(Subject::Annotation, reason, detail);
+                    refused.push(Quarantined {
+                        annotation_id: Some(id),
+                        ..entry
+                    });
+                }
+            }
+        }
+        Item {
+            image_id: index as u64,
+            source: picture.relative.clone(),
+            stated_size: None,
+            label: None,
+            objects,
+            refused,
+        }
+    }
+
+    fn image_id(&self, index: usize) -> u64 {
+        index as u64
+    }
+
+    fn stamp(&self, index: usize) -> Stamp {
+        Stamp::of(&self.pictures[index].path)
+    }
+
+    fn read(&self, index: usize) -> io::Result<Vec<u8>> {
+        read_file(&self.pictures[index].path)
+    }
+}
