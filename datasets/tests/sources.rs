@@ -333,13 +333,13 @@ fn yolo_sets_of_every_layout_are_known() {
     write(&root.join("classes.txt"), "cat\ndog\n");
     let (set, _) = packed(&folder, Source::new(&root));
     assert_eq!((set.len(), names(&set)), (2, vec![(0, "cat"), (1, "dog")]));
-    let list = write(&root.join("train.txt"), "./b.png\n");
+    let list = write(&root.join("train.txt"), "./b.png\na.png\n");
     let source = Source {
         format: Format::Yolo,
         ..Source::new(list)
     };
     fs::remove_dir_all(folder.path().join("packed")).unwrap();
-    assert_eq!(sources(&packed(&folder, source).0), ["b.png"]);
+    assert_eq!(sources(&packed(&folder, source).0), ["b.png", "a.png"]);
     write(&root.join("train.txt"), "a.png\n");
     let list = Source::new(root.join("train.txt"));
     let Ok(report) = inspect(&list, None, &PackOptions::default(), &|_| {}) else {
