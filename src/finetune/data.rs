@@ -3,14 +3,17 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use intertwine_datasets::{DatasetError, PackedSet, Permutation};
-use intertwine_flow::random::{stream, Purpose};
+use image::RgbImage;
+use intertwine_datasets::{DatasetError, PackedSet, Permutation, Scratch};
+use intertwine_flow::random::{stream, ChaCha8Rng, Purpose};
 use intertwine_flow::{stage, stage_with, FlowError, Pool, Pooled, Source};
+
+use rand::RngExt;
 
 use super::assign::Object;
 use super::config::FinetuneConfig;
 use super::loss::Target;
-use crate::augment::detection::{self, DetectionAugment, DetectionScratch, TrainImage};
+use crate::augment::detection::{self, DetectionAugment, DetectionScratch, Labelled, TrainImage};
 use crate::augment::AugmentError;
 use crate::config::ConfigError;
 use crate::export::DetectorSpec;
@@ -53,27 +56,32 @@ impl Batches {
         let (seed, masks) = (config.seed, spec.prototypes > 0);
         let part = config.optim.batch / config.optim.accumulate.max(1);
         let images: Pool<TrainImage> = Pool::default();
+        let records = set.len() as u64;
+        let pictures = config.pictures(records);
+        // The subset is a fixed choice; its order changes with the epoch.
+        let chosen = move || Permutation::new(records, 0, u64::MAX);
+        let subset = chosen();
         let labels = set.clone();
         let augment = move |picture: Picture,
-                            scratch: &mut DetectionScratch|
+                            (scratch, reading): &mut (DetectionScratch, Scratch)|
               -> Result<Pooled<TrainImage>, PictureError> {
             let mut rng = stream(seed, Purpose::Augment, picture.epoch, picture.record as u64);
-            let objects: Vec<detection::Object> = labels
-                .instances(picture.record)?
-                .into_iter()
-                .filter(|i| !i.crowd)
-                .map(|i| {
-                    let [x, y, w, h] = i.bbox;
-                    detection::Object {
-                        bbox: [x, y, x + w, y + h],
-                        class: i.category,
-                        mask: i.mask.filter(|_| masks),
-                    }
-                })
-                .collect();
-            let mut image = images.take();
-            augment.apply(&picture.image, &objects, &mut rng, scratch, &mut image)?;
-            Ok(image)
+            let objects = objects(&labels, picture.record, masks)?;
+            let other = |rng: &mut ChaCha8Rng| {
+                let record = subset.get(rng.random_range(0..pictures)) as usize;
+                let mut image = RgbImage::default();
+                labels.read_image_into(record, &mut image, reading)?;
+                let objects = self::objects(&labels, record, masks)?;
+                Ok::<_, PictureError>(Labelled { image, objects })
+            };
+            let composed = augment.compose(&picture.image, &objects, &mut rng, other)?;
+            let (image, objects) = match &composed {
+                Some(composed) => (&composed.image, &composed.objects),
+                None => (&*picture.image, &objects),
+            };
+            let mut out = images.take();
+            augment.apply(image, objects, &mut rng, scratch, &mut out)?;
+            Ok(out)
         };
         let gather = |items: intertwine_flow::Batch<Pooled<TrainImage>>| Batch {
             patches: items
@@ -84,10 +92,7 @@ impl Batches {
             targets: items.iter().map(|i| target(i)).collect(),
         };
         let size = NonZeroUsize::new(part).unwrap_or(NonZeroUsize::MIN);
-        let records = set.len() as u64;
-        let pictures = config.pictures(records);
-        // The subset is a fixed choice; its order changes with the epoch.
-        let chosen = Permutation::new(records, 0, u64::MAX);
+        let chosen = chosen();
         let order = shuffle(pictures, seed);
         let graph = Records::new(set.clone())
             .graph()
@@ -101,7 +106,11 @@ impl Batches {
                 };
                 epoch * records + record
             })
-            .then(stage_with("Augment", DetectionScratch::default, augment))
+            .then(stage_with(
+                "Augment",
+                <(DetectionScratch, Scratch)>::default,
+                augment,
+            ))
             .batch_exact(size)
             .then(stage("Gather", gather))
             .sink("Step");
@@ -116,6 +125,24 @@ impl Batches {
     pub fn next_part(&mut self) -> Result<Batch, FlowError> {
         (self.0)().expect("the positions of a run have no end")
     }
+}
+
+/// The labelled objects of a record, but not crowds.
+fn objects(
+    set: &PackedSet,
+    record: usize,
+    masks: bool,
+) -> Result<Vec<detection::Object>, DatasetError> {
+    let instances = set.instances(record)?.into_iter().filter(|i| !i.crowd);
+    let objects = instances.map(|i| {
+        let [x, y, w, h] = i.bbox;
+        detection::Object {
+            bbox: [x, y, x + w, y + h],
+            class: i.category,
+            mask: i.mask.filter(|_| masks),
+        }
+    });
+    Ok(objects.collect())
 }
 
 fn target(image: &TrainImage) -> Target {

@@ -200,7 +200,9 @@ mod x86 {
         }
         #[inline(always)]
         fn floor(self) -> Self {
-            Self(unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(self.0) })
+            Self(unsafe {
+                _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(self.0)
+            })
         }
         #[inline(always)]
         fn less_than(self, b: Self, a: Self, c: Self) -> Self {

@@ -61,7 +61,10 @@ pub(super) fn rows<V: Lanes, const R: usize>(
     let margin = LANES;
     buffers.line.resize(pitch + 2 * margin, 0.0);
     let line = buffers.line.as_mut_slice();
-    let half: [V; R] = std::array::from_fn(|i| V::splat(kernel.half[i + 1]));
+    let mut half = [V::splat(0.0); R];
+    for (half, &tap) in half.iter_mut().zip(&kernel.half[1..]) {
+        *half = V::splat(tap);
+    }
     let centre = V::splat(kernel.half[0]);
     let mut ready = 0;
     for y in 0..height {
@@ -76,22 +79,24 @@ pub(super) fn rows<V: Lanes, const R: usize>(
         let below: [&[f32]; R] = std::array::from_fn(|i| at(mirrored(y + i + 1, height)));
         for c in 0..3 {
             for x in (0..pitch).step_by(LANES) {
-                let from = |line: &[f32]| load::<V>(line, c * pitch + x);
-                let mut sum = centre.mul(from(here));
+                let at = c * pitch + x;
+                let mut sum = centre.mul(load(here, at));
                 for i in 0..R {
-                    sum = half[i].mul_add(from(above[i]).add(from(below[i])), sum);
+                    let pair = load::<V>(above[i], at).add(load(below[i], at));
+                    sum = half[i].mul_add(pair, sum);
                 }
-                sum.store(line[margin + x..].first_chunk_mut().expect("the line is padded"));
+                store(sum, line, margin + x);
             }
             for i in 0..R {
                 line[margin - 1 - i] = line[margin + 1 + i];
                 line[margin + width + i] = line[margin + width - 2 - i];
             }
             for x in (0..width).step_by(LANES) {
-                let from = |start: usize| load::<V>(line, start + x);
-                let mut sum = centre.mul(from(margin));
+                let at = margin + x;
+                let mut sum = centre.mul(load(line, at));
                 for i in 0..R {
-                    sum = half[i].mul_add(from(margin - 1 - i).add(from(margin + 1 + i)), sum);
+                    let pair = load::<V>(line, at - 1 - i).add(load(line, at + 1 + i));
+                    sum = half[i].mul_add(pair, sum);
                 }
                 patches.put(c, y, x, sum);
             }
@@ -104,16 +109,21 @@ pub(super) fn rows<V: Lanes, const R: usize>(
 fn adjusted<V: Lanes>(row: &[u8], steps: &[Step], out: &mut [f32]) {
     let pitch = out.len() / 3;
     for x in (0..pitch).step_by(LANES) {
-        let values = colour::apply(steps, pixels::<V>(row, x));
-        for (c, values) in values.into_iter().enumerate() {
-            values.store(out[c * pitch + x..].first_chunk_mut().expect("rows are padded"));
-        }
+        let [red, green, blue] = colour::apply(steps, pixels::<V>(row, x));
+        store(red, out, x);
+        store(green, out, pitch + x);
+        store(blue, out, 2 * pitch + x);
     }
 }
 
 #[inline(always)]
 fn load<V: Lanes>(line: &[f32], at: usize) -> V {
     V::load(line[at..].first_chunk().expect("rows are padded"))
+}
+
+#[inline(always)]
+fn store<V: Lanes>(values: V, line: &mut [f32], at: usize) {
+    values.store(line[at..].first_chunk_mut().expect("rows are padded"));
 }
 
 /// Index `at`, not before the start, mirrored at the last of `length`.

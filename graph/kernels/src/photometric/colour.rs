@@ -66,8 +66,13 @@ impl Steps {
             match adjustment {
                 Adjustment::Hue(turns) if turns != 0.0 => steps.push(Step::Turn(turns)),
                 Adjustment::Hue(_) => {}
-                Adjustment::Brightness(1.0) | Adjustment::Contrast(1.0) | Adjustment::Saturation(1.0) => {}
-                Adjustment::Brightness(factor) => steps.push(Step::Scale { factor, offset: 0.0 }),
+                Adjustment::Brightness(1.0)
+                | Adjustment::Contrast(1.0)
+                | Adjustment::Saturation(1.0) => {}
+                Adjustment::Brightness(factor) => steps.push(Step::Scale {
+                    factor,
+                    offset: 0.0,
+                }),
                 Adjustment::Contrast(factor) => {
                     let offset = (1.0 - factor) * mean(steps.as_slice());
                     steps.push(Step::Scale { factor, offset });
@@ -84,7 +89,11 @@ impl Steps {
         if adjustments.is_empty() {
             return steps;
         }
-        let mut map = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]];
+        let mut map = [
+            [1.0, 0.0, 0.0, 0.0],
+            [0.0, 1.0, 0.0, 0.0],
+            [0.0, 0.0, 1.0, 0.0],
+        ];
         for &adjustment in adjustments {
             match adjustment {
                 Adjustment::Brightness(factor) => map = map.map(|row| row.map(|v| factor * v)),
@@ -151,24 +160,34 @@ fn turn_in_yiq(turns: f32) -> [[f32; 3]; 3] {
 pub(super) fn apply<V: Lanes>(steps: &[Step], mut rgb: [V; 3]) -> [V; 3] {
     for step in steps {
         rgb = match *step {
-            Step::Scale { factor, offset } => {
-                let (factor, offset) = (V::splat(factor), V::splat(offset));
-                rgb.map(|v| clamp(v.mul_add(factor, offset)))
-            }
+            Step::Scale { factor, offset } => blend(rgb, factor, V::splat(offset)),
             Step::Saturate(factor) => {
                 let offset = grey(rgb).mul(V::splat(1.0 - factor));
-                let factor = V::splat(factor);
-                rgb.map(|v| clamp(v.mul_add(factor, offset)))
+                blend(rgb, factor, offset)
             }
             Step::Turn(turns) => turn(rgb, turns),
-            Step::Affine(map) => map.map(|row| {
-                let [a, b, c, d] = row.map(V::splat);
-                let [red, green, blue] = rgb;
-                clamp(a.mul_add(red, b.mul_add(green, c.mul_add(blue, d))))
-            }),
+            Step::Affine([r, g, b]) => [affine(rgb, r), affine(rgb, g), affine(rgb, b)],
         };
     }
     rgb
+}
+
+/// `clamp(factor * v + offset)`.
+#[inline(always)]
+fn blend<V: Lanes>([red, green, blue]: [V; 3], factor: f32, offset: V) -> [V; 3] {
+    let factor = V::splat(factor);
+    [
+        clamp(red.mul_add(factor, offset)),
+        clamp(green.mul_add(factor, offset)),
+        clamp(blue.mul_add(factor, offset)),
+    ]
+}
+
+#[inline(always)]
+fn affine<V: Lanes>([red, green, blue]: [V; 3], [r, g, b, offset]: [f32; 4]) -> V {
+    let sum = V::splat(b).mul_add(blue, V::splat(offset));
+    let sum = V::splat(g).mul_add(green, sum);
+    clamp(V::splat(r).mul_add(red, sum))
 }
 
 #[inline(always)]
@@ -178,8 +197,8 @@ fn clamp<V: Lanes>(v: V) -> V {
 
 #[inline(always)]
 pub(super) fn grey<V: Lanes>([red, green, blue]: [V; 3]) -> V {
-    let [r, g, b] = GREY.map(V::splat);
-    r.mul_add(red, g.mul_add(green, b.mul(blue)))
+    let sum = V::splat(GREY[1]).mul_add(green, V::splat(GREY[2]).mul(blue));
+    V::splat(GREY[0]).mul_add(red, sum)
 }
 
 /// Turns HSV's hue.
@@ -189,21 +208,30 @@ pub(super) fn grey<V: Lanes>([red, green, blue]: [V; 3]) -> V {
 /// in closed form). No branch is left.
 #[inline(always)]
 fn turn<V: Lanes>([red, green, blue]: [V; 3], turns: f32) -> [V; 3] {
-    let (zero, one) = (V::splat(0.0), V::splat(1.0));
+    const THIRD: f32 = 1.0 / 3.0;
     let max = red.max(green).max(blue);
     let min = red.min(green).min(blue);
     let chroma = max.sub(min);
     // Of a grey all differences are 0, whatever the scale.
     let scale = V::splat(1.0 / 6.0).div(chroma.max(V::splat(1e-20)));
-    let from_red = green.sub(blue).mul_add(scale, V::splat(turns));
-    let from_green = blue.sub(red).mul_add(scale, V::splat(turns + 1.0 / 3.0));
-    let from_blue = red.sub(green).mul_add(scale, V::splat(turns + 2.0 / 3.0));
-    let hue = red.less_than(max, green.less_than(max, from_blue, from_green), from_red);
-    [0.0, 1.0 / 3.0, 2.0 / 3.0].map(|peak| {
-        let away = hue.sub(V::splat(peak));
-        let away = away.sub(away.add(V::splat(0.5)).floor());
-        let distance = away.max(zero.sub(away));
-        let fall = distance.mul_add(V::splat(6.0), V::splat(-1.0));
-        max.sub(chroma.mul(fall.max(zero).min(one)))
-    })
+    // From red, where that is the largest channel, else from green or blue.
+    let of_blue = red.sub(green).mul_add(scale, V::splat(turns + 2.0 * THIRD));
+    let of_green = blue.sub(red).mul_add(scale, V::splat(turns + THIRD));
+    let of_red = green.sub(blue).mul_add(scale, V::splat(turns));
+    let hue = red.less_than(max, green.less_than(max, of_blue, of_green), of_red);
+    [
+        channel(hue, max, chroma),
+        channel(hue.sub(V::splat(THIRD)), max, chroma),
+        channel(hue.sub(V::splat(2.0 * THIRD)), max, chroma),
+    ]
+}
+
+/// A channel from how far, in turns, the hue is beyond its peak.
+#[inline(always)]
+fn channel<V: Lanes>(beyond: V, max: V, chroma: V) -> V {
+    let zero = V::splat(0.0);
+    let around = beyond.sub(beyond.add(V::splat(0.5)).floor());
+    let distance = around.max(zero.sub(around));
+    let fall = distance.mul_add(V::splat(6.0), V::splat(-1.0));
+    max.sub(chroma.mul(fall.max(zero).min(V::splat(1.0))))
 }

@@ -84,7 +84,15 @@ pub fn patches(
     buffers: &mut Buffers,
     out: &mut [f32],
 ) {
-    patches_on(cpu::path(), bytes, (width, height), chain, patch, buffers, out);
+    patches_on(
+        cpu::path(),
+        bytes,
+        (width, height),
+        chain,
+        patch,
+        buffers,
+        out,
+    );
 }
 
 fn patches_on(
@@ -96,7 +104,12 @@ fn patches_on(
     buffers: &mut Buffers,
     out: &mut [f32],
 ) {
-    crate::check_len("photometric", "the picture", bytes, height * 3 * pitch(width));
+    crate::check_len(
+        "photometric",
+        "the picture",
+        bytes,
+        height * 3 * pitch(width),
+    );
     crate::check_len("photometric", "out", out, height * 3 * width);
     assert!(
         patch > 0 && width.is_multiple_of(patch) && height.is_multiple_of(patch),
@@ -110,13 +123,23 @@ fn patches_on(
         Kernel::new(sigma, taps / 2)
     });
     let steps = match chain.colour {
-        Colour::Exact => Steps::exact(chain.adjustments, |before| mean_grey(path, bytes, width, before)),
+        Colour::Exact => Steps::exact(chain.adjustments, |before| {
+            mean_grey(path, bytes, width, before)
+        }),
         Colour::Folded => Steps::folded(chain.adjustments, || means(bytes, width)),
     };
     let patches = Patches::new(width, patch, chain, out);
     match kernel {
         Some(kernel) if kernel.radius() > 0 => {
-            blurred(path, bytes, width, steps.as_slice(), &kernel, buffers, patches);
+            blurred(
+                path,
+                bytes,
+                width,
+                steps.as_slice(),
+                &kernel,
+                buffers,
+                patches,
+            );
         }
         _ => sharp(path, bytes, width, steps.as_slice(), patches),
     }
@@ -138,7 +161,16 @@ fn means(bytes: &[u8], width: usize) -> [f32; 3] {
 #[inline(always)]
 fn pixels<V: Lanes>(row: &[u8], x: usize) -> [V; 3] {
     let third = row.len() / 3;
-    [0, 1, 2].map(|c| V::from_bytes(row[c * third + x..].first_chunk().expect("rows are padded")))
+    [
+        bytes_at(row, x),
+        bytes_at(row, third + x),
+        bytes_at(row, 2 * third + x),
+    ]
+}
+
+#[inline(always)]
+fn bytes_at<V: Lanes>(row: &[u8], at: usize) -> V {
+    V::from_bytes(row[at..].first_chunk().expect("rows are padded"))
 }
 
 on_lanes! {
@@ -166,10 +198,10 @@ on_lanes! {
         let mut patches = patches;
         for (y, row) in bytes.chunks_exact(3 * pitch(width)).enumerate() {
             for x in (0..width).step_by(LANES) {
-                let values = colour::apply(steps, pixels::<V>(row, x));
-                for (c, values) in values.into_iter().enumerate() {
-                    patches.put(c, y, x, values);
-                }
+                let [red, green, blue] = colour::apply(steps, pixels::<V>(row, x));
+                patches.put(0, y, x, red);
+                patches.put(1, y, x, green);
+                patches.put(2, y, x, blue);
             }
         }
     }

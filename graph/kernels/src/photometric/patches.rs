@@ -41,7 +41,9 @@ impl<'a> Patches<'a> {
         let line = (y / patch * (self.width / patch) * 3 + c) * patch * patch + y % patch * patch;
         let place = |x: usize| line + x / patch * 3 * patch * patch + x % patch;
         if patch.is_multiple_of(LANES) {
-            let out = self.out[place(x)..].first_chunk_mut().expect("the view ends with a patch");
+            let out = self.out[place(x)..]
+                .first_chunk_mut()
+                .expect("the view ends with a patch");
             values.store(out);
             return;
         }

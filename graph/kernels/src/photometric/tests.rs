@@ -55,7 +55,15 @@ fn assembled(patches: &[f32], width: usize, patch: usize) -> Picture {
 
 fn render(path: Path, bytes: &[u8], size: (usize, usize), chain: &Chain, patch: usize) -> Picture {
     let mut out = vec![f32::NAN; 3 * size.0 * size.1];
-    patches_on(path, bytes, size, chain, patch, &mut Buffers::default(), &mut out);
+    patches_on(
+        path,
+        bytes,
+        size,
+        chain,
+        patch,
+        &mut Buffers::default(),
+        &mut out,
+    );
     assembled(&out, size.0, patch)
 }
 
@@ -65,13 +73,22 @@ fn assert_near(what: &str, found: &Picture, expected: &Picture, tolerance: f64) 
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
         for c in 0..3 {
             let error = (found[c] - expected[c]).abs();
-            assert!(error <= tolerance, "{what}, pixel {i}: {found:?}, expected {expected:?}");
+            assert!(
+                error <= tolerance,
+                "{what}, pixel {i}: {found:?}, expected {expected:?}"
+            );
         }
     }
 }
 
 /// Widths that are no multiple of a vector, patches that are and are not.
-const SIZES: [(usize, usize, usize); 5] = [(48, 32, 16), (42, 28, 14), (24, 40, 8), (35, 21, 7), (13, 17, 1)];
+const SIZES: [(usize, usize, usize); 5] = [
+    (48, 32, 16),
+    (42, 28, 14),
+    (24, 40, 8),
+    (35, 21, 7),
+    (13, 17, 1),
+];
 
 #[test]
 fn a_plain_view_is_its_bytes() {
@@ -90,7 +107,13 @@ fn adjustments_in_any_order_are_the_reference() {
     let orders: [&[Adjustment]; 7] = [
         &[Brightness(1.4), Contrast(0.6), Saturation(1.2), Hue(0.1)],
         &[Hue(-0.07), Saturation(0.8), Contrast(1.4), Brightness(0.7)],
-        &[Contrast(1.3), Hue(0.5), Brightness(1.2), Saturation(1.2), Saturation(0.0)],
+        &[
+            Contrast(1.3),
+            Hue(0.5),
+            Brightness(1.2),
+            Saturation(1.2),
+            Saturation(0.0),
+        ],
         &[Saturation(1.9), Hue(-0.5), Contrast(0.3)],
         &[Hue(0.02)],
         &[Contrast(0.0)],
@@ -103,9 +126,17 @@ fn adjustments_in_any_order_are_the_reference() {
                 for &adjustment in adjustments {
                     reference::adjust(&mut expected, adjustment);
                 }
-                let chain = Chain { adjustments, ..PLAIN };
+                let chain = Chain {
+                    adjustments,
+                    ..PLAIN
+                };
                 let found = render(path, &bytes, (width, height), &chain, patch);
-                assert_near(&format!("{path:?} {adjustments:?}"), &found, &expected, 2e-3);
+                assert_near(
+                    &format!("{path:?} {adjustments:?}"),
+                    &found,
+                    &expected,
+                    2e-3,
+                );
             }
         }
     }
@@ -115,10 +146,21 @@ fn adjustments_in_any_order_are_the_reference() {
 fn blur_of_any_radius_is_the_reference() {
     for path in paths() {
         for (width, height, patch) in SIZES {
-            for (sigma, taps) in [(0.3, 9), (0.5, 9), (0.7, 9), (2.0, 3), (2.0, 9), (1.9, 11), (2.0, 13)] {
+            for (sigma, taps) in [
+                (0.3, 9),
+                (0.5, 9),
+                (0.7, 9),
+                (2.0, 3),
+                (2.0, 9),
+                (1.9, 11),
+                (2.0, 13),
+            ] {
                 let (bytes, plain) = picture(width, height);
                 let expected = reference::blur(&plain, width, sigma, taps);
-                let chain = Chain { blur: Some((sigma, taps)), ..PLAIN };
+                let chain = Chain {
+                    blur: Some((sigma, taps)),
+                    ..PLAIN
+                };
                 let found = render(path, &bytes, (width, height), &chain, patch);
                 assert_near(&format!("{path:?} {sigma} {taps}"), &found, &expected, 0.03);
             }
@@ -149,9 +191,16 @@ fn everything_at_once_is_in_order_colour_blur_solarise_normalise() {
         let mut compared = 0;
         for (found, blurred) in found.iter().zip(&blurred) {
             for c in (0..3).filter(|&c| decided(blurred[c])) {
-                let v = if blurred[c] < 128.0 { blurred[c] } else { 255.0 - blurred[c] };
+                let v = if blurred[c] < 128.0 {
+                    blurred[c]
+                } else {
+                    255.0 - blurred[c]
+                };
                 let (mean, std) = (f64::from(chain.mean[c]), f64::from(chain.std[c]));
-                assert!((found[c] - (v - 255.0 * mean) / std).abs() < 0.2, "{path:?}");
+                assert!(
+                    (found[c] - (v - 255.0 * mean) / std).abs() < 0.2,
+                    "{path:?}"
+                );
                 compared += 1;
             }
         }
@@ -163,13 +212,25 @@ fn everything_at_once_is_in_order_colour_blur_solarise_normalise() {
 #[test]
 fn folded_adjustments_are_exact_where_nothing_is_clamped_and_no_hue_turns() {
     use Adjustment::*;
-    let adjustments = [Saturation(1.2), Contrast(0.7), Brightness(1.1), Saturation(0.0)];
+    let adjustments = [
+        Saturation(1.2),
+        Contrast(0.7),
+        Brightness(1.1),
+        Saturation(0.0),
+    ];
     let (mut bytes, mut expected) = picture(42, 28);
     bytes.iter_mut().for_each(|v| *v = 100 + *v / 8);
-    expected = expected.into_iter().map(|p| p.map(|v| 100.0 + (v / 8.0).floor())).collect();
+    expected = expected
+        .into_iter()
+        .map(|p| p.map(|v| 100.0 + (v / 8.0).floor()))
+        .collect();
     for count in 1..=4 {
         reference::adjust(&mut expected, adjustments[count - 1]);
-        let chain = Chain { adjustments: &adjustments[..count], colour: Colour::Folded, ..PLAIN };
+        let chain = Chain {
+            adjustments: &adjustments[..count],
+            colour: Colour::Folded,
+            ..PLAIN
+        };
         for path in paths() {
             let found = render(path, &bytes, (42, 28), &chain, 14);
             assert_near("folded", &found, &expected, 1e-3);
@@ -181,7 +242,11 @@ fn folded_adjustments_are_exact_where_nothing_is_clamped_and_no_hue_turns() {
 /// not HSV's, so only the order of the channels is.
 #[test]
 fn a_folded_hue_turns_the_right_way() {
-    let chain = Chain { adjustments: &[Adjustment::Hue(1.0 / 3.0)], colour: Colour::Folded, ..PLAIN };
+    let chain = Chain {
+        adjustments: &[Adjustment::Hue(1.0 / 3.0)],
+        colour: Colour::Folded,
+        ..PLAIN
+    };
     let pixels = [[90, 90, 90], [120, 90, 90], [90, 120, 90], [90, 90, 120]];
     let mut bytes = vec![0; 3 * pitch(4)];
     for (x, pixel) in pixels.into_iter().enumerate() {
@@ -193,7 +258,10 @@ fn a_folded_hue_turns_the_right_way() {
     assert!(found[0].iter().all(|v| (v - 90.0).abs() < 0.2), "{found:?}");
     for (pixel, channel) in found[1..].iter().zip([1, 2, 0]) {
         let others = [0, 1, 2].into_iter().filter(|&c| c != channel);
-        assert!(others.into_iter().all(|c| pixel[c] + 10.0 < pixel[channel]), "{found:?}");
+        assert!(
+            others.into_iter().all(|c| pixel[c] + 10.0 < pixel[channel]),
+            "{found:?}"
+        );
     }
 }
 

@@ -146,20 +146,20 @@ fn load_band<V: Lanes>(
     );
     let groups = red.iter_mut().zip(green).zip(blue);
     for (group, ((red, green), blue)) in groups.enumerate() {
-        let mut bytes = [[0u8; LANES]; 3 * LANES];
-        for (third, bytes) in bytes.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let mut squares: [Square; 3] = [[[0; LANES]; LANES]; 3];
+        for (third, square) in squares.iter_mut().enumerate() {
             let at = (3 * group + third) * LANES;
-            let mut square: Square = [[0; LANES]; LANES];
             for (y, line) in square.iter_mut().enumerate().take(count) {
                 let from = y * stride + at;
-                if let Some(whole) = rgb.get(from..).and_then(|rest| rest.first_chunk()) {
-                    *line = *whole;
+                if let Some(whole) = rgb.get(from..from + LANES) {
+                    line.copy_from_slice(whole);
                 } else if let Some(rest) = rgb.get(from..) {
                     line[..rest.len()].copy_from_slice(rest);
                 }
             }
-            *bytes = transpose(square);
+            *square = transpose(square);
         }
+        let bytes = squares.as_flattened();
         for i in 0..LANES {
             V::from_bytes(&bytes[3 * i]).store(&mut red[i]);
             V::from_bytes(&bytes[3 * i + 1]).store(&mut green[i]);
@@ -199,16 +199,16 @@ fn band_across<V: Lanes>(
                 sums[1] = V::load(g).mul_add(weight, sums[1]);
                 sums[2] = V::load(b).mul_add(weight, sums[2]);
             }
-            for (square, sum) in squares.iter_mut().zip(sums) {
-                square[i] = sum.to_bytes();
-            }
+            squares[0][i] = sums[0].to_bytes();
+            squares[1][i] = sums[1].to_bytes();
+            squares[2][i] = sums[2].to_bytes();
         }
-        for (c, square) in squares.into_iter().enumerate() {
+        for (c, square) in squares.iter().enumerate() {
             let lines = transpose(square);
             let at = c * (row / 3) + block * LANES;
-            for (line, rows) in lines.iter().zip(rows.chunks_exact_mut(row)).take(count) {
-                let out = rows[at..].first_chunk_mut().expect("rows hold whole blocks");
-                V::from_bytes(line).store(out);
+            for (y, line) in lines.iter().enumerate().take(count) {
+                let out = rows[y * row + at..].first_chunk_mut();
+                V::from_bytes(line).store(out.expect("rows hold whole blocks"));
             }
         }
     }
@@ -223,7 +223,9 @@ fn row_down<V: Lanes>(rows: &[f32], weights: impl Iterator<Item = f32> + Clone, 
         let mut sums = [V::splat(0.0); 3];
         for (weight, line) in weights.clone().zip(rows.chunks_exact(row)) {
             let weight = V::splat(weight);
-            let line = &line[piece * WIDE..].first_chunk::<WIDE>().expect("rows are of one length");
+            let line = &line[piece * WIDE..]
+                .first_chunk::<WIDE>()
+                .expect("rows are of one length");
             for (sum, values) in sums.iter_mut().zip(line.as_chunks::<LANES>().0) {
                 *sum = V::load(values).mul_add(weight, *sum);
             }

@@ -14,7 +14,9 @@ pub(crate) fn resize(rgb: &[u8], width: usize, part: Part, filter: Filter) -> Ve
         for c in 0..3 {
             for x in 0..w {
                 out.push(line(part.height, h, y, filter, |y| {
-                    line(part.width, w, x, filter, |x| picture(x, y, c)).clamp(0.0, 255.0).round()
+                    line(part.width, w, x, filter, |x| picture(x, y, c))
+                        .clamp(0.0, 255.0)
+                        .round()
                 }));
             }
         }

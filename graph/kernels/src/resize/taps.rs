@@ -29,8 +29,9 @@ impl Taps {
         self.weights.resize(blocks * self.count, [0.0; LANES]);
         let squeeze = V::splat((1.0 / stretch) as f32);
         let pieces = self.starts.as_chunks_mut::<LANES>().0.iter_mut();
-        for (block, (starts, weights)) in
-            pieces.zip(self.weights.chunks_exact_mut(self.count)).enumerate()
+        for (block, (starts, weights)) in pieces
+            .zip(self.weights.chunks_exact_mut(self.count))
+            .enumerate()
         {
             let (mut first, mut last) = ([0.0; LANES], [0.0; LANES]);
             let mut offset = [0.0; LANES];
@@ -90,14 +91,16 @@ impl Filter {
             Filter::Bilinear => one.sub(x).max(zero),
             // Keys (1981) with a = -1/2, in Horner's form.
             Filter::Bicubic => {
-                let poly = |a: f32, b: f32, c: f32, d: f32| {
-                    let p = V::splat(a).mul_add(x, V::splat(b));
-                    p.mul_add(x, V::splat(c)).mul_add(x, V::splat(d))
-                };
-                let near = poly(1.5, -2.5, 0.0, 1.0);
-                let far = poly(-0.5, 2.5, -4.0, 2.0);
+                let near = cubic(x, [1.5, -2.5, 0.0, 1.0]);
+                let far = cubic(x, [-0.5, 2.5, -4.0, 2.0]);
                 x.less_than(one, near, x.less_than(V::splat(2.0), far, zero))
             }
         }
     }
+}
+
+#[inline(always)]
+fn cubic<V: Lanes>(x: V, [a, b, c, d]: [f32; 4]) -> V {
+    let p = V::splat(a).mul_add(x, V::splat(b));
+    p.mul_add(x, V::splat(c)).mul_add(x, V::splat(d))
 }

@@ -34,7 +34,14 @@ fn every_path_gives_the_reference_to_half_a_level() {
     for path in paths() {
         for (i, (x, y, width, height, w, h)) in CASES.into_iter().enumerate() {
             for filter in [Filter::Bicubic, Filter::Bilinear] {
-                let part = Part { x, y, width, height, flip: i % 2 == 1, to: (w, h) };
+                let part = Part {
+                    x,
+                    y,
+                    width,
+                    height,
+                    flip: i % 2 == 1,
+                    to: (w, h),
+                };
                 let mut out = vec![0; h * 3 * pitch(w)];
                 resizer.resize_on(path, &rgb, 61, part, filter, &mut out);
                 let expected = reference::resize(&rgb, 61, part, filter);
@@ -48,7 +55,10 @@ fn every_path_gives_the_reference_to_half_a_level() {
                     }
                 }
                 assert!(worst < 1.7, "{path:?} {part:?} {filter:?}: {worst}");
-                assert!(off * 100 <= 3 * w * h, "{path:?} {part:?} {filter:?}: {off} pixels");
+                assert!(
+                    off * 100 <= 3 * w * h,
+                    "{path:?} {part:?} {filter:?}: {off} pixels"
+                );
             }
         }
     }
@@ -58,7 +68,14 @@ fn every_path_gives_the_reference_to_half_a_level() {
 fn a_part_of_its_own_size_is_copied_or_mirrored() {
     let rgb = picture(40, 30);
     for flip in [false, true] {
-        let part = Part { x: 7, y: 4, width: 19, height: 21, flip, to: (19, 21) };
+        let part = Part {
+            x: 7,
+            y: 4,
+            width: 19,
+            height: 21,
+            flip,
+            to: (19, 21),
+        };
         let mut out = vec![0; 21 * 3 * pitch(19)];
         Resizer::default().resize(&rgb, 40, part, Filter::Bicubic, &mut out);
         for (i, row) in out.chunks_exact(pitch(19)).enumerate() {
@@ -73,6 +90,13 @@ fn a_part_of_its_own_size_is_copied_or_mirrored() {
 #[test]
 #[should_panic(expected = "leaves a picture of 8 x 6 pixels")]
 fn a_part_outside_the_picture_is_a_bug() {
-    let part = Part { x: 4, y: 0, width: 5, height: 6, flip: false, to: (4, 4) };
+    let part = Part {
+        x: 4,
+        y: 0,
+        width: 5,
+        height: 6,
+        flip: false,
+        to: (4, 4),
+    };
     Resizer::default().resize(&picture(8, 6), 8, part, Filter::Bicubic, &mut [0; 192]);
 }
