@@ -59,8 +59,8 @@ pub(super) fn rows<V: Lanes, const R: usize>(
     buffers.ring.resize(kept * row, 0.0);
     // A margin of a whole vector on either side, the first of which holds the mirrored pixels.
     let margin = LANES;
-    buffers.line.resize(pitch + 2 * margin, 0.0);
-    let line = buffers.line.as_mut_slice();
+    let length = pitch + 2 * margin;
+    buffers.line.resize(3 * length, 0.0);
     let mut half = [V::splat(0.0); R];
     for (half, &tap) in half.iter_mut().zip(&kernel.half[1..]) {
         *half = V::splat(tap);
@@ -77,7 +77,9 @@ pub(super) fn rows<V: Lanes, const R: usize>(
         let here = at(y);
         let above: [&[f32]; R] = std::array::from_fn(|i| at(y.abs_diff(i + 1)));
         let below: [&[f32]; R] = std::array::from_fn(|i| at(mirrored(y + i + 1, height)));
-        for c in 0..3 {
+        // All channels down before any goes across: what was just stored cannot be loaded at once where vectors
+        // overlap.
+        for (c, line) in buffers.line.chunks_exact_mut(length).enumerate() {
             for x in (0..pitch).step_by(LANES) {
                 let at = c * pitch + x;
                 let mut sum = centre.mul(load(here, at));
@@ -91,6 +93,9 @@ pub(super) fn rows<V: Lanes, const R: usize>(
                 line[margin - 1 - i] = line[margin + 1 + i];
                 line[margin + width + i] = line[margin + width - 2 - i];
             }
+        }
+        for (c, line) in buffers.line.chunks_exact(length).enumerate() {
+            let mut place = patches.row(c, y);
             for x in (0..width).step_by(LANES) {
                 let at = margin + x;
                 let mut sum = centre.mul(load(line, at));
@@ -98,7 +103,7 @@ pub(super) fn rows<V: Lanes, const R: usize>(
                     let pair = load::<V>(line, at - 1 - i).add(load(line, at + 1 + i));
                     sum = half[i].mul_add(pair, sum);
                 }
-                patches.put(c, y, x, sum);
+                patches.put(&mut place, sum);
             }
         }
     }

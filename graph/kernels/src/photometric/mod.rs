@@ -197,11 +197,14 @@ on_lanes! {
     fn sharp<V>(bytes: &[u8], width: usize, steps: &[Step], patches: Patches) {
         let mut patches = patches;
         for (y, row) in bytes.chunks_exact(3 * pitch(width)).enumerate() {
+            let mut red_at = patches.row(0, y);
+            let mut green_at = patches.row(1, y);
+            let mut blue_at = patches.row(2, y);
             for x in (0..width).step_by(LANES) {
                 let [red, green, blue] = colour::apply(steps, pixels::<V>(row, x));
-                patches.put(0, y, x, red);
-                patches.put(1, y, x, green);
-                patches.put(2, y, x, blue);
+                patches.put(&mut red_at, red);
+                patches.put(&mut green_at, green);
+                patches.put(&mut blue_at, blue);
             }
         }
     }

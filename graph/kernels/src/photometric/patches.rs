@@ -30,32 +30,64 @@ impl<'a> Patches<'a> {
         }
     }
 
-    /// Puts sixteen pixels of channel `c` from `(x, y)` on, or those of them that lie in the view.
+    /// The start of row `y` of channel `c`.
     #[inline(always)]
-    pub(super) fn put<V: Lanes>(&mut self, c: usize, y: usize, x: usize, values: V) {
+    pub(super) fn row(&self, c: usize, y: usize) -> Cursor {
+        let (patch, across) = (self.patch, self.width / self.patch);
+        Cursor {
+            channel: c,
+            at: ((y / patch * across * 3 + c) * patch + y % patch) * patch,
+            in_patch: patch,
+            in_row: self.width,
+        }
+    }
+
+    /// Puts the next sixteen pixels of a row, or those of them that lie in the view.
+    #[inline(always)]
+    pub(super) fn put<V: Lanes>(&mut self, cursor: &mut Cursor, values: V) {
         let inverted = V::splat(255.0).sub(values);
         let values = values.less_than(V::splat(self.threshold), values, inverted);
-        let (scale, offset) = self.affine[c];
+        let (scale, offset) = self.affine[cursor.channel];
         let values = values.mul_add(V::splat(scale), V::splat(offset));
-        let patch = self.patch;
-        let line = (y / patch * (self.width / patch) * 3 + c) * patch * patch + y % patch * patch;
-        let place = |x: usize| line + x / patch * 3 * patch * patch + x % patch;
-        if patch.is_multiple_of(LANES) {
-            let out = self.out[place(x)..]
-                .first_chunk_mut()
-                .expect("the view ends with a patch");
-            values.store(out);
+        if cursor.in_patch >= LANES {
+            let out = self.out[cursor.at..].first_chunk_mut();
+            values.store(out.expect("the view ends with a patch"));
+            cursor.advance(LANES, self.patch);
             return;
         }
         let mut lanes = [0.0; LANES];
         values.store(&mut lanes);
-        let end = self.width.min(x + LANES);
-        let mut from = x;
-        while from < end {
-            // As far as the patch goes.
-            let to = end.min((from / patch + 1) * patch);
-            self.out[place(from)..][..to - from].copy_from_slice(&lanes[from - x..to - x]);
-            from = to;
+        let mut lanes = &lanes[..cursor.in_row.min(LANES)];
+        while !lanes.is_empty() {
+            let (run, rest) = lanes.split_at(lanes.len().min(cursor.in_patch));
+            self.out[cursor.at..][..run.len()].copy_from_slice(run);
+            cursor.advance(run.len(), self.patch);
+            lanes = rest;
+        }
+    }
+}
+
+/// Where the next pixel of a row goes. It is moved along, because finding a place anew takes divisions.
+pub(super) struct Cursor {
+    channel: usize,
+    /// Index of the value.
+    at: usize,
+    /// Pixels from here to the end of the patch.
+    in_patch: usize,
+    /// Pixels from here to the end of the row.
+    in_row: usize,
+}
+
+impl Cursor {
+    #[inline(always)]
+    fn advance(&mut self, pixels: usize, patch: usize) {
+        self.at += pixels;
+        self.in_patch -= pixels;
+        self.in_row -= pixels;
+        if self.in_patch == 0 {
+            // The same line of the next patch, past the other lines and channels.
+            self.at += 3 * patch * patch - patch;
+            self.in_patch = patch;
         }
     }
 }
