@@ -8,7 +8,6 @@ use std::sync::Arc;
 use intertwine_datasets::PackedSet;
 
 use crate::bench::{data, encoder, pretraining};
-
 use crate::nn::autocast::Choice;
 
 /// Measure how long things take here.

@@ -59,8 +59,8 @@ impl Batches {
         let records = set.len() as u64;
         let pictures = config.pictures(records);
         // The subset is a fixed choice; its order changes with the epoch.
-        let chosen = move || Permutation::new(records, 0, u64::MAX);
-        let subset = chosen();
+        let chosen = || Permutation::new(records, 0, u64::MAX);
+        let (subset, chosen) = (chosen(), chosen());
         let labels = set.clone();
         let augment = move |picture: Picture,
                             (scratch, reading): &mut (DetectionScratch, Scratch)|
@@ -92,7 +92,6 @@ impl Batches {
             targets: items.iter().map(|i| target(i)).collect(),
         };
         let size = NonZeroUsize::new(part).unwrap_or(NonZeroUsize::MIN);
-        let chosen = chosen();
         let order = shuffle(pictures, seed);
         let graph = Records::new(set.clone())
             .graph()
