@@ -99,9 +99,9 @@ pub(super) fn rows<V: Lanes, const R: usize>(
             for x in (0..width).step_by(LANES) {
                 let at = margin + x;
                 let mut sum = centre.mul(load(line, at));
-                for i in 0..R {
+                for (i, tap) in half.iter().enumerate() {
                     let pair = load::<V>(line, at - 1 - i).add(load(line, at + 1 + i));
-                    sum = half[i].mul_add(pair, sum);
+                    sum = tap.mul_add(pair, sum);
                 }
                 patches.put(&mut place, sum);
             }
