@@ -97,6 +97,8 @@ pub struct MultiCropConfig {
     pub std: [f32; 3],
     /// Where pictures lie in the field.
     pub window: WindowConfig,
+    /// Whether the colour jitter is approximated by one affine map of red, green and blue.
+    pub fast: bool,
 }
 
 impl Default for MultiCropConfig {
@@ -122,6 +124,7 @@ impl Default for MultiCropConfig {
             mean: Normalisation::IMAGENET.mean,
             std: Normalisation::IMAGENET.std,
             window: WindowConfig::default(),
+            fast: false,
         }
     }
 }
@@ -357,14 +360,6 @@ impl WindowDistribution {
 }
 
 impl MultiCropConfig {
-    /// The normalisation of the channels.
-    pub fn normalisation(&self) -> Normalisation {
-        Normalisation {
-            mean: self.mean,
-            std: self.std,
-        }
-    }
-
     /// Checks every value.
     ///
     /// # Errors
@@ -410,7 +405,7 @@ impl MultiCropConfig {
         range("blur.sigma", self.blur.sigma, 0.01, 10.0)?;
         let kernel = self.blur.kernel;
         expect(
-            kernel % 2 == 1 && kernel <= super::blur::MAX_TAPS,
+            kernel % 2 == 1 && kernel <= intertwine_kernels::photometric::MAX_TAPS,
             "blur.kernel",
             kernel,
             "an odd number from 1 to 13",

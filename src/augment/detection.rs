@@ -6,143 +6,23 @@
 //!
 //! Positions: the letterboxed picture, padding included, is what lies in the field, because it is for
 //! that square that the exported network's positions are baked. A crop reads the part of the field it
-//! shows.
+//! shows. Pictures may be composed of several before (`compose`); what is composed is a picture like any other.
+
+mod compose;
+mod config;
 
 use super::colour::ColourPlan;
-use super::config::{expect, normalisation, probability, range};
-use super::{check_size, AugmentError, ConfigError, JitterConfig};
-use crate::field::{
-    resample, Canvas, Filter, Located, Normalisation, PixelBox, Resampler, View, Window,
-};
-use fast_image_resize::pixels::U8;
+use super::{check_size, AugmentError, ConfigError};
+use crate::field::{resample_mask, Canvas, Filter, Located, PixelBox, Resampler, View, Window};
 use image::RgbImage;
 use intertwine_flow::random::ChaCha8Rng;
+use intertwine_kernels::photometric::{Buffers, Chain, Colour};
 use intertwine_rle::Rle;
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
 
-/// The augmentation of labelled pictures.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DetectionAugmentConfig {
-    /// Side of the square that the network takes, in pixels, a multiple of `patch`.
-    pub size: u32,
-    /// Side of a patch, in pixels.
-    pub patch: u32,
-    /// Pixels of the square that a mask pixel covers, a divisor of `size`.
-    pub mask_stride: u32,
-    /// Range of the factor on the size at which the picture fills the square, drawn uniformly.
-    pub scale: [f64; 2],
-    /// The natural logarithm of the factor on the picture's aspect is drawn from plus or minus this.
-    pub aspect: f64,
-    /// Probability of mirroring the picture.
-    pub flip: f64,
-    /// Colour jitter.
-    pub jitter: JitterConfig,
-    /// Probability of making the picture grey.
-    pub grey: f64,
-    /// The share of a box's area that must remain in the crop for the object to be kept.
-    pub min_visible: f64,
-    /// The colour of the padding.
-    pub padding: [u8; 3],
-    /// Side of the centred window of the field in which the letterboxed picture lies.
-    pub window: f64,
-    /// Mean of red, green and blue, of values in `[0, 1]`.
-    pub mean: [f32; 3],
-    /// Standard deviation of red, green and blue.
-    pub std: [f32; 3],
-}
-
-impl Default for DetectionAugmentConfig {
-    fn default() -> Self {
-        DetectionAugmentConfig {
-            size: 384,
-            patch: 16,
-            mask_stride: 4,
-            scale: [0.8, 1.6],
-            aspect: 0.2,
-            flip: 0.5,
-            jitter: JitterConfig {
-                probability: 0.5,
-                ..JitterConfig::default()
-            },
-            grey: 0.05,
-            min_visible: 0.3,
-            padding: [114; 3],
-            window: 0.35,
-            mean: Normalisation::IMAGENET.mean,
-            std: Normalisation::IMAGENET.std,
-        }
-    }
-}
-
-impl DetectionAugmentConfig {
-    /// The same square without anything random: the letterboxed picture, as in evaluation.
-    #[must_use]
-    pub fn plain(self) -> Self {
-        let jitter = JitterConfig {
-            probability: 0.0,
-            ..self.jitter
-        };
-        DetectionAugmentConfig {
-            scale: [1.0, 1.0],
-            aspect: 0.0,
-            flip: 0.0,
-            jitter,
-            grey: 0.0,
-            ..self
-        }
-    }
-
-    /// Side of a mask, in mask pixels.
-    pub fn mask_size(&self) -> u32 {
-        self.size / self.mask_stride
-    }
-
-    /// Checks every value.
-    ///
-    /// # Errors
-    /// Names the first key whose value cannot be.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        expect(
-            (1..=256).contains(&self.patch),
-            "patch",
-            self.patch,
-            "a side from 1 to 256 pixels",
-        )?;
-        expect(
-            (self.patch..=8192).contains(&self.size) && self.size.is_multiple_of(self.patch),
-            "size",
-            self.size,
-            format!("a multiple of patch = {}, at most 8192", self.patch),
-        )?;
-        expect(
-            self.mask_stride > 0 && self.size.is_multiple_of(self.mask_stride),
-            "mask_stride",
-            self.mask_stride,
-            format!("a divisor of size = {}", self.size),
-        )?;
-        range("scale", self.scale, 0.05, 20.0)?;
-        expect(
-            (0.0..=2.0).contains(&self.aspect),
-            "aspect",
-            self.aspect,
-            "a logarithm from 0 to 2",
-        )?;
-        probability("flip", self.flip)?;
-        self.jitter.validate()?;
-        probability("grey", self.grey)?;
-        probability("min_visible", self.min_visible)?;
-        let window = self.window;
-        expect(
-            window > 0.0 && window <= 1.0,
-            "window",
-            window,
-            "a scale above 0, at most 1",
-        )?;
-        normalisation(self.mean, self.std)
-    }
-}
+pub use compose::Labelled;
+use compose::Place;
+pub use config::DetectionAugmentConfig;
 
 /// An object of a labelled picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -174,6 +54,8 @@ pub struct TrainImage {
 pub struct DetectionScratch {
     resampler: Resampler,
     canvas: Canvas,
+    buffers: Buffers,
+    mask_resizer: fast_image_resize::Resizer,
     /// How much of each pixel of the view a mask covers, 0 to 255.
     coverage: Vec<u8>,
 }
@@ -206,6 +88,47 @@ impl DetectionAugment {
     /// The configuration.
     pub fn config(&self) -> &DetectionAugmentConfig {
         &self.config
+    }
+
+    /// The picture that is to be augmented in the place of `picture`, if it is to be composed of several. `other`
+    /// gives another labelled picture at random.
+    ///
+    /// # Errors
+    /// What `other` runs into, and masks that have not their picture's size.
+    pub fn compose<E: From<AugmentError>>(
+        &self,
+        picture: &RgbImage,
+        objects: &[Object],
+        rng: &mut ChaCha8Rng,
+        mut other: impl FnMut(&mut ChaCha8Rng) -> Result<Labelled, E>,
+    ) -> Result<Option<Labelled>, E> {
+        // A probability of 0 draws nothing, so that these keys leave the other draws as they are.
+        let mut draw = |p: f64| p > 0.0 && rng.random_bool(p);
+        let (mosaic, paste) = (draw(self.config.mosaic), draw(self.config.copy_paste));
+        if !(mosaic || paste) {
+            return Ok(None);
+        }
+        let mut checked = |rng: &mut ChaCha8Rng| {
+            let labelled = other(rng)?;
+            check_masks(&labelled)?;
+            Ok::<_, E>(labelled)
+        };
+        let mut composed = Labelled {
+            image: picture.clone(),
+            objects: objects.to_vec(),
+        };
+        check_masks(&composed)?;
+        if mosaic {
+            let [b, c, d] = [checked(rng)?, checked(rng)?, checked(rng)?];
+            composed = Labelled::mosaic([&composed, &b, &c, &d], self.config.padding);
+        }
+        if paste {
+            let from = checked(rng)?;
+            let place = Place::draw(composed.image.dimensions(), from.image.dimensions(), rng);
+            let chosen = from.objects.iter().filter(|_| rng.random_bool(0.5));
+            composed.paste(&from.image, chosen, place);
+        }
+        Ok(Some(composed))
     }
 
     /// Augments `picture`, writing over `out`. Objects of which too little remains are left out, and so
@@ -281,19 +204,23 @@ impl DetectionAugment {
         let region = if plan.flip { region.flip() } else { region };
         let canvas = std::mem::take(&mut scratch.canvas);
         // Bilinear, as the edge runtime resizes.
-        let mut canvas = region.resize(
+        let canvas = region.resize(
             config.size,
             config.size,
             Filter::Bilinear,
             &mut scratch.resampler,
             canvas,
         );
-        plan.colour.apply(canvas.planes_mut());
-        let normalisation = Normalisation {
+        let mut list = ColourPlan::LIST;
+        let chain = Chain {
+            adjustments: plan.colour.adjustments(&mut list),
+            colour: Colour::Exact,
+            blur: None,
+            solarise: None,
             mean: config.mean,
             std: config.std,
         };
-        canvas.cut(config.patch as usize, normalisation, view);
+        canvas.render(&chain, config.patch as usize, &mut scratch.buffers, view);
         scratch.canvas = canvas.into_canvas();
     }
 
@@ -320,13 +247,11 @@ impl DetectionAugment {
         } = self.config;
         let coverage = &mut scratch.coverage;
         coverage.resize(size as usize * size as usize, 0);
-        resample(
+        resample_mask(
             (&bitmap, width, height),
             plan.crop,
-            Filter::Bilinear,
-            U8::new(0),
             (coverage, size, size),
-            &mut scratch.resampler.resizer,
+            &mut scratch.mask_resizer,
         );
         let (size, stride) = (size as usize, mask_stride as usize);
         let side = size / stride;
@@ -386,6 +311,19 @@ impl Plan {
         };
         Some([vx0, down(cy0), vx1, down(cy1)].map(|v| v as f32))
     }
+}
+
+/// Refuses masks that have not their picture's size.
+fn check_masks(labelled: &Labelled) -> Result<(), AugmentError> {
+    let expected = check_size(&labelled.image)?;
+    let masks = labelled.objects.iter().filter_map(|o| o.mask.as_ref());
+    for (height, width) in masks.map(Rle::size) {
+        if (width, height) != expected {
+            let found = (width, height);
+            return Err(AugmentError::MaskSize { found, expected });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,19 +1,20 @@
 //! Random views of pictures, for pretraining and for fine-tuning.
 //!
 //! Randomness and pixels are kept apart: a *plan* (what crop, which colours) is drawn from the
-//! picture's size and its random stream alone, then rendered. Colour, blur and solarisation are computed
-//! in f32 with the formulas of torchvision, without rounding between them, and never touch the field.
+//! picture's size and its random stream alone, then rendered by the kernels `resize` and `photometric`.
+//!
+//! *Exact* means: the crop is resized to bytes, as Pillow and torchvision (on bytes) do; from there on the
+//! formulas are those of torchvision on floats, without rounding between them, up to the rounding of f32.
+//! None of this touches the field.
 //!
 //! # Layout
 //! - `config`: every number of the multi-crop recipe, with its limits
 //! - `random_crop`: the box of torchvision's `RandomResizedCrop`
-//! - `colour`: brightness, contrast, saturation, hue, grey, solarisation
-//! - `blur`: Gaussian blur
+//! - `colour`: brightness, contrast, saturation, hue and grey, drawn
 //! - `multi_crop`: global and local views of an unlabelled picture
 //! - [`mask`]: what the student does not see of a view
 //! - [`detection`]: labelled pictures
 
-mod blur;
 mod colour;
 mod config;
 pub mod detection;

@@ -1,12 +1,12 @@
 //! Global and local views of an unlabelled picture (DINO's multi-crop).
 
-use super::blur::{blur, Buffers};
-use super::colour::{solarise, ColourPlan};
+use super::colour::ColourPlan;
 use super::config::WindowDistribution;
 use super::{check_size, AugmentError, ConfigError, CropConfig, MultiCropConfig, RandomCrop};
 use crate::field::{Canvas, Filter, Located, PixelBox, Resampler, View, Window};
 use image::RgbImage;
 use intertwine_flow::random::ChaCha8Rng;
+use intertwine_kernels::photometric::{Buffers, Chain, Colour};
 use rand::RngExt;
 
 /// The views of one picture.
@@ -49,7 +49,7 @@ struct Kind {
 pub struct Scratch {
     resampler: Resampler,
     canvas: Canvas,
-    blur: Buffers,
+    buffers: Buffers,
 }
 
 /// The multi-crop augmentation.
@@ -191,30 +191,25 @@ impl MultiCrop {
             .expect("boxes are drawn inside the picture");
         let region = if plan.flip { region.flip() } else { region };
         let canvas = std::mem::take(&mut scratch.canvas);
-        let mut canvas = region.resize(size, size, Filter::Bicubic, &mut scratch.resampler, canvas);
-        plan.colour.apply(canvas.planes_mut());
-        if let Some(sigma) = plan.blur {
-            for plane in canvas.planes_mut() {
-                blur(
-                    plane,
-                    size as usize,
-                    sigma,
-                    self.config.blur.kernel,
-                    &mut scratch.blur,
-                );
-            }
-        }
-        if plan.solarise {
-            let threshold = (self.config.solarise.threshold / 255.0) as f32;
-            for plane in canvas.planes_mut() {
-                solarise(plane, threshold);
-            }
-        }
-        canvas.cut(
-            self.config.patch as usize,
-            self.config.normalisation(),
-            view,
-        );
+        let canvas = region.resize(size, size, Filter::Bicubic, &mut scratch.resampler, canvas);
+        let config = &self.config;
+        let mut list = ColourPlan::LIST;
+        let chain = Chain {
+            adjustments: plan.colour.adjustments(&mut list),
+            colour: if config.fast {
+                Colour::Folded
+            } else {
+                Colour::Exact
+            },
+            blur: plan.blur.map(|sigma| (sigma, config.blur.kernel)),
+            solarise: plan.solarise.then_some(config.solarise.threshold as f32),
+            mean: config.mean,
+            std: config.std,
+        };
+        canvas.render(&chain, config.patch as usize, &mut scratch.buffers, view);
         scratch.canvas = canvas.into_canvas();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,11 @@
-//! How long a training step takes here: the work that the scripts in `tests/peers` do in PyTorch.
+//! How long things take here: the work that the scripts in `tests/peers` have their peers do.
 //!
 //! # Layout
+//! - [`data`]: from files or a packed set to augmented views.
 //! - [`encoder`]: a transformer alone.
 //! - [`pretraining`]: the whole method, from a batch in memory.
 
+pub mod data;
 pub mod encoder;
 pub mod pretraining;
 
@@ -67,12 +69,17 @@ impl StepTimes {
 
     /// Median milliseconds of a step; the mean of the two in the middle when there are two.
     pub fn median_ms(&self) -> f64 {
-        let mut sorted = self.steps_ms.clone();
-        sorted.sort_by(f64::total_cmp);
-        match sorted.len() {
-            0 => f64::NAN,
-            n => (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0,
-        }
+        median(&self.steps_ms)
+    }
+}
+
+/// The median; the mean of the two in the middle when there are two, NaN of nothing.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        n => (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0,
     }
 }
 

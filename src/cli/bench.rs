@@ -1,16 +1,20 @@
 //! `intertwine bench`.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use crate::bench::{encoder, pretraining};
+use intertwine_datasets::PackedSet;
+
+use crate::bench::{data, encoder, pretraining};
 use crate::nn::autocast::Choice;
 
 /// Measure how long things take here.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  intertwine bench train --what encoder --steps 20 --json encoder.json"
+    after_help = "Example:\n  intertwine bench data --data packed --threads 2\n  \
+                  intertwine bench train --what encoder --steps 20 --json encoder.json"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -19,7 +23,32 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
+    Data(Data),
     Train(Train),
+}
+
+/// Count the pictures a second from a packed set to 2 x 224 + 8 x 96 augmented views. For a comparison with other
+/// programs see tests/peers/bench_data.py.
+#[derive(clap::Args)]
+struct Data {
+    /// The packed set.
+    #[arg(long, value_name = "SHARDS", required_unless_present = "pictures")]
+    data: Option<PathBuf>,
+    /// Read and decode the files of a folder instead.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "data")]
+    pictures: Option<PathBuf>,
+    /// `fast` approximates the colour jitter; see docs/data.md.
+    #[arg(long, value_name = "M", value_parser = ["exact", "fast"], default_value = "exact")]
+    mode: String,
+    /// Pictures in a round.
+    #[arg(long, value_name = "N", default_value = "1000")]
+    images: NonZeroUsize,
+    /// Rounds, of which the median is given.
+    #[arg(long, value_name = "N", default_value = "3")]
+    rounds: NonZeroUsize,
+    /// Write the rates as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// Time training steps. For a comparison with PyTorch see tests/peers/bench_train.py.
@@ -48,7 +77,28 @@ enum Work {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let What::Train(args) = args.what;
+    match args.what {
+        What::Data(args) => run_data(args),
+        What::Train(args) => run_train(args),
+    }
+}
+
+fn run_data(args: Data) -> anyhow::Result<ExitCode> {
+    let from = match (args.data, args.pictures) {
+        (Some(shards), _) => data::Pictures::Packed(Arc::new(PackedSet::open(&shards)?)),
+        (None, Some(folder)) => data::Pictures::folder(&folder)?,
+        (None, None) => anyhow::bail!("neither --data nor --pictures is given"),
+    };
+    let (images, rounds) = (args.images.get() as u64, args.rounds.get());
+    let rate = data::measure(from, args.mode == "fast", images, rounds)?;
+    println!(
+        "{}: {:.0} images/s on {} threads, median of {} rounds of {} pictures",
+        rate.mode, rate.images_per_s, rate.threads, rounds, rate.images
+    );
+    write(args.json.as_deref(), &rate)
+}
+
+fn run_train(args: Train) -> anyhow::Result<ExitCode> {
     let precision = match args.precision.as_str() {
         "f32" => Choice::F32,
         "bf16" => Choice::Bf16,
@@ -70,8 +120,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(bytes) = times.peak_bytes {
         println!("peak memory {:.0} MiB", bytes as f64 / f64::from(1 << 20));
     }
-    if let Some(path) = &args.json {
-        crate::files::write_atomic(path, &serde_json::to_vec_pretty(&times)?)?;
+    write(args.json.as_deref(), &times)
+}
+
+fn write(path: Option<&Path>, figures: &impl serde::Serialize) -> anyhow::Result<ExitCode> {
+    if let Some(path) = path {
+        crate::files::write_atomic(path, &serde_json::to_vec_pretty(figures)?)?;
         eprintln!("wrote {}", path.display());
     }
     Ok(ExitCode::SUCCESS)

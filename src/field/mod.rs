@@ -12,23 +12,21 @@
 //! # Layout
 //! - `geometry`: the frames and the maps between them
 //! - `located`: pixels that cannot be cropped without their geometry
-//! - `resample`: resizing a part of a picture
+//! - `overlap`, `resample`: boxes that reach beyond a picture; resizing a part of a mask
 //! - `taps`: reading a field at points, and the transpose of that
-//! - `vectorised`: loops for the vectors of the CPU
 //! - `sincos`: the fixed sine-cosine encoding, also the learned field's initial value
 
 mod geometry;
 mod located;
+mod overlap;
 mod resample;
 pub mod sincos;
 mod taps;
-mod vectorised;
 
 pub use geometry::{Geometry, Grid, Rect, Window};
+pub use intertwine_kernels::resize::Filter;
 pub use located::{
     Canvas, CropError, Located, Normalisation, Patches, PixelBox, Region, Resampler, View,
 };
-pub(crate) use resample::resample;
-pub use resample::Filter;
+pub(crate) use resample::resample_mask;
 pub use taps::{accumulate, sample, taps, Taps};
-pub(crate) use vectorised::vectorised;

@@ -70,6 +70,12 @@ pub struct DataConfig {
     pub jitter: JitterConfig,
     /// Probability of grey.
     pub grey: f64,
+    /// Probability of a mosaic of four pictures.
+    #[serde(default)]
+    pub mosaic: f64,
+    /// Probability of objects pasted from another picture.
+    #[serde(default)]
+    pub copy_paste: f64,
     /// Share of a box that must remain.
     pub min_visible: f64,
     /// Side of the centred window of the field in which the picture lies, in training and in the export.
@@ -142,6 +148,8 @@ impl FinetuneConfig {
             flip: self.data.flip,
             jitter: self.data.jitter.clone(),
             grey: self.data.grey,
+            mosaic: self.data.mosaic,
+            copy_paste: self.data.copy_paste,
             min_visible: self.data.min_visible,
             window: self.data.window,
             ..DetectionAugmentConfig::default()

@@ -3,14 +3,17 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use intertwine_datasets::{DatasetError, Mix, PackedSet, Permutation, Place};
-use intertwine_flow::random::{stream, Purpose};
+use image::RgbImage;
+use intertwine_datasets::{DatasetError, Mix, PackedSet, Permutation, Place, Scratch};
+use intertwine_flow::random::{stream, ChaCha8Rng, Purpose};
 use intertwine_flow::{stage, stage_with, Pool, Pooled, Source};
+
+use rand::RngExt;
 
 use super::assign::Object;
 use super::config::FinetuneConfig;
 use super::loss::Target;
-use crate::augment::detection::{self, DetectionAugment, DetectionScratch, TrainImage};
+use crate::augment::detection::{self, DetectionAugment, DetectionScratch, Labelled, TrainImage};
 use crate::augment::AugmentError;
 use crate::config::ConfigError;
 use crate::export::DetectorSpec;
@@ -50,26 +53,39 @@ pub fn batches(
     let part = config.optim.batch / config.optim.accumulate.max(1);
     let images: Pool<TrainImage> = Pool::default();
     let labels = set.clone();
+    let records = set.len() as u64;
+    let pictures = config.pictures(records);
+    // The subset is a fixed choice; its order changes with the epoch.
+    let chosen = Permutation::new(records, 0, u64::MAX, 0);
+    let record_at = move |place: u64| {
+        let record = if pictures == records {
+            place
+        } else {
+            chosen.get(place)
+        };
+        record as usize
+    };
+    let any_record = record_at.clone();
     let augment = move |picture: Picture,
-                        scratch: &mut DetectionScratch|
+                        (scratch, reading): &mut (DetectionScratch, Scratch)|
           -> Result<Pooled<TrainImage>, PictureError> {
         let mut rng = stream(seed, Purpose::Augment, picture.epoch, picture.record as u64);
-        let objects: Vec<detection::Object> = labels
-            .instances(picture.record)?
-            .into_iter()
-            .filter(|i| !i.crowd)
-            .map(|i| {
-                let [x, y, w, h] = i.bbox;
-                detection::Object {
-                    bbox: [x, y, x + w, y + h],
-                    class: i.category,
-                    mask: i.mask.filter(|_| masks),
-                }
-            })
-            .collect();
-        let mut image = images.take();
-        augment.apply(&picture.image, &objects, &mut rng, scratch, &mut image)?;
-        Ok(image)
+        let objects = objects(&labels, picture.record, masks)?;
+        let other = |rng: &mut ChaCha8Rng| {
+            let record = any_record(rng.random_range(0..pictures));
+            let mut image = RgbImage::default();
+            labels.read_image_into(record, &mut image, reading)?;
+            let objects = self::objects(&labels, record, masks)?;
+            Ok::<_, PictureError>(Labelled { image, objects })
+        };
+        let composed = augment.compose(&picture.image, &objects, &mut rng, other)?;
+        let (image, objects) = match &composed {
+            Some(composed) => (&composed.image, &composed.objects),
+            None => (&*picture.image, &objects),
+        };
+        let mut out = images.take();
+        augment.apply(image, objects, &mut rng, scratch, &mut out)?;
+        Ok(out)
     };
     let gather = |items: intertwine_flow::Batch<Pooled<TrainImage>>| Batch {
         patches: items
@@ -81,31 +97,44 @@ pub fn batches(
     };
     let size = NonZeroUsize::new(part).unwrap_or(NonZeroUsize::MIN);
     let sets = Arc::new(Mix::from(set.clone()));
-    let records = set.len() as u64;
-    let pictures = config.pictures(records);
-    // The subset is a fixed choice; its order changes with the epoch.
-    let chosen = Permutation::new(records, 0, u64::MAX, 0);
     let order = {
         let sets = sets.clone();
         move |position| {
             let (epoch, index) = (position / pictures, position % pictures);
-            let place = Permutation::new(pictures, seed, epoch, 0).get(index);
-            let record = if pictures == records {
-                place
-            } else {
-                chosen.get(place)
-            } as usize;
+            let record = record_at(Permutation::new(pictures, seed, epoch, 0).get(index));
             Records::position(&sets, Place { epoch, record })
         }
     };
     let graph = Records::new(sets)
         .graph()
         .reorder("Shuffle", order)
-        .then(stage_with("Augment", DetectionScratch::default, augment))
+        .then(stage_with(
+            "Augment",
+            <(DetectionScratch, Scratch)>::default,
+            augment,
+        ))
         .batch_exact(size)
         .then(stage("Gather", gather))
         .sink("Step");
     Ok(Feed::new(graph, from * config.optim.batch as u64))
+}
+
+/// The labelled objects of a record, but not crowds.
+fn objects(
+    set: &PackedSet,
+    record: usize,
+    masks: bool,
+) -> Result<Vec<detection::Object>, DatasetError> {
+    let instances = set.instances(record)?.into_iter().filter(|i| !i.crowd);
+    let objects = instances.map(|i| {
+        let [x, y, w, h] = i.bbox;
+        detection::Object {
+            bbox: [x, y, x + w, y + h],
+            class: i.category,
+            mask: i.mask.filter(|_| masks),
+        }
+    });
+    Ok(objects.collect())
 }
 
 fn target(image: &TrainImage) -> Target {

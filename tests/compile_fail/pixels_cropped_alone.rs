@@ -7,7 +7,7 @@ fn crop(mut region: Located<Region>) -> Located<Region> {
 }
 
 fn recolour(canvas: &mut Located<Canvas>) {
-    canvas.planes_mut()[0].reverse();
+    canvas.pixels.bytes.reverse();
 }
 
 fn main() {}

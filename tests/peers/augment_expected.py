@@ -1,13 +1,18 @@
-"""Writes src/augment/expected.rs: what Pillow, colorsys and NumPy say, for the tests of src/augment and src/field.
+"""Writes src/augment/expected.rs: what Pillow, torchvision, colorsys and NumPy say, for the tests of src/augment and
+src/field.
 
-usage: python augment_expected.py > ../../src/augment/expected.rs     (needs: pip install numpy pillow)
+usage: python augment_expected.py > ../../src/augment/expected.rs     (needs: pip install numpy pillow torch torchvision)
 
-torchvision's transforms on PIL pictures call exactly the Pillow functions used here.
+torchvision's transforms on PIL pictures call exactly the Pillow functions used here. On pictures of floats, which it
+does not round, it is called itself.
 """
 import colorsys
 import numpy as np
 import PIL
+import torch
+import torchvision
 from PIL import Image, ImageEnhance, ImageOps
+from torchvision.transforms.v2 import functional as F
 
 
 def picture(w, h):  # the same in src/augment/tests.rs
@@ -54,6 +59,14 @@ def blur(plane, sigma, taps):  # torchvision.transforms.GaussianBlur on floats
     return np.apply_along_axis(lambda r: np.convolve(r, k, "valid"), 1, p)
 
 
+def chain_of_floats(im):  # the whole chain of a view after its crop, unrounded, back on 0 to 255
+    x = torch.from_numpy(im).permute(2, 0, 1).float() / 255
+    x = F.adjust_hue(F.adjust_brightness(x, 1.2), 0.06)
+    x = F.adjust_saturation(F.adjust_contrast(x, 0.8), 1.3)
+    x = F.solarize(F.gaussian_blur(x, [9, 9], [1.1, 1.1]), 128 / 255)
+    return (x * 255).permute(1, 2, 0).numpy()
+
+
 def crop_moments(area, n=200_000, w=500, h=375):  # torchvision's RandomResizedCrop.get_params
     rng = np.random.default_rng(0)
     rows = np.zeros((n, 6))
@@ -87,7 +100,8 @@ def pairs(name, rows):
 
 
 def main():
-    print(f"//! Written by tests/peers/augment_expected.py with Pillow {PIL.__version__} and NumPy {np.__version__}.")
+    versions = f"Pillow {PIL.__version__}, NumPy {np.__version__} and torchvision {torchvision.__version__}"
+    print(f"//! Written by tests/peers/augment_expected.py with {versions}.")
     print("#![allow(missing_docs)]")
     small = Image.fromarray(picture(6, 4))
     emit("PICTURE", picture(6, 4))
@@ -111,6 +125,9 @@ def main():
     emit("BICUBIC_DOWN", down)
     up = large.crop((20, 11, 20 + 5, 11 + 7)).resize((9, 8), Image.BICUBIC)
     emit("BICUBIC_UP", up)
+    # More rows than a band of sixteen, more columns than a block of sixteen.
+    emit("BICUBIC_LARGE", large.crop((1, 2, 1 + 57, 2 + 42)).resize((19, 17), Image.BICUBIC))
+    emit("CHAIN_OF_FLOATS", chain_of_floats(picture(12, 10)), "f32")
     rows = mae_sincos(8, 2, 3)
     print(f"\npub const SINCOS_2X3_DIM8: [[f32; 8]; {len(rows)}] = [")
     for row in rows:

@@ -19,6 +19,8 @@
 //! `reference.rs` the obvious `f64` scalar form that the tests hold it against.
 
 pub mod cpu;
+#[macro_use]
+mod lanes;
 mod parallel;
 #[macro_use]
 mod simd;
@@ -41,8 +43,10 @@ pub mod linear;
 pub mod max_pool;
 pub mod optim;
 pub mod peak;
+pub mod photometric;
 pub mod prototypes;
 pub mod residual;
+pub mod resize;
 pub mod softmax_ce;
 
 /// Panics unless `slice` (called `name`) has `expected` elements.

@@ -1,5 +1,6 @@
 use super::super::tests::picture;
 use super::*;
+use crate::augment::JitterConfig;
 use intertwine_flow::random::{stream, Purpose};
 use proptest::prelude::*;
 
@@ -42,7 +43,7 @@ fn rectangle_mask(width: u32, height: u32, [x0, y0, x1, y1]: [u32; 4]) -> Rle {
     Rle::encode(&bitmap, height, width)
 }
 
-fn rectangle(width: u32, height: u32, corners: [u32; 4]) -> Object {
+pub(super) fn rectangle(width: u32, height: u32, corners: [u32; 4]) -> Object {
     let mask = Some(rectangle_mask(width, height, corners));
     Object {
         bbox: corners.map(|v| v as f32),
@@ -207,6 +208,72 @@ fn bad_boxes_are_left_out_and_bad_masks_named() {
     }
 }
 
+/// With both keys at 1 every picture is a mosaic with objects pasted on it; with both at 0, none, and `other` is not
+/// asked.
+#[test]
+fn pictures_are_composed_as_often_as_the_keys_say() {
+    let own = Labelled {
+        image: picture(40, 30),
+        objects: vec![rectangle(40, 30, [4, 4, 20, 20])],
+    };
+    let compose = |mosaic, copy_paste| {
+        let config = DetectionAugmentConfig {
+            mosaic,
+            copy_paste,
+            ..small()
+        };
+        let augment = DetectionAugment::new(config).unwrap();
+        let mut asked = 0;
+        let mut rng = stream(1, Purpose::Augment, 0, 7);
+        let other = |_: &mut ChaCha8Rng| {
+            asked += 1;
+            Ok::<_, AugmentError>(own.clone())
+        };
+        let composed = augment
+            .compose(&own.image, &own.objects, &mut rng, other)
+            .unwrap();
+        (composed, asked)
+    };
+    assert_eq!(compose(0.0, 0.0), (None, 0));
+    let (mosaic, asked) = compose(1.0, 0.0);
+    let mosaic = mosaic.unwrap();
+    assert_eq!(
+        (mosaic.image.dimensions(), mosaic.objects.len(), asked),
+        ((80, 60), 4, 3)
+    );
+    let (pasted, asked) = compose(0.0, 1.0);
+    let pasted = pasted.unwrap();
+    assert_eq!((pasted.image.dimensions(), asked), ((40, 30), 1));
+    for object in &pasted.objects {
+        assert_eq!(object.mask.as_ref().unwrap().size(), (30, 40));
+    }
+    assert_eq!(compose(1.0, 1.0).1, 4);
+}
+
+#[test]
+fn a_mask_that_is_not_its_pictures_is_not_composed() {
+    let config = DetectionAugmentConfig {
+        mosaic: 1.0,
+        ..small()
+    };
+    let wrong = Labelled {
+        image: picture(40, 30),
+        objects: vec![rectangle(30, 20, [0, 0, 9, 9])],
+    };
+    let mut rng = stream(1, Purpose::Augment, 0, 0);
+    let augment = DetectionAugment::new(config).unwrap();
+    let error = augment
+        .compose(&picture(8, 8), &[], &mut rng, |_| {
+            Ok::<_, AugmentError>(wrong.clone())
+        })
+        .unwrap_err();
+    let expected = AugmentError::MaskSize {
+        found: (30, 20),
+        expected: (40, 30),
+    };
+    assert_eq!(error, expected);
+}
+
 #[test]
 fn impossible_values_name_their_key() {
     let check = |change: fn(&mut DetectionAugmentConfig)| {
@@ -218,4 +285,6 @@ fn impossible_values_name_their_key() {
     assert_eq!(check(|c| c.mask_stride = 7), "mask_stride");
     assert_eq!(check(|c| c.scale = [0.0, 1.0]), "scale");
     assert_eq!(check(|c| c.window = 1.5), "window");
+    assert_eq!(check(|c| c.mosaic = -0.1), "mosaic");
+    assert_eq!(check(|c| c.copy_paste = 1.1), "copy_paste");
 }
