@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use anyhow::Context;
 use image::RgbImage;
-use intertwine_datasets::{decode, PackedSet};
+use intertwine_datasets::{decode, Mix, PackedSet, Permutation};
 use intertwine_flow::random::{stream, Purpose};
 use intertwine_flow::{source, stage_with, FlowError, Pool, Pooled, Source};
 
 use crate::augment::{AugmentError, MultiCrop, MultiCropConfig, Scratch, Views};
-use crate::records::{shuffle, Picture, Records};
+use crate::records::{Picture, Records};
 
 /// Where pictures come from.
 pub enum Pictures {
@@ -77,6 +77,10 @@ pub fn measure(from: Pictures, fast: bool, images: u64, rounds: usize) -> anyhow
         fast,
         ..MultiCropConfig::default()
     })?;
+    let shuffled = move |position: u64| {
+        let epoch = position / len;
+        epoch * len + Permutation::new(len, 0, epoch, 0).get(position % len)
+    };
     let views: Pool<Views> = Pool::new(Views::default);
     let crop = move |picture: &RgbImage, epoch: u64, record: u64, scratch: &mut Scratch| {
         let mut rng = stream(0, Purpose::Augment, epoch, record);
@@ -89,9 +93,9 @@ pub fn measure(from: Pictures, fast: bool, images: u64, rounds: usize) -> anyhow
             let crop = move |p: Picture, scratch: &mut Scratch| {
                 crop(&p.image, p.epoch, p.record as u64, scratch)
             };
-            let mut run = Records::new(set)
+            let mut run = Records::new(Arc::new(Mix::from(set)))
                 .graph()
-                .reorder("Shuffle", shuffle(len, 0))
+                .reorder("Shuffle", shuffled)
                 .then(stage_with("Crop", Scratch::default, crop))
                 .batch_exact(BATCH)
                 .run(..);
@@ -114,7 +118,7 @@ pub fn measure(from: Pictures, fast: bool, images: u64, rounds: usize) -> anyhow
             };
             let mut run = source("Files", None, read)
                 .graph()
-                .reorder("Shuffle", shuffle(len, 0))
+                .reorder("Shuffle", shuffled)
                 .then(stage_with("Crop", Scratch::default, crop))
                 .batch_exact(BATCH)
                 .run(..);
