@@ -62,6 +62,10 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     if format == ImageFormat::Jpeg {
         return decode_jpeg(bytes);
     }
+    if format == ImageFormat::WebP && !webp_chunks_fit(bytes) {
+        let what = "a chunk of the WebP is longer than the file";
+        return Err(DecodeError::Damaged(what.into()));
+    }
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format)
         .into_decoder()
         .map_err(error)?;
@@ -157,6 +161,28 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// Whether each chunk of a WebP lies within the file. `image` takes the memory that an EXIF chunk claims, up to
+/// 4 GiB, before it reads it.
+fn webp_chunks_fit(bytes: &[u8]) -> bool {
+    let Some(&[.., a, b, c, d]) = bytes.first_chunk::<8>() else {
+        return false;
+    };
+    let riff_end = u64::from(u32::from_le_bytes([a, b, c, d])) + 8;
+    let end = bytes
+        .len()
+        .min(usize::try_from(riff_end).unwrap_or(usize::MAX));
+    let mut chunks = bytes.get(12..end).unwrap_or_default();
+    while let Some((&[_, _, _, _, a, b, c, d], rest)) = chunks.split_first_chunk::<8>() {
+        let len = u32::from_le_bytes([a, b, c, d]) as usize;
+        let Some(after) = rest.get(len..) else {
+            return false;
+        };
+        // Chunks begin at even places.
+        chunks = after.get(len % 2..).unwrap_or_default();
+    }
+    true
 }
 
 fn check_size(width: u32, height: u32) -> Result<(), DecodeError> {

@@ -204,6 +204,16 @@ fn an_enormous_claim_is_refused_before_memory_is_taken() {
     );
 }
 
+/// Found by fuzzing: the memory was taken before the claim was held against the file.
+#[test]
+fn a_chunk_beyond_the_file_is_refused_before_memory_is_taken() {
+    let mut webp = include_bytes!("fixtures/pictures/orientation-6.webp").to_vec();
+    let exif = webp.windows(4).position(|name| name == b"EXIF").unwrap();
+    webp[exif + 4..exif + 8].copy_from_slice(&u32::MAX.to_le_bytes());
+    let error = decode(&webp).unwrap_err().to_string();
+    assert!(error.contains("a chunk of the WebP is longer"), "{error}");
+}
+
 #[test]
 fn what_is_no_picture_is_named() {
     assert_eq!(
