@@ -44,6 +44,7 @@ pub mod max_pool;
 pub mod optim;
 pub mod peak;
 pub mod photometric;
+pub mod planes;
 pub mod prototypes;
 pub mod residual;
 pub mod resize;

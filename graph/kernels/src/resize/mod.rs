@@ -14,12 +14,10 @@ pub(crate) mod reference;
 mod taps;
 #[cfg(test)]
 mod tests;
-mod transpose;
 
 use crate::cpu::{self, Path};
-use crate::lanes::{Lanes, LANES};
+use crate::lanes::{Lanes, Square, LANES};
 use taps::Taps;
-use transpose::{transpose, Square};
 
 /// Resampling kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,24 +104,22 @@ on_lanes! {
         let channel = part.width.next_multiple_of(LANES);
         columns.resize(3 * channel, [0.0; LANES]);
         let row = 3 * pitch(part.to.0);
-        // What is held before a band is at most what one output row reads.
-        rows.resize((down.count + LANES) * row, 0.0);
-        // Rows `first..first + held` of the part, after the pass across, lie in `rows`.
-        let (mut first, mut held) = (0, 0);
+        // A ring of whole bands, with room for a band besides what an output row reads.
+        let kept = (down.count + LANES).next_multiple_of(LANES);
+        rows.resize(kept * row, 0.0);
+        let mut ready = 0;
         for (y, out) in out.chunks_exact_mut(row).enumerate() {
             let (start, weights) = down.of(y);
-            while start + down.count > first + held {
-                let passed = (start - first).min(held);
-                rows.copy_within(passed * row..held * row, 0);
-                (first, held) = (first + passed, held - passed);
-                let top = first + held;
-                let count = (part.height - top).min(LANES);
-                let corner = 3 * ((part.y + top) * width + part.x);
+            while ready < start + down.count {
+                let count = (part.height - ready).min(LANES);
+                let corner = 3 * ((part.y + ready) * width + part.x);
                 load_band::<V>(&rgb[corner..], 3 * width, count, columns, channel);
-                band_across::<V>(columns, channel, across, &mut rows[held * row..], count, row);
-                held += count;
+                let band = &mut rows[ready % kept * row..];
+                band_across::<V>(columns, channel, across, band, count, row);
+                ready += LANES;
             }
-            row_down::<V>(&rows[(start - first) * row..], weights, out);
+            let (before, after) = rows.split_at(start % kept * row);
+            row_down::<V>(after, before, weights, out);
         }
     }
 }
@@ -145,21 +141,25 @@ fn load_band<V: Lanes>(
         blue.as_chunks_mut::<LANES>().0,
     );
     let groups = red.iter_mut().zip(green).zip(blue);
+    let (mut square, mut pixels): (Square, [Square; 3]) = Default::default();
     for (group, ((red, green), blue)) in groups.enumerate() {
-        let mut squares: [Square; 3] = [[[0; LANES]; LANES]; 3];
-        for (third, square) in squares.iter_mut().enumerate() {
+        for (third, pixels) in pixels.iter_mut().enumerate() {
             let at = (3 * group + third) * LANES;
-            for (y, line) in square.iter_mut().enumerate().take(count) {
-                let from = y * stride + at;
-                if let Some(whole) = rgb.get(from..from + LANES) {
-                    line.copy_from_slice(whole);
-                } else if let Some(rest) = rgb.get(from..) {
-                    line[..rest.len()].copy_from_slice(rest);
+            if (count - 1) * stride + at + LANES <= rgb.len() {
+                for (line, row) in square.iter_mut().zip(rgb[at..].chunks(stride)).take(count) {
+                    *line = *row.first_chunk().expect("just checked for the last row");
+                }
+            } else {
+                // The picture's last bytes.
+                for (y, line) in square.iter_mut().enumerate().take(count) {
+                    let rest = rgb.get(y * stride + at..).unwrap_or_default();
+                    let len = rest.len().min(LANES);
+                    line[..len].copy_from_slice(&rest[..len]);
                 }
             }
-            *square = transpose(square);
+            V::transpose(&square, pixels);
         }
-        let bytes = squares.as_flattened();
+        let bytes = pixels.as_flattened();
         for i in 0..LANES {
             V::from_bytes(&bytes[3 * i]).store(&mut red[i]);
             V::from_bytes(&bytes[3 * i + 1]).store(&mut green[i]);
@@ -180,13 +180,13 @@ fn band_across<V: Lanes>(
 ) {
     let (red, rest) = columns.split_at(channel);
     let (green, blue) = rest.split_at(channel);
+    let (mut squares, mut lines): ([Square; 3], Square) = Default::default();
     let blocks = taps.starts.as_chunks::<LANES>().0;
     for (block, (starts, weights)) in blocks
         .iter()
         .zip(taps.weights.chunks_exact(taps.count))
         .enumerate()
     {
-        let mut squares: [Square; 3] = [[[0; LANES]; LANES]; 3];
         for (i, &start) in starts.iter().enumerate() {
             let mut sums = [V::splat(0.0); 3];
             let pixels = red[start..][..taps.count]
@@ -204,7 +204,7 @@ fn band_across<V: Lanes>(
             squares[2][i] = sums[2].to_bytes();
         }
         for (c, square) in squares.iter().enumerate() {
-            let lines = transpose(square);
+            V::transpose(square, &mut lines);
             let at = c * (row / 3) + block * LANES;
             for (y, line) in lines.iter().enumerate().take(count) {
                 let out = rows[y * row + at..].first_chunk_mut();
@@ -214,20 +214,29 @@ fn band_across<V: Lanes>(
     }
 }
 
-/// The weighted sum of rows that follow one another in `rows`.
+/// The weighted sum of rows that follow one another in `rows` and then in `more`.
 #[inline(always)]
-fn row_down<V: Lanes>(rows: &[f32], weights: impl Iterator<Item = f32> + Clone, out: &mut [u8]) {
+fn row_down<V: Lanes>(
+    rows: &[f32],
+    more: &[f32],
+    weights: impl Iterator<Item = f32> + Clone,
+    out: &mut [u8],
+) {
     const WIDE: usize = 3 * LANES;
     let row = out.len();
-    for (piece, out) in out.as_chunks_mut::<WIDE>().0.iter_mut().enumerate() {
+    let pieces = out.as_chunks_mut::<WIDE>().0.iter_mut();
+    for (at, out) in (0..row).step_by(WIDE).zip(pieces) {
         let mut sums = [V::splat(0.0); 3];
-        for (weight, line) in weights.clone().zip(rows.chunks_exact(row)) {
-            let weight = V::splat(weight);
-            let line = &line[piece * WIDE..]
-                .first_chunk::<WIDE>()
-                .expect("rows are of one length");
-            for (sum, values) in sums.iter_mut().zip(line.as_chunks::<LANES>().0) {
-                *sum = V::load(values).mul_add(weight, *sum);
+        let mut weights = weights.clone();
+        for lines in [rows, more] {
+            // Taken from the rows first, so that no weight is lost where they end.
+            for (line, weight) in lines.chunks_exact(row).zip(&mut weights) {
+                let weight = V::splat(weight);
+                let line = line[at..].first_chunk::<WIDE>();
+                let values = line.expect("rows are of one length").as_chunks::<LANES>().0;
+                for (sum, values) in sums.iter_mut().zip(values) {
+                    *sum = V::load(values).mul_add(weight, *sum);
+                }
             }
         }
         for (sum, out) in sums.into_iter().zip(out.as_chunks_mut::<LANES>().0) {
