@@ -1,6 +1,8 @@
 //! Works on the items of a source on all threads, and hands on what comes of them in their order.
 
 use std::ops::Range;
+use std::sync::mpsc;
+use std::thread;
 
 use rayon::prelude::*;
 
@@ -15,8 +17,9 @@ const BATCH: usize = 256;
 const BATCH_BYTES: u64 = 16 << 20;
 
 /// Calls `work` for each item on all threads of the current rayon pool, and `take` for batches of results in
-/// the order of the items, while the next batch is worked on. `stamp` looks at an item's file; that is done
-/// before the item is worked on, so that a file changed meanwhile is noticed later.
+/// the order of the items, while the next batch is worked on. `take` has a thread of its own, since it waits for the
+/// disk. `stamp` looks at an item's file; that is done before the item is worked on, so that a file changed meanwhile
+/// is noticed later.
 ///
 /// # Errors
 /// The first of `take`, or one of `work`.
@@ -26,21 +29,31 @@ pub(crate) fn in_order<T: Send>(
     work: impl Fn(usize, Stamp) -> Result<T> + Sync,
     mut take: impl FnMut(Vec<T>) -> Result<()> + Send,
 ) -> Result<()> {
-    let mut waiting: Vec<T> = Vec::new();
-    let mut start = items.start;
-    while start < items.end {
-        let stamps = batch(start..items.end.min(start + BATCH), &stamp);
-        let first = start;
-        start += stamps.len();
-        let work = || -> Result<Vec<T>> {
-            let stamps = stamps.into_par_iter().enumerate().with_max_len(1);
-            stamps.map(|(i, stamp)| work(first + i, stamp)).collect()
-        };
-        let (done, taken) = rayon::join(work, || take(std::mem::take(&mut waiting)));
-        taken?;
-        waiting = done?;
-    }
-    take(waiting)
+    thread::scope(|scope| {
+        // Without room: a batch waits here in the hands of the one who made it.
+        let (sender, receiver) = mpsc::sync_channel::<Vec<T>>(0);
+        let taker = scope.spawn(move || receiver.iter().try_for_each(&mut take));
+        let made = (|| {
+            let mut start = items.start;
+            while start < items.end {
+                let stamps = batch(start..items.end.min(start + BATCH), &stamp);
+                let first = start;
+                start += stamps.len();
+                let stamps = stamps.into_par_iter().enumerate().with_max_len(1);
+                let made = stamps.map(|(i, stamp)| work(first + i, stamp));
+                if sender.send(made.collect::<Result<_>>()?).is_err() {
+                    // The taker has stopped; it says why.
+                    break;
+                }
+            }
+            Ok(())
+        })();
+        drop(sender);
+        match taker.join() {
+            Ok(taken) => taken.and(made),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 /// The stamps of a batch from the first item on; enough of them to keep all threads busy, whatever their size.

@@ -9,10 +9,7 @@ use std::io::Cursor;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
+use libjpeg_turbo_rs::{DecodeLimits, Decoder as JpegDecoder, JpegError, PixelFormat};
 
 use crate::pixels::{MAX_PIXELS, MAX_SIDE};
 
@@ -86,22 +83,21 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
 
 /// Decodes a JPEG of known size into `rgb`, which holds exactly that many pixels.
 pub(crate) fn jpeg_into(bytes: &[u8], size: (u32, u32), rgb: &mut [u8]) -> Result<(), DecodeError> {
-    let mut decoder = jpeg_decoder(bytes);
-    let found = jpeg_header(&mut decoder)?;
+    let decoder = jpeg_decoder(bytes)?;
+    let found = jpeg_size(&decoder);
     if found != size {
         return Err(DecodeError::Damaged(format!(
             "the JPEG is {} x {}, the index says {} x {}",
             found.0, found.1, size.0, size.1
         )));
     }
-    decoder
-        .decode_into(rgb)
-        .map_err(|e| DecodeError::Damaged(e.to_string()))
+    decoder.decode_image_into(rgb).map_err(jpeg_error)?;
+    Ok(())
 }
 
 fn decode_jpeg(bytes: &[u8]) -> Result<Decoded, DecodeError> {
-    let mut decoder = jpeg_decoder(bytes);
-    let (width, height) = jpeg_header(&mut decoder)?;
+    let decoder = jpeg_decoder(bytes)?;
+    let (width, height) = jpeg_size(&decoder);
     check_size(width, height)?;
     if !jpeg_is_complete(bytes) {
         return Err(DecodeError::Damaged(
@@ -109,12 +105,8 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Decoded, DecodeError> {
         ));
     }
     let mut image = RgbImage::new(width, height);
-    decoder
-        .decode_into(&mut image)
-        .map_err(|e| DecodeError::Damaged(e.to_string()))?;
-    let orientation = decoder
-        .exif()
-        .and_then(|chunk| Orientation::from_exif_chunk(chunk));
+    decoder.decode_image_into(&mut image).map_err(jpeg_error)?;
+    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
     Ok(Decoded {
         image,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
@@ -122,26 +114,29 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     })
 }
 
-/// `image`'s own JPEG decoder fills what is missing with grey and says nothing, hence the strict mode of
-/// the decoder below it.
-fn jpeg_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(MAX_SIDE as usize)
-        .set_max_height(MAX_SIDE as usize)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    JpegDecoder::new_with_options(ZCursor::new(bytes), options)
+/// A decoder that gives the pixels of libjpeg-turbo, and with it of Pillow and OpenCV, and stops at whatever they only
+/// warn about: they fill what is missing with grey.
+fn jpeg_decoder(bytes: &[u8]) -> Result<JpegDecoder<'_>, DecodeError> {
+    let limits = DecodeLimits {
+        max_width: MAX_SIDE as usize,
+        max_height: MAX_SIDE as usize,
+        max_pixels: MAX_PIXELS,
+        max_scans: 1000,
+        max_memory: None,
+    };
+    let mut decoder = JpegDecoder::new_with_limits(bytes, limits).map_err(jpeg_error)?;
+    decoder.set_stop_on_warning(true);
+    decoder.set_output_format(PixelFormat::Rgb);
+    Ok(decoder)
 }
 
-fn jpeg_header(decoder: &mut JpegDecoder<ZCursor<&[u8]>>) -> Result<(u32, u32), DecodeError> {
-    decoder
-        .decode_headers()
-        .map_err(|e| DecodeError::Damaged(e.to_string()))?;
-    let (width, height) = decoder
-        .dimensions()
-        .ok_or_else(|| DecodeError::Damaged("the JPEG states no size".into()))?;
-    // A JPEG states its sides in 16 bits.
-    Ok((width as u32, height as u32))
+fn jpeg_size(decoder: &JpegDecoder) -> (u32, u32) {
+    let header = decoder.header();
+    (u32::from(header.width), u32::from(header.height))
+}
+
+fn jpeg_error(error: JpegError) -> DecodeError {
+    DecodeError::Damaged(error.to_string())
 }
 
 /// Whether an end-of-image marker follows the first scan. Within a scan 0xFF is always followed by zero or

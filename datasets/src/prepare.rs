@@ -2,9 +2,9 @@
 
 use std::io::{self, ErrorKind};
 
-use fast_image_resize::{images, FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 use image::RgbImage;
+use intertwine_kernels::resize::{Filter, Resizer};
 
 use crate::decode::{decode, DecodeError, Decoded};
 use crate::import::{Importer, Item};
@@ -139,7 +139,7 @@ impl Worker {
         if let Some(file) = jpeg {
             return EncodedRecord::from_pixels(file, Encoding::Jpeg, stored, &info, &instances);
         }
-        let image = self.resize(image, stored)?;
+        let image = self.resize(image, stored);
         EncodedRecord::new(
             &image,
             &info,
@@ -150,20 +150,17 @@ impl Worker {
         )
     }
 
-    /// Makes a picture smaller, antialiased.
-    fn resize(&mut self, image: RgbImage, (width, height): (u32, u32)) -> io::Result<RgbImage> {
+    /// Makes a picture smaller, as Pillow's `resize(size, BICUBIC)` does: antialiased.
+    fn resize(&mut self, image: RgbImage, (width, height): (u32, u32)) -> RgbImage {
         if image.dimensions() == (width, height) {
-            return Ok(image);
+            return image;
         }
         let mut smaller = RgbImage::new(width, height);
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
-        let from = images::ImageRef::new(image.width(), image.height(), &image, PixelType::U8x3);
-        let from = from.map_err(io::Error::other)?;
-        let to = images::Image::from_slice_u8(width, height, &mut smaller, PixelType::U8x3);
+        let sides = |image: &RgbImage| (image.width() as usize, image.height() as usize);
+        let (from, to) = (sides(&image), sides(&smaller));
         self.resizer
-            .resize(&from, &mut to.map_err(io::Error::other)?, &options)
-            .map_err(io::Error::other)?;
-        Ok(smaller)
+            .resize_rgb(&image, from, to, Filter::Bicubic, &mut smaller);
+        smaller
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Resizer {
     columns: Vec<[f32; LANES]>,
     /// Rows that are resized across and may still be needed: each red, green, blue.
     rows: Vec<f32>,
+    /// A result that is to be interleaved.
+    planar: Vec<u8>,
 }
 
 /// Bytes of a channel of a row `width` wide in the result of [`Resizer::resize`].
@@ -70,6 +72,36 @@ impl Resizer {
     /// If the part is empty or leaves the picture, or a slice does not fit its shape.
     pub fn resize(&mut self, rgb: &[u8], width: usize, part: Part, filter: Filter, out: &mut [u8]) {
         self.resize_on(cpu::path(), rgb, width, part, filter, out);
+    }
+
+    /// Resizes a whole picture of interleaved RGB, `from` pixels across and down, into `out`, which is interleaved and
+    /// `to` pixels across and down.
+    ///
+    /// # Panics
+    /// If a side is 0 or a slice does not fit its shape.
+    pub fn resize_rgb(
+        &mut self,
+        rgb: &[u8],
+        from: (usize, usize),
+        to: (usize, usize),
+        filter: Filter,
+        out: &mut [u8],
+    ) {
+        crate::check_len("resize", "the picture", rgb, 3 * from.0 * from.1);
+        crate::check_len("resize", "out", out, 3 * to.0 * to.1);
+        let part = Part {
+            x: 0,
+            y: 0,
+            width: from.0,
+            height: from.1,
+            flip: false,
+            to,
+        };
+        let mut planar = std::mem::take(&mut self.planar);
+        planar.resize(to.1 * 3 * pitch(to.0), 0);
+        self.resize(rgb, from.0, part, filter, &mut planar);
+        interleave(cpu::path(), &planar, to.0, out);
+        self.planar = planar;
     }
 
     fn resize_on(
@@ -97,7 +129,7 @@ impl Resizer {
 
 on_lanes! {
     fn resize<V>(resizer: &mut Resizer, rgb: &[u8], width: usize, part: Part, filter: Filter, out: &mut [u8]) {
-        let Resizer { across, down, columns, rows } = resizer;
+        let Resizer { across, down, columns, rows, .. } = resizer;
         across.set::<V>(part.width, part.to.0, filter, part.flip);
         down.set::<V>(part.height, part.to.1, filter, false);
         // Groups of columns are filled whole.
@@ -118,8 +150,34 @@ on_lanes! {
                 band_across::<V>(columns, channel, across, band, count, row);
                 ready += LANES;
             }
-            let (before, after) = rows.split_at(start % kept * row);
-            row_down::<V>(after, before, weights, out);
+            // What an output row reads may begin at the end of the ring and go on at its start.
+            let slot = start % kept;
+            let first = (kept - slot).min(down.count);
+            let (weights, rest) = weights.split_at(first);
+            let lane = y % LANES;
+            row_down::<V>([(&rows[slot * row..], weights), (rows, rest)], lane, out);
+        }
+    }
+}
+
+on_lanes! {
+    /// Interleaves rows of reds, greens and blues.
+    fn interleave<V>(planar: &[u8], width: usize, rgb: &mut [u8]) {
+        let pitch = pitch(width);
+        for (row, out) in planar.chunks_exact(3 * pitch).zip(rgb.chunks_exact_mut(3 * width)) {
+            let (red, rest) = row.split_at(pitch);
+            let (green, blue) = rest.split_at(pitch);
+            let colours = red.as_chunks::<LANES>().0.iter()
+                .zip(green.as_chunks::<LANES>().0)
+                .zip(blue.as_chunks::<LANES>().0);
+            let pieces = out.as_chunks_mut::<3>().0.chunks_mut(LANES);
+            for (((red, green), blue), out) in colours.zip(pieces) {
+                let pixels = V::interleave([red, green, blue]);
+                match out.as_chunks_mut().0 {
+                    [whole] => *whole = pixels,
+                    _ => out.copy_from_slice(&pixels[..out.len()]),
+                }
+            }
         }
     }
 }
@@ -214,26 +272,19 @@ fn band_across<V: Lanes>(
     }
 }
 
-/// The weighted sum of rows that follow one another in `rows` and then in `more`.
+/// The weighted sum of rows that follow one another, two runs of them; their weights are those of `lane`.
 #[inline(always)]
-fn row_down<V: Lanes>(
-    rows: &[f32],
-    more: &[f32],
-    weights: impl Iterator<Item = f32> + Clone,
-    out: &mut [u8],
-) {
+fn row_down<V: Lanes>(runs: [(&[f32], &[[f32; LANES]]); 2], lane: usize, out: &mut [u8]) {
     const WIDE: usize = 3 * LANES;
     let row = out.len();
     let pieces = out.as_chunks_mut::<WIDE>().0.iter_mut();
     for (at, out) in (0..row).step_by(WIDE).zip(pieces) {
         let mut sums = [V::splat(0.0); 3];
-        let mut weights = weights.clone();
-        for lines in [rows, more] {
-            // Taken from the rows first, so that no weight is lost where they end.
-            for (line, weight) in lines.chunks_exact(row).zip(&mut weights) {
-                let weight = V::splat(weight);
-                let line = line[at..].first_chunk::<WIDE>();
-                let values = line.expect("rows are of one length").as_chunks::<LANES>().0;
+        for (rows, weights) in runs {
+            for (k, weight) in weights.iter().enumerate() {
+                let weight = V::splat(weight[lane]);
+                let line = rows[k * row + at..].first_chunk::<WIDE>();
+                let values = line.expect("rows are whole").as_chunks::<LANES>().0;
                 for (sum, values) in sums.iter_mut().zip(values) {
                     *sum = V::load(values).mul_add(weight, *sum);
                 }

@@ -62,14 +62,11 @@ impl Taps {
         }
     }
 
-    /// The first pixel of an output and the weights of its taps.
+    /// The first pixel of an output and the weights of its block.
     #[inline(always)]
-    pub(super) fn of(&self, output: usize) -> (usize, impl Iterator<Item = f32> + Clone + '_) {
+    pub(super) fn of(&self, output: usize) -> (usize, &[[f32; LANES]]) {
         let block = &self.weights[output / LANES * self.count..][..self.count];
-        (
-            self.starts[output],
-            block.iter().map(move |weight| weight[output % LANES]),
-        )
+        (self.starts[output], block)
     }
 }
 

@@ -100,3 +100,29 @@ fn a_part_outside_the_picture_is_a_bug() {
     };
     Resizer::default().resize(&picture(8, 6), 8, part, Filter::Bicubic, &mut [0; 192]);
 }
+
+#[test]
+fn a_whole_picture_interleaved() {
+    let (from, to) = ((37, 23), (19, 31));
+    let rgb: Vec<u8> = (0..3 * from.0 * from.1)
+        .map(|i| (i * 37 % 251) as u8)
+        .collect();
+    let mut resizer = Resizer::default();
+    let mut planar = vec![0; to.1 * 3 * pitch(to.0)];
+    let part = Part {
+        x: 0,
+        y: 0,
+        width: from.0,
+        height: from.1,
+        flip: false,
+        to,
+    };
+    resizer.resize(&rgb, from.0, part, Filter::Bicubic, &mut planar);
+    let mut interleaved = vec![0; 3 * to.0 * to.1];
+    resizer.resize_rgb(&rgb, from, to, Filter::Bicubic, &mut interleaved);
+    for (at, value) in interleaved.iter().enumerate() {
+        let (pixel, c) = (at / 3, at % 3);
+        let (x, y) = (pixel % to.0, pixel / to.0);
+        assert_eq!(*value, planar[(3 * y + c) * pitch(to.0) + x]);
+    }
+}
