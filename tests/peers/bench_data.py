@@ -2,6 +2,7 @@
 """Multi-crop views a second of `intertwine bench data` and of PyTorch data loaders, run alternately.
 
     pip install torch torchvision pillow albumentationsx opencv-python-headless
+    pip install ffcv --no-build-isolation  # needs libopencv-dev, libturbojpeg0-dev, pkg-config
     pack-dataset FOLDER SHARDS --min-side 256
     bench_data.py target/release/intertwine --pictures FOLDER --data SHARDS [--threads 2] [--rounds 3] [--images 600]
 
@@ -9,6 +10,9 @@ The work: a picture is read, decoded, and turned into 2 views of 224 and 8 of 96
 bicubic; flip; colour jitter in random order; grey; Gaussian blur; solarisation, with DINO's probabilities. Pictures come
 shuffled, in batches of 20, by as many worker processes (peers) or threads (ours) as --threads says. Peers read the JPEGs of
 FOLDER; ours reads them too (`jpeg`), or the packed set (`packed`). A peer whose packages do not import is left out.
+
+FFCV reads a file of its own, of raw pictures no larger than 341 pixels a side. It has no hue, grey, blur or solarisation,
+and no bicubic: it does less than the others.
 """
 import argparse
 import json
@@ -95,6 +99,7 @@ PEERS = {
     "torchvision v2, bytes": (read_tensor, torchvision_v2),
     "torchvision, PIL": (read_pil, torchvision_pil),
 }
+FFCV = "FFCV, part of the chain"
 
 
 class Pictures:
@@ -111,8 +116,8 @@ class Pictures:
         return [chain(picture) for chain in self.chains]
 
 
-def serve(peer, folder, threads):
-    """A peer process: for each number read, so many pictures; answers pictures a second."""
+def torch_loader(peer, folder, threads):
+    """A function that loads so many pictures."""
     import numpy as np
     import torch
     from torch.utils.data import DataLoader, Sampler
@@ -141,14 +146,76 @@ def serve(peer, folder, threads):
         Pictures(peer, files), batch_size=BATCH, sampler=order, num_workers=threads, persistent_workers=True,
         worker_init_fn=start, prefetch_factor=4,
     )
-    for _ in loader:
-        pass
-    print("ready", flush=True)
-    for line in sys.stdin:
-        order.count = int(line)
-        begin = time.perf_counter()
-        done = sum(len(batch[0]) for batch in loader)
-        print(done / (time.perf_counter() - begin), flush=True)
+
+    def load(images):
+        order.count = images
+        return sum(len(batch[0]) for batch in loader)
+
+    return load
+
+
+def ffcv_loader(folder, threads, beton):
+    """A function that loads so many pictures, or a few more, to the end of an epoch."""
+    import numpy as np
+    from ffcv import transforms as T
+    from ffcv.fields import RGBImageField
+    from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.pipeline import PipelineSpec
+    from ffcv.writer import DatasetWriter
+
+    files = sorted(os.path.join(folder, f) for f in os.listdir(folder))
+
+    class Pixels:
+        def __len__(self):
+            return len(files)
+
+        def __getitem__(self, i):
+            return (np.asarray(read_pil(files[i])),)
+
+    fields = {"image": RGBImageField(write_mode="raw", max_resolution=341)}
+    with open(os.devnull, "w") as quiet:
+        stdout, sys.stdout = sys.stdout, quiet
+        DatasetWriter(beton, fields, num_workers=1).from_indexed_dataset(Pixels())
+        sys.stdout = stdout
+
+    def view(size, area):
+        chain = [T.RandomHorizontalFlip(), T.RandomBrightness(0.4, 0.8), T.RandomContrast(0.4, 0.8)]
+        chain += [T.RandomSaturation(0.2, 0.8)]
+        chain += [T.NormalizeImage(255 * np.array(MEAN), 255 * np.array(STD), np.float32)]
+        chain += [T.ToTensor(), T.ToTorchImage(channels_last=False)]
+        decoder = RandomResizedCropRGBImageDecoder((size, size), scale=area)
+        return PipelineSpec("image", decoder=decoder, transforms=chain)
+
+    views = [GLOBAL_1, GLOBAL_2] + [LOCAL] * 8
+    pipelines = {f"view{i}": view(size, area) for i, (size, area, _, _) in enumerate(views)}
+    loader = Loader(
+        beton, batch_size=BATCH, num_workers=threads, order=OrderOption.RANDOM, os_cache=True, drop_last=True,
+        pipelines={"image": None, **pipelines},
+    )
+
+    def load(images):
+        done = 0
+        while done < images:
+            done += sum(len(batch[0]) for batch in loader)
+        return done
+
+    return load
+
+
+def serve(peer, folder, threads):
+    """A peer process: for each number read, so many pictures; answers pictures a second."""
+    with tempfile.TemporaryDirectory() as temporary:
+        if peer == FFCV:
+            load = ffcv_loader(folder, threads, os.path.join(temporary, "pictures.beton"))
+        else:
+            load = torch_loader(peer, folder, threads)
+        load(3 * BATCH)
+        print("ready", flush=True)
+        for line in sys.stdin:
+            begin = time.perf_counter()
+            done = load(int(line))
+            print(done / (time.perf_counter() - begin), flush=True)
 
 
 class Peer:
@@ -196,7 +263,7 @@ def main():
             runs[f"intertwine, packed, {mode}"] = lambda m=mode: ours(args.program, packed, m, 3 * args.images, args.threads)
     for mode in ("exact", "fast"):
         runs[f"intertwine, jpeg, {mode}"] = lambda m=mode: ours(args.program, jpeg, m, args.images, args.threads)
-    for name in PEERS:
+    for name in [*PEERS, FFCV]:
         peer = Peer(name, args.pictures, args.threads)
         if peer.works:
             runs[name] = lambda p=peer: p.rate(args.images)
@@ -205,7 +272,7 @@ def main():
         for name, run in runs.items():
             rates[name].append(run())
             print(f"round {round_ + 1}: {name}: {rates[name][-1]:.1f}", file=sys.stderr)
-    peers = [name for name in PEERS if name in runs]
+    peers = [name for name in [*PEERS, FFCV] if name in runs]
     print("| | images/s |" + "".join(f" x {name} |" for name in peers))
     print("|---|--:|" + "--:|" * len(peers))
     medians = {name: statistics.median(r) for name, r in rates.items()}

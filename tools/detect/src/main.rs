@@ -35,6 +35,7 @@ Exit status: 0 if every picture was done, 1 if a picture or the model could not 
 A folder called like a subcommand is given as ./bench.";
 
 fn main() -> ExitCode {
+    sigpipe::reset();
     let cli = Cli::parse();
     let result = match (cli.command, cli.run) {
         (Some(Command::Bench(args)), _) => bench::bench(&args),

@@ -185,6 +185,7 @@ impl Arguments {
 }
 
 fn main() -> Result<ExitCode> {
+    sigpipe::reset();
     let arguments = Arguments::parse();
     let threads = arguments.threads.map_or(0, usize::from);
     let pool = rayon::ThreadPoolBuilder::new()

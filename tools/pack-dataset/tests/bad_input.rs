@@ -505,3 +505,20 @@ fn the_output_is_protected_and_arguments_are_checked() {
     );
     assert!(stdout(&run(&[&"--help"])).contains("pack-dataset photos packed/photos"));
 }
+
+#[cfg(unix)]
+#[test]
+fn an_output_that_nobody_reads_is_no_panic() {
+    let folder = TempDir::new().unwrap();
+    save(folder.path().join("a.png"), 40, 30);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pack-dataset"))
+        .arg(folder.path())
+        .arg("--check")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
+}

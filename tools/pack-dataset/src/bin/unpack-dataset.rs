@@ -47,6 +47,7 @@ enum TargetName {
 }
 
 fn main() -> Result<()> {
+    sigpipe::reset();
     let arguments = Arguments::parse();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(arguments.threads.map_or(0, usize::from))
