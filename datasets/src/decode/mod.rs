@@ -5,13 +5,15 @@
 //! the colour behind full transparency is arbitrary. Of an animation the first frame is taken. Colour
 //! profiles are not applied.
 
+mod jpeg;
+
 use std::io::Cursor;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
-use libjpeg_turbo_rs::{DecodeLimits, Decoder as JpegDecoder, JpegError, PixelFormat};
 
 use crate::pixels::{MAX_PIXELS, MAX_SIDE};
+use jpeg::Jpeg;
 
 /// Why a file's bytes are not a picture we can use.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -83,79 +85,33 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
 
 /// Decodes a JPEG of known size into `rgb`, which holds exactly that many pixels.
 pub(crate) fn jpeg_into(bytes: &[u8], size: (u32, u32), rgb: &mut [u8]) -> Result<(), DecodeError> {
-    let decoder = jpeg_decoder(bytes)?;
-    let found = jpeg_size(&decoder);
+    let mut jpeg = Jpeg::open(bytes)?;
+    let found = jpeg.size();
     if found != size {
         return Err(DecodeError::Damaged(format!(
             "the JPEG is {} x {}, the index says {} x {}",
             found.0, found.1, size.0, size.1
         )));
     }
-    decoder.decode_image_into(rgb).map_err(jpeg_error)?;
-    Ok(())
+    jpeg.decode_into(rgb)
 }
 
 fn decode_jpeg(bytes: &[u8]) -> Result<Decoded, DecodeError> {
-    let decoder = jpeg_decoder(bytes)?;
-    let (width, height) = jpeg_size(&decoder);
+    let mut jpeg = Jpeg::open(bytes)?;
+    let (width, height) = jpeg.size();
     check_size(width, height)?;
-    if !jpeg_is_complete(bytes) {
+    if !jpeg::is_complete(bytes) {
         return Err(DecodeError::Damaged(
             "the JPEG is cut off: its end-of-image marker is missing".into(),
         ));
     }
     let mut image = RgbImage::new(width, height);
-    decoder.decode_image_into(&mut image).map_err(jpeg_error)?;
-    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
+    jpeg.decode_into(&mut image)?;
     Ok(Decoded {
         image,
-        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+        orientation: jpeg.orientation(),
         is_jpeg: true,
     })
-}
-
-/// A decoder that gives the pixels of libjpeg-turbo, and with it of Pillow and OpenCV, and stops at whatever they only
-/// warn about: they fill what is missing with grey.
-fn jpeg_decoder(bytes: &[u8]) -> Result<JpegDecoder<'_>, DecodeError> {
-    let limits = DecodeLimits {
-        max_width: MAX_SIDE as usize,
-        max_height: MAX_SIDE as usize,
-        max_pixels: MAX_PIXELS,
-        max_scans: 1000,
-        max_memory: None,
-    };
-    let mut decoder = JpegDecoder::new_with_limits(bytes, limits).map_err(jpeg_error)?;
-    decoder.set_stop_on_warning(true);
-    decoder.set_output_format(PixelFormat::Rgb);
-    Ok(decoder)
-}
-
-fn jpeg_size(decoder: &JpegDecoder) -> (u32, u32) {
-    let header = decoder.header();
-    (u32::from(header.width), u32::from(header.height))
-}
-
-fn jpeg_error(error: JpegError) -> DecodeError {
-    DecodeError::Damaged(error.to_string())
-}
-
-/// Whether an end-of-image marker follows the first scan. Within a scan 0xFF is always followed by zero or
-/// a restart marker, so the pair cannot be data; previews inside EXIF come before the scan.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    let mut at = 2;
-    while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
-        match marker {
-            0xda => {
-                return bytes[at..]
-                    .windows(2)
-                    .rev()
-                    .any(|pair| pair == [0xff, 0xd9])
-            }
-            0xff => at += 1,
-            _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
-        }
-    }
-    false
 }
 
 /// Whether each chunk of a WebP lies within the file. `image` takes the memory that an EXIF chunk claims, up to
