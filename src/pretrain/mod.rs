@@ -17,6 +17,8 @@ pub mod data;
 pub mod features;
 pub mod network;
 pub mod objective;
+#[cfg(test)]
+mod parity;
 pub(crate) mod step;
 pub mod train;
 
