@@ -1,26 +1,11 @@
 //! `intertwine graph`, from outside: what it shows, and that the numbers add up.
 
+mod support;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
-use intertwine_datasets::scenes::{write_coco, SceneConfig};
-use intertwine_datasets::{pack, PackOptions, Source};
-
-/// A tiny labelled set, packed.
-fn packed(dir: &Path) {
-    let scenes = SceneConfig {
-        size: 48,
-        ..SceneConfig::default()
-    };
-    let written = write_coco(&dir.join("drawn"), &scenes, 5, 0..12).unwrap();
-    pack(
-        &Source::new(written.annotations),
-        &PackOptions::default(),
-        &dir.join("packed"),
-        &|_| {},
-    )
-    .unwrap();
-}
+use support::packed;
 
 fn intertwine(dir: &Path, args: &[&str]) -> Output {
     let mut c = Command::new(env!("CARGO_BIN_EXE_intertwine"));
@@ -57,7 +42,7 @@ fn column(table: &str, rows: &[&str], from_right: usize) -> Vec<f64> {
 #[test]
 fn the_tables_of_a_training_graph_add_up() {
     let dir = tempfile::tempdir().unwrap();
-    packed(dir.path());
+    packed(dir.path(), 0..12);
     let pretrain = ["Shards", "Shuffle", "Crop", "Mask"];
     let finetune = ["Shards", "Shuffle", "Augment", "Gather"];
     for (what, stages) in [("pretrain", pretrain), ("finetune", finetune)] {
@@ -93,7 +78,7 @@ fn the_tables_of_a_training_graph_add_up() {
 #[test]
 fn a_graph_is_drawn_with_its_numbers() {
     let dir = tempfile::tempdir().unwrap();
-    packed(dir.path());
+    packed(dir.path(), 0..12);
     let (mermaid, said) = graph(dir.path(), &["--items", "40"]);
     assert!(mermaid.starts_with("flowchart LR\n"), "{mermaid}");
     assert!(mermaid.contains("[(\"Shards<br/>"), "{mermaid}");
@@ -107,7 +92,7 @@ fn a_graph_is_drawn_with_its_numbers() {
 #[test]
 fn the_edge_graph_is_timed_with_a_model() {
     let dir = tempfile::tempdir().unwrap();
-    packed(dir.path());
+    packed(dir.path(), 0..12);
     let export = [
         "export", "--preset", "pico", "--random", "--size", "64", "--out", "m.onnx",
     ];
@@ -125,7 +110,7 @@ fn the_edge_graph_is_timed_with_a_model() {
 #[test]
 fn what_cannot_be_run_is_refused_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
-    packed(dir.path());
+    packed(dir.path(), 0..12);
     for (args, reason) in [
         (&["--what", "detect"][..], "--what detect needs --model"),
         (&["--data", "nowhere"], "nowhere"),

@@ -1,28 +1,19 @@
 //! A run that was stopped and resumed writes what an uninterrupted one writes, to the last bit, whatever
 //! the number of threads and however it was stopped.
 
+mod support;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use intertwine_datasets::scenes::{write_coco, write_pictures, SceneConfig};
+use intertwine_datasets::scenes::write_pictures;
 use intertwine_datasets::{pack, PackOptions, Source};
 
 /// A tiny labelled set, packed, and a smaller one without labels.
 fn packed(dir: &Path) {
-    let scenes = SceneConfig {
-        size: 48,
-        ..SceneConfig::default()
-    };
-    let written = write_coco(&dir.join("drawn"), &scenes, 5, 0..20).unwrap();
-    pack(
-        &Source::new(written.annotations),
-        &PackOptions::default(),
-        &dir.join("packed"),
-        &|_| {},
-    )
-    .unwrap();
-    write_pictures(&dir.join("drawn-too"), &scenes, 5, 20..28).unwrap();
+    support::packed(dir, 0..20);
+    write_pictures(&dir.join("drawn-too"), &support::scenes(), 5, 20..28).unwrap();
     pack(
         &Source::new(dir.join("drawn-too")),
         &PackOptions::default(),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::config::PretrainConfig;
+use super::health::Health;
 use super::network::Network;
 use super::objective::Centres;
 use crate::nn::arch::Arch;
@@ -24,6 +25,8 @@ pub struct State<A: Arch, D: Backend> {
     pub optimizer: Optimizer<D>,
     /// The teacher's centres.
     pub centres: Centres,
+    /// Signs of collapse.
+    pub health: Health,
     /// Steps done.
     pub step: u64,
 }
@@ -41,6 +44,7 @@ impl<A: Arch, D: Backend> State<A, D> {
             student,
             optimizer,
             centres: Centres::new(config.head.prototypes),
+            health: Health::default(),
             step: 0,
         }
     }
@@ -56,6 +60,8 @@ impl<A: Arch, D: Backend> State<A, D> {
         dict.insert_optimizer(&self.optimizer, &self.student);
         dict.insert_vector("centres.image", &self.centres.image);
         dict.insert_vector("centres.patch", &self.centres.patch);
+        // Whole numbers, far below 2^24: the run is stopped long before.
+        dict.insert_vector("health", &[self.health.sick as f32]);
         dict.write(path)
     }
 
@@ -70,6 +76,10 @@ impl<A: Arch, D: Backend> State<A, D> {
         dict.load_module("teacher", &mut self.teacher, |_| false)?;
         dict.load_optimizer(&mut self.optimizer, &self.student)?;
         dict.load_vector("centres.image", &mut self.centres.image)?;
-        dict.load_vector("centres.patch", &mut self.centres.patch)
+        dict.load_vector("centres.patch", &mut self.centres.patch)?;
+        let mut health = [0.0];
+        dict.load_vector("health", &mut health)?;
+        self.health.sick = health[0] as u64;
+        Ok(())
     }
 }

@@ -35,6 +35,8 @@ pub struct PretrainConfig {
     pub loss: LossConfig,
     /// How it learns.
     pub optim: OptimConfig,
+    /// What is watched meanwhile.
+    pub watch: WatchConfig,
     /// Bookkeeping.
     pub run: RunConfig,
 }
@@ -57,6 +59,8 @@ pub struct HeadSection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Centring {
+    /// Not at all: collapse is then a matter of luck. For experiments.
+    None,
     /// Subtract a moving average of the logits (DINO).
     Ema,
     /// Sinkhorn-Knopp over the batch (SwAV, DINOv2).
@@ -116,6 +120,14 @@ pub struct OptimConfig {
     pub clip: f32,
     /// Share of the run in which the prototypes stay as they are.
     pub freeze_prototypes: f32,
+}
+
+/// What is watched while a run learns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchConfig {
+    /// Steps for which signs of collapse have to last until the run is stopped; 0 for never.
+    pub collapse_after: u64,
 }
 
 impl PretrainConfig {

@@ -7,6 +7,7 @@
 //! - [`features`]: what an encoder makes of whole pictures.
 //! - [`network`]: encoder and heads, twice: student and teacher.
 //! - [`objective`]: the loss.
+//! - [`health`]: is it collapsing?
 //! - [`checkpoint`]: stop and go on.
 //! - `step`: one step. [`train`]: the loop.
 
@@ -15,6 +16,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod features;
+pub mod health;
 pub mod network;
 pub mod objective;
 #[cfg(test)]

@@ -33,7 +33,7 @@ impl Centres {
 }
 
 /// The figures of one step. All follow from config and data alone.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Losses {
     /// The weighted sum.
     pub loss: f64,
@@ -99,6 +99,7 @@ fn teacher_targets<A: Arch, D: Backend>(
         let z = D::host(&logits);
         let mut p = vec![0.0; z.len()];
         match config.centring {
+            Centring::None => softmax_ce::teacher_softmax(&z, None, temperature, k, &mut p),
             Centring::Ema => {
                 softmax_ce::teacher_softmax(&z, Some(centre), temperature, k, &mut p);
                 follow(centre, &z, config.centre_momentum);

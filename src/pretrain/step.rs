@@ -12,9 +12,10 @@ use super::train::PretrainError;
 use crate::nn::arch::Arch;
 use crate::nn::autocast;
 use crate::nn::backend::tape_onto;
+use crate::nn::module::AnyTensor;
 use crate::nn::optim::Follower;
 use crate::nn::vit::DropPath;
-use crate::nn::Backend;
+use crate::nn::{Backend, Module};
 use crate::schedule::{cosine, learning_rate, linear_warmup};
 
 /// The scheduled values of a step.
@@ -23,7 +24,7 @@ pub(crate) struct Rates {
     lr: f32,
     weight_decay: f32,
     momentum: f32,
-    teacher_temperature: f32,
+    pub teacher_temperature: f32,
     grad_norm: f64,
 }
 
@@ -74,7 +75,12 @@ pub(crate) fn step<A: Arch, D: Backend, B: Borrow<Batch>>(
             (parts.position, "the position loss"),
             (parts.koleo, "the KoLeo loss"),
         ];
-        if let Some((_, what)) = figures.into_iter().find(|(v, _)| !v.is_finite()) {
+        if let Some((_, part)) = figures.into_iter().find(|(v, _)| !v.is_finite()) {
+            // A weight that is not finite explains it; the last step has made it so.
+            let what = bad(&state.student, |t| {
+                t.to_host().iter().all(|v| v.is_finite())
+            });
+            let what = what.map_or(part.into(), |what| format!("{part}, and {what}"));
             return Err(PretrainError::NotFinite { step: at, what });
         }
         let share = 1.0 / optim.accumulate as f32;
@@ -96,13 +102,34 @@ pub(crate) fn step<A: Arch, D: Backend, B: Borrow<Batch>>(
     );
     rates.grad_norm = report.grad_norm;
     if !report.grad_norm.is_finite() {
-        return Err(PretrainError::NotFinite {
-            step: at,
-            what: "the gradient",
+        let what = bad(&state.student, |t| {
+            t.grad_sum_of_squares(&mut gradients).is_finite()
         });
+        let what = what.map_or("the gradient".into(), |what| {
+            format!("the gradient of {what}")
+        });
+        return Err(PretrainError::NotFinite { step: at, what });
     }
     state.step += 1;
     Ok((losses, rates))
+}
+
+/// Names the parameters of which `good` is not true.
+fn bad<D: Backend>(
+    network: &impl Module<D>,
+    mut good: impl FnMut(&dyn AnyTensor<D>) -> bool,
+) -> Option<String> {
+    let mut names = Vec::new();
+    network.walk("", &mut |name, _, t| {
+        if !good(t) {
+            names.push(name.to_owned());
+        }
+    });
+    match names.as_slice() {
+        [] => None,
+        [one] => Some(format!("`{one}`")),
+        [first, rest @ ..] => Some(format!("`{first}` and {} other parameters", rest.len())),
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +138,6 @@ mod tests {
     use crate::augment::{MultiCrop, Scratch, Views};
     use crate::config::resolve;
     use crate::nn::arch::Tiny8;
-    use crate::nn::Module;
     use crate::pretrain::batch::Encoding;
     use crate::pretrain::config::PRESETS;
     use intertwine_datasets::scenes::{draw_scene, SceneConfig};
@@ -174,6 +200,23 @@ mod tests {
                 "{parts}: {error} of {size}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_named() {
+        let config: PretrainConfig = resolve(PRESETS, "pico", None, &[]).unwrap();
+        let mut state = State::<Tiny8, Cpu>::new(&Cpu::default(), &config);
+        let finite = |t: &dyn AnyTensor<Cpu>| t.to_host().iter().all(|v| v.is_finite());
+        assert_eq!(bad(&state.student, finite), None);
+        for name in ["vit.cls_token", "vit.norm.bias", "vit.norm.weight"] {
+            state.student.walk_mut("", &mut |at, _, t| {
+                if at == name {
+                    t.load(&vec![f32::NAN; t.to_host().len()]);
+                }
+            });
+        }
+        let named = bad(&state.student, finite);
+        assert_eq!(named.unwrap(), "`vit.cls_token` and 2 other parameters");
     }
 
     #[test]

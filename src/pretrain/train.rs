@@ -12,6 +12,7 @@ use super::batch::Encoding;
 use super::checkpoint::State;
 use super::config::{OptimConfig, PretrainConfig};
 use super::data::batches;
+use super::health::Collapse;
 use super::objective::Losses;
 use super::step::{step, Rates};
 use crate::config::ConfigError;
@@ -109,8 +110,16 @@ pub enum PretrainError {
     NotFinite {
         /// The step.
         step: u64,
-        /// The part of the loss, or the gradient.
-        what: &'static str,
+        /// The part of the loss, or the parameters whose values or gradients are not finite.
+        what: String,
+    },
+    /// The network tells pictures apart no longer.
+    #[error("step {step}: {collapse}. The checkpoint and report.html are kept; watch.collapse_after says how long to wait")]
+    Collapsed {
+        /// The step that was done last.
+        step: u64,
+        /// How, and what to do.
+        collapse: Box<Collapse>,
     },
 }
 
@@ -183,8 +192,9 @@ fn train<A: Arch, D: Backend>(
     let (first, start) = (state.step, Instant::now());
     while state.step < steps {
         let losses = step(&mut state, config, steps, || Ok(feed.next_part()?))?;
+        let collapse = check(&mut state, config, &losses);
         let last = state.step == steps;
-        if (state.step - 1).is_multiple_of(config.run.log_every) || last {
+        if (state.step - 1).is_multiple_of(config.run.log_every) || last || collapse.is_some() {
             let seconds = start.elapsed().as_secs_f64();
             let images = (state.step - first) as f64 * config.optim.batch as f64;
             let line = Line {
@@ -206,10 +216,17 @@ fn train<A: Arch, D: Backend>(
             batch: config.optim.batch,
             losses: losses.0,
         });
-        let stop = interrupt.requested();
+        let stop = interrupt.requested() || collapse.is_some();
         if state.step.is_multiple_of(config.run.checkpoint_every) || stop || last {
             log.sync()?;
             state.save(&folder.checkpoint(), &data_id)?;
+        }
+        if let Some(collapse) = collapse {
+            report::run::write(folder.path(), "Pretraining", PLOTS, &feed.stats())?;
+            return Err(PretrainError::Collapsed {
+                step: state.step,
+                collapse: Box::new(collapse),
+            });
         }
         if stop && !last {
             return Ok(Outcome::Interrupted {
@@ -229,6 +246,23 @@ fn train<A: Arch, D: Backend>(
         graph: feed.describe().mermaid(),
         data: stats.verdict(),
     })
+}
+
+/// Whether the step that was done is one too many with signs of collapse.
+fn check<A: Arch, D: Backend>(
+    state: &mut State<A, D>,
+    config: &PretrainConfig,
+    (losses, rates): &(Losses, Rates),
+) -> Option<Collapse> {
+    let part = config.optim.batch / config.optim.accumulate;
+    let views = part * config.crops.globals.count;
+    state.health.after(
+        losses,
+        (config.head.prototypes, views),
+        &config.loss,
+        rates.teacher_temperature,
+        config.watch.collapse_after,
+    )
 }
 
 fn encoding<A: Arch>(config: &PretrainConfig) -> Encoding {

@@ -1,0 +1,75 @@
+//! A run that learns nothing any more ends with a diagnosis; one that learns does not.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const SMALL: &[&str] = &[
+    "model.depth=1",
+    "head.hidden=32",
+    "head.prototypes=64",
+    "crops.globals.size=24",
+    "crops.locals.size=16",
+    "crops.locals.count=2",
+    "optim.batch=8",
+    "run.log_every=50",
+    "run.checkpoint_every=60",
+];
+
+fn pretrain(dir: &Path, run: &str, settings: &[&str], more: &[&str]) -> Output {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_intertwine"));
+    c.current_dir(dir)
+        .args(["pretrain", "--data", "packed", "--out", run]);
+    for set in SMALL.iter().chain(settings) {
+        c.args(["--set", set]);
+    }
+    c.args(more).output().unwrap()
+}
+
+/// No centring, and a temperature at which all prototypes are alike.
+const FORCED: &[&str] = &[
+    "loss.centring=\"none\"",
+    "loss.teacher_temperature=[1.0, 1.0]",
+];
+
+fn last_step(dir: &Path, run: &str) -> u64 {
+    let text = std::fs::read_to_string(dir.join(run).join("metrics.jsonl")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    line["step"].as_u64().unwrap()
+}
+
+#[test]
+fn a_forced_collapse_is_caught_and_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    support::packed(dir.path(), 0..24);
+    let long = [FORCED, &["optim.epochs=100.0"]].concat();
+    let output = pretrain(dir.path(), "whole", &long, &[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in [
+        "the network has collapsed",
+        "every prototype equally likely",
+        "teacher_temperature (it is 1)",
+    ] {
+        assert!(said.contains(part), "{part} is not in: {said}");
+    }
+    assert!(last_step(dir.path(), "whole") < 200);
+    assert!(dir.path().join("whole/report.html").exists());
+    assert!(!dir.path().join("whole/model.safetensors").exists());
+
+    // Gone on with, it has not forgotten how long it has been ill.
+    let again = pretrain(dir.path(), "whole", &long, &["--resume"]);
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert!(said.contains("for 101 steps"), "{said}");
+}
+
+#[test]
+fn a_run_that_learns_raises_no_alarm() {
+    let dir = tempfile::tempdir().unwrap();
+    support::packed(dir.path(), 0..24);
+    let output = pretrain(dir.path(), "well", &["optim.epochs=60.0"], &[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(last_step(dir.path(), "well"), 179);
+}
