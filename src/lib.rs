@@ -13,6 +13,7 @@ pub mod files;
 pub mod finetune;
 pub mod nn;
 pub mod pretrain;
+pub mod probe;
 pub mod records;
 pub mod report;
 pub mod run;

@@ -9,6 +9,7 @@ mod export;
 mod finetune;
 mod graph;
 mod pretrain;
+mod probe;
 mod settings;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ enum Command {
     Export(export::Args),
     Bench(bench::Args),
     Graph(graph::Args),
+    Probe(probe::Args),
 }
 
 /// Runs the program.
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Graph(args) => graph::run(args),
+        Command::Probe(args) => probe::run(args),
     });
     match result {
         Ok(code) => code,

@@ -11,9 +11,9 @@ use super::Metrics;
 use crate::augment::mask::MaskPlan;
 use crate::augment::{MultiCrop, Scratch};
 use crate::evaluate::Report as Score;
-use crate::field::View;
-use crate::pretrain::features::{patch_features, Features};
+use crate::field::{View, Window};
 use crate::pretrain::PretrainConfig;
+use crate::probe::encoder::{Encoder, Shown};
 use crate::report::pictures::{
     contact_sheet, enlarge, field_arrows, mask_overlay, pca_rgb, FeatureMap, MaskKind,
 };
@@ -201,35 +201,38 @@ fn features(facts: &Facts<'_>) -> anyhow::Result<Section> {
     let config = facts.pretraining;
     let weights = facts.out.join("pretrain/model.safetensors");
     let side = 2 * facts.unseen.first().map_or(64, RgbImage::width);
-    let colours = |weights| -> anyhow::Result<RgbImage> {
-        let maps: Vec<Features> = patch_features(
-            weights,
-            &config.model,
-            config.seed,
-            facts.unseen,
-            side,
-            facts.window,
-        )?;
-        let views: Vec<FeatureMap> = maps
-            .iter()
-            .map(|f| FeatureMap {
-                features: &f.patches,
-                rows: f.grid,
-                columns: f.grid,
+    let window = Window::centred(facts.window);
+    let colours = |encoder: &Encoder| -> RgbImage {
+        let grid = (side as usize / encoder.patch()).max(1);
+        let shown = |picture| Shown {
+            picture,
+            window,
+            masked: Vec::new(),
+        };
+        let shown: Vec<Shown<'_>> = facts.unseen.iter().map(shown).collect();
+        let width = encoder.width();
+        let tokens = encoder.tokens(&shown, grid);
+        let views: Vec<FeatureMap> = tokens
+            .chunks_exact((grid * grid + 1) * width)
+            .map(|tokens| FeatureMap {
+                features: &tokens[width..],
+                rows: grid,
+                columns: grid,
             })
             .collect();
-        Ok(contact_sheet(
-            &pca_rgb(&views, maps.first().map_or(1, |f| f.width), 8),
-            8,
-        ))
+        contact_sheet(&pca_rgb(&views, width, 8), 8)
     };
+    let fresh = Encoder::fresh(&config.model, config.seed)?;
     let pictures: Vec<RgbImage> = facts.unseen.iter().map(|p| enlarge(p, 2)).collect();
     Ok(Section::new("Features before and after pretraining")
         .text("The first three principal components of the patch features as red, green and blue: equal colours mean equal features. No label was seen.")
         .pictures([
             (contact_sheet(&pictures, 8), "pictures".to_owned()),
-            (colours(None)?, "before: random weights".to_owned()),
-            (colours(Some(&weights))?, "after pretraining".to_owned()),
+            (colours(&fresh), "before: random weights".to_owned()),
+            (
+                colours(&Encoder::open(&weights)?),
+                "after pretraining".to_owned(),
+            ),
         ]))
 }
 

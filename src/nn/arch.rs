@@ -51,6 +51,14 @@ macro_rules! arches {
         /// The names of the networks, in the order of their size.
         pub const NAMES: &[&str] = &[$($name),*];
 
+        /// The name of the network with tokens of this width and patches of this side.
+        pub fn named(width: usize, patch: usize) -> Option<&'static str> {
+            $(if (width, patch) == ($w, $p) {
+                return Some($name);
+            })*
+            None
+        }
+
         /// Runs a generic computation for the network named `name`.
         ///
         /// # Errors

@@ -4,7 +4,6 @@
 //! - [`config`]: every choice, with presets.
 //! - [`data`]: shards to batches of views with masks, as a typed graph.
 //! - [`batch`]: views of several pictures as the rows that the networks take.
-//! - [`features`]: what an encoder makes of whole pictures.
 //! - [`network`]: encoder and heads, twice: student and teacher.
 //! - [`objective`]: the loss.
 //! - [`health`]: is it collapsing?
@@ -15,7 +14,6 @@ pub mod batch;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
-pub mod features;
 pub mod health;
 pub mod network;
 pub mod objective;

@@ -1,0 +1,140 @@
+//! `intertwine probe`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use image::{imageops, RgbImage};
+use intertwine_datasets::{PackedSet, Scratch};
+
+use super::bar::bar;
+use crate::files::write_atomic;
+use crate::probe::encoder::Encoder;
+use crate::probe::{knn, npy, probe, Embeddings, Figures, Options};
+use crate::report::pictures::contact_sheet;
+
+/// Measure what an encoder has learnt: nearest neighbours, rank, positions, shortcuts.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  intertwine probe runs/first --data packed/val\n  intertwine probe vit_tiny.safetensors --data packed/val --neighbours sheet.png --embeddings cls.npy"
+)]
+pub struct Args {
+    /// A pretraining run, its model.safetensors, or a vision transformer under timm's names.
+    #[arg(value_name = "RUN|SAFETENSORS")]
+    encoder: PathBuf,
+    /// A packed set. Classes are those of its pictures, or of the largest object in each.
+    #[arg(long)]
+    data: PathBuf,
+    /// Look at so many of its pictures.
+    #[arg(long, value_name = "N", default_value_t = Options::default().pictures)]
+    pictures: usize,
+    /// Pixels a side of what the encoder sees [default: 64 for patches below 14 pixels, else 224].
+    #[arg(long, value_name = "PIXELS")]
+    side: Option<usize>,
+    /// Side of the window of the field in which pictures lie, of at most 1.
+    #[arg(long, value_name = "SHARE", default_value_t = Options::default().window)]
+    window: f64,
+    /// Which pictures are drawn.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Write the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the CLS features, a row a picture, for NumPy.
+    #[arg(long, value_name = "FILE.npy")]
+    embeddings: Option<PathBuf>,
+    /// Draw pictures beside their nearest neighbours.
+    #[arg(long, value_name = "FILE.png")]
+    neighbours: Option<PathBuf>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let (encoder, set) = (Encoder::open(&args.encoder)?, PackedSet::open(&args.data)?);
+    let options = Options {
+        pictures: args.pictures,
+        side: args.side,
+        window: args.window,
+        seed: args.seed,
+    };
+    let progress = bar("probe", 0);
+    let (figures, embeddings) = probe(&encoder, &set, &options, &mut |done, total| {
+        progress.set_length(total);
+        progress.set_position(done);
+    })?;
+    progress.finish_and_clear();
+    print(&figures);
+    if let Some(path) = &args.json {
+        write_atomic(path, &serde_json::to_vec_pretty(&figures)?)?;
+        eprintln!("wrote {}", path.display());
+    }
+    if let Some(path) = &args.embeddings {
+        write_atomic(path, &npy::encode(&embeddings.cls))?;
+        eprintln!(
+            "wrote {}: {} x {}",
+            path.display(),
+            embeddings.cls.len(),
+            embeddings.cls.width()
+        );
+    }
+    if let Some(path) = &args.neighbours {
+        write_sheet(path, &set, &embeddings)?;
+        eprintln!(
+            "wrote {}: a picture, then its nearest, row by row",
+            path.display()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(figures: &Figures) {
+    let line = |name: &str, value: String| println!("{name:<44}{value}");
+    let share = |value: f64| format!("{value:.3}");
+    println!(
+        "{} pictures of {} pixels, {} of them in {} classes",
+        figures.pictures, figures.side, figures.with_class, figures.classes
+    );
+    for (name, value) in [
+        ("class by 20 nearest, CLS", figures.knn),
+        ("class by 20 nearest, mean of patches", figures.knn_patches),
+        ("class by a linear fit to CLS", figures.linear),
+    ] {
+        if let Some(value) = value {
+            line(name, share(value));
+        }
+    }
+    line("effective rank, CLS", format!("{:.1}", figures.rank_cls));
+    line(
+        "effective rank, patches",
+        format!("{:.1}", figures.rank_patches),
+    );
+    line("place of a patch, R^2", share(figures.position_visible));
+    if let Some(masked) = figures.position_masked {
+        line("place of a patch with masked position, R^2", share(masked));
+    }
+    if let Some(shortcut) = figures.shortcut {
+        line("variance of CLS between pictures", share(shortcut.picture));
+        line("variance of CLS between windows", share(shortcut.window));
+        line("found again in another window", share(shortcut.retrieved));
+    }
+}
+
+/// Pictures in a row of the sheet, and rows.
+const COLUMNS: usize = 8;
+const ROWS: usize = 10;
+
+fn write_sheet(path: &Path, set: &PackedSet, embeddings: &Embeddings) -> anyhow::Result<()> {
+    let features = embeddings.cls.normalised();
+    let (mut image, mut scratch) = (RgbImage::default(), Scratch::default());
+    let mut pictures = Vec::new();
+    let rows = ROWS.min(features.len());
+    for row in (0..rows).map(|i| i * features.len() / rows) {
+        let nearest = knn::nearest(&features, row, COLUMNS - 1);
+        for at in std::iter::once(row).chain(nearest.into_iter().map(|(at, _)| at)) {
+            set.read_image_into(embeddings.records[at], &mut image, &mut scratch)?;
+            pictures.push(imageops::thumbnail(&image, 96, 96));
+        }
+    }
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    contact_sheet(&pictures, COLUMNS).write_to(&mut bytes, image::ImageFormat::Png)?;
+    write_atomic(path, bytes.get_ref()).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,269 @@
+//! An encoder from a file, whatever network it is: one of ours, or a vision transformer under timm's names.
+
+use std::path::Path;
+
+use dfdx::prelude::*;
+use image::RgbImage;
+
+use super::ProbeError;
+use crate::field::{Canvas, Filter, Grid, Located, Normalisation, Resampler, Taps, View, Window};
+use crate::nn::arch::{self, Arch, WithArch};
+use crate::nn::module::Init;
+use crate::nn::ops::assemble::Plan;
+use crate::nn::positions::WholePicture;
+use crate::nn::vit::{Positions, TokenInput, Vit, VitConfig};
+use crate::nn::weights::{HostTensor, StateDict};
+use crate::nn::{Backend, Groups};
+
+/// A picture as an encoder is to see it: whole, as a square.
+#[derive(Clone, Debug)]
+pub struct Shown<'a> {
+    /// The picture.
+    pub picture: &'a RgbImage,
+    /// Where it lies in the field, if the encoder has one.
+    pub window: Window,
+    /// Patches, in raster order, whose position is not told.
+    pub masked: Vec<usize>,
+}
+
+/// A trained encoder.
+pub struct Encoder {
+    network: Box<dyn Encode>,
+}
+
+trait Encode: Send + Sync {
+    fn width(&self) -> usize;
+    fn patch(&self) -> usize;
+    /// Patches on a side, if the positions are of no other.
+    fn grid(&self) -> Option<usize>;
+    fn has_field(&self) -> bool;
+    fn tokens(&self, shown: &[Shown<'_>], grid: usize) -> Vec<f32>;
+}
+
+struct Network<A: Arch> {
+    vit: Vit<A, Cpu>,
+    /// A position for each patch of a fixed grid, `[grid * grid, width]`.
+    positions: Option<Vec<f32>>,
+}
+
+impl Encoder {
+    /// Reads the encoder in a run folder of ours or in a safetensors file, of ours or under timm's names.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or holds no encoder of widths that we have.
+    pub fn open(path: &Path) -> Result<Self, ProbeError> {
+        let file = if path.is_dir() {
+            path.join("model.safetensors")
+        } else {
+            path.to_owned()
+        };
+        let mut dict = StateDict::read(&file)?;
+        if let Some(model) = dict.metadata.get("model") {
+            let config = toml::from_str(model).map_err(|e| ProbeError::Foreign {
+                path: file.clone(),
+                what: format!("its note `model` is no encoder's config: {e}"),
+            })?;
+            return Self::load(&config, &dict, None);
+        }
+        let foreign = |what| ProbeError::Foreign {
+            path: file.clone(),
+            what,
+        };
+        let config = timm_config(&dict).map_err(foreign)?;
+        let positions = take_positions(&mut dict).map_err(foreign)?;
+        Self::load(&config, &dict, Some(positions))
+    }
+
+    /// An encoder with random weights.
+    ///
+    /// # Errors
+    /// If there is no such network.
+    pub fn fresh(config: &VitConfig, seed: u64) -> Result<Self, ProbeError> {
+        struct Run<'a>(&'a VitConfig, u64);
+        impl WithArch for Run<'_> {
+            type Output = Encoder;
+            fn run<A: Arch>(self) -> Encoder {
+                let vit = Vit::<A, Cpu>::new(&mut Init::new(&Cpu::default(), self.1), self.0);
+                Encoder::of(vit, None)
+            }
+        }
+        Ok(arch::dispatch(&config.arch, Run(config, seed))?)
+    }
+
+    fn load(
+        config: &VitConfig,
+        dict: &StateDict,
+        positions: Option<Vec<f32>>,
+    ) -> Result<Self, ProbeError> {
+        struct Run<'a>(&'a VitConfig, &'a StateDict, Option<Vec<f32>>);
+        impl WithArch for Run<'_> {
+            type Output = Result<Encoder, ProbeError>;
+            fn run<A: Arch>(self) -> Self::Output {
+                let Run(config, dict, positions) = self;
+                let mut vit = Vit::<A, Cpu>::new(&mut Init::new(&Cpu::default(), 0), config);
+                // timm has no masks; nothing is masked but by the probe of positions.
+                let timm = positions.is_some();
+                let optional = |name: &str| timm && name.ends_with("mask_token");
+                dict.load_module("", &mut vit, optional)?;
+                Ok(Encoder::of(vit, positions))
+            }
+        }
+        arch::dispatch(&config.arch, Run(config, dict, positions))?
+    }
+
+    fn of<A: Arch>(vit: Vit<A, Cpu>, positions: Option<Vec<f32>>) -> Self {
+        Self {
+            network: Box::new(Network { vit, positions }),
+        }
+    }
+
+    /// Values of a token.
+    pub fn width(&self) -> usize {
+        self.network.width()
+    }
+
+    /// Side of a patch in pixels.
+    pub fn patch(&self) -> usize {
+        self.network.patch()
+    }
+
+    /// Patches on a side, if the encoder knows positions of no other grid.
+    pub fn grid(&self) -> Option<usize> {
+        self.network.grid()
+    }
+
+    /// Whether its positions are a field, in which pictures can lie in different windows.
+    pub fn has_field(&self) -> bool {
+        self.network.has_field()
+    }
+
+    /// The tokens after the last norm, `[pictures, 1 + grid * grid, width]`, CLS first. Each picture is resized to a
+    /// square of `grid` patches a side.
+    ///
+    /// # Panics
+    /// If the grid is not [`Self::grid`], where that is fixed.
+    pub fn tokens(&self, shown: &[Shown<'_>], grid: usize) -> Vec<f32> {
+        assert!(grid > 0 && self.grid().is_none_or(|own| own == grid));
+        self.network.tokens(shown, grid)
+    }
+}
+
+impl<A: Arch> Encode for Network<A> {
+    fn width(&self) -> usize {
+        A::WIDTH
+    }
+    fn patch(&self) -> usize {
+        A::PATCH
+    }
+    fn grid(&self) -> Option<usize> {
+        let positions = self.positions.as_ref()?;
+        Some((positions.len() / A::WIDTH).isqrt())
+    }
+    fn has_field(&self) -> bool {
+        self.vit.field_side().is_some()
+    }
+
+    fn tokens(&self, shown: &[Shown<'_>], grid: usize) -> Vec<f32> {
+        let side = (grid * A::PATCH) as u32;
+        let mut resampler = Resampler::default();
+        let (mut canvas, mut view) = (Canvas::default(), View::default());
+        let (mut patches, mut taps) = (Vec::new(), Taps::default());
+        let mut plan = Plan::unmasked(Groups::uniform(shown.len(), grid * grid + 1));
+        for (i, shown) in shown.iter().enumerate() {
+            let located = Located::whole(shown.picture, shown.window);
+            let resized = located.resize(side, side, Filter::Bicubic, &mut resampler, canvas);
+            resized.cut(A::PATCH, Normalisation::IMAGENET, &mut view);
+            canvas = resized.into_canvas();
+            patches.extend_from_slice(view.patches());
+            if let Some(field) = self.vit.field_side() {
+                view.taps(Grid::new(field, field), &mut taps);
+            }
+            for &patch in &shown.masked {
+                plan.position_masked[i * grid * grid + patch] = true;
+            }
+        }
+        let fixed = match &self.positions {
+            Some(values) => WholePicture::Fixed(values.clone()),
+            None => WholePicture::new(&self.vit, grid, 1.0),
+        };
+        let fixed = fixed.repeat(shown.len());
+        let positions = match self.vit.field_side() {
+            Some(_) => Positions::Field(&taps),
+            None => fixed.view(),
+        };
+        let input = TokenInput {
+            patches,
+            positions,
+            plan: &plan,
+        };
+        Cpu::to_host(&self.vit.forward(input, None, NoneTape))
+    }
+}
+
+/// The network that tensors under timm's names are of, told from their shapes.
+fn timm_config(dict: &StateDict) -> Result<VitConfig, String> {
+    let projection = "patch_embed.proj.weight";
+    let shape = match dict.tensors.get(projection) {
+        Some(HostTensor { shape, .. }) if shape.len() == 4 => shape,
+        Some(HostTensor { shape, .. }) => {
+            return Err(format!(
+                "`{projection}` has shape {shape:?}, expected 4 sizes"
+            ))
+        }
+        None => {
+            return Err(format!(
+                "there is no tensor `{projection}`: expected an encoder of ours or a vision transformer under timm's names"
+            ))
+        }
+    };
+    let (width, patch) = (shape[0], shape[3]);
+    let arch = arch::named(width, patch).ok_or_else(|| {
+        format!(
+            "a width of {width} with patches of {patch} pixels is not among the networks that are compiled in: {}",
+            arch::NAMES.join(", ")
+        )
+    })?;
+    let block = |name: &String| {
+        name.strip_prefix("blocks.")?
+            .split('.')
+            .next()?
+            .parse()
+            .ok()
+    };
+    let depth = dict.tensors.keys().filter_map(block).max();
+    let scale = dict.tensors.contains_key("blocks.0.ls1.gamma");
+    Ok(VitConfig {
+        arch: arch.into(),
+        depth: depth.map_or(0, |last: usize| last + 1),
+        layer_scale: if scale { 1.0 } else { 0.0 },
+        drop_path: 0.0,
+        field: 0,
+    })
+}
+
+/// Takes timm's positions out: CLS's is added to the CLS token, those of the patches are returned.
+fn take_positions(dict: &mut StateDict) -> Result<Vec<f32>, String> {
+    let HostTensor { shape, mut values } = dict
+        .tensors
+        .remove("pos_embed")
+        .ok_or("there is no tensor `pos_embed`")?;
+    let wrong =
+        || format!("`pos_embed` has shape {shape:?}, expected [1, patches of a square, width]");
+    let &[1, count, width] = shape.as_slice() else {
+        return Err(wrong());
+    };
+    let square = |n: usize| n > 0 && n.isqrt().pow(2) == n;
+    if !square(count) {
+        if !square(count - 1) {
+            return Err(wrong());
+        }
+        let patches = values.split_off(width);
+        if let Some(cls) = dict.tensors.get_mut("cls_token") {
+            for (cls, position) in cls.values.iter_mut().zip(&values) {
+                *cls += position;
+            }
+        }
+        values = patches;
+    }
+    Ok(values)
+}

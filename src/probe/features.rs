@@ -1,0 +1,81 @@
+//! Rows of features.
+
+/// Features, `width` values each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl Rows {
+    /// From all the values, row after row.
+    ///
+    /// # Panics
+    /// If they are not whole rows of at least one value.
+    pub fn new(width: usize, values: Vec<f32>) -> Self {
+        assert!(width > 0 && values.len().is_multiple_of(width));
+        Self { width, values }
+    }
+
+    /// Values of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.width.max(1)
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// All values, row after row.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// One row.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn row(&self, at: usize) -> &[f32] {
+        &self.values[at * self.width..][..self.width]
+    }
+
+    /// The rows in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.width.max(1))
+    }
+
+    /// Adds rows.
+    pub fn extend(&mut self, values: &[f32]) {
+        debug_assert!(values.len().is_multiple_of(self.width));
+        self.values.extend_from_slice(values);
+    }
+
+    /// The rows, each of length 1; zeros stay zeros.
+    pub fn normalised(&self) -> Self {
+        let mut values = self.values.clone();
+        for row in values.chunks_exact_mut(self.width.max(1)) {
+            let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
+            let scale = 1.0 / length.max(1e-12);
+            row.iter_mut().for_each(|v| *v *= scale);
+        }
+        Self {
+            width: self.width,
+            values,
+        }
+    }
+
+    /// The rows that `keep` picks by number.
+    pub fn pick(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let picked = self.iter().enumerate().filter(|(i, _)| keep(*i));
+        Self {
+            width: self.width,
+            values: picked.flat_map(|(_, row)| row).copied().collect(),
+        }
+    }
+}

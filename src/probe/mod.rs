@@ -1,0 +1,394 @@
+//! What an encoder has learnt, measured without training one (METHOD section 7).
+//!
+//! # Layout
+//! - [`encoder`]: any encoder from a file; [`features`]: rows of what it gives
+//! - [`knn`], [`regression`]: classes and positions read off features
+//! - [`rank`]: how many dimensions they use; [`shortcut`]: whether they tell the window instead of the picture
+//! - `npy`: features as a file for NumPy
+
+pub mod encoder;
+pub mod features;
+pub mod knn;
+pub mod npy;
+pub mod rank;
+pub mod regression;
+pub mod shortcut;
+
+use std::path::PathBuf;
+
+use image::RgbImage;
+use intertwine_datasets::{DatasetError, PackedSet, Permutation, Scratch};
+use intertwine_flow::random::{stream, Purpose};
+use rand::RngExt;
+use rand_distr::{Beta, Distribution};
+
+use crate::config::ConfigError;
+use crate::field::Window;
+use crate::nn::weights::WeightsError;
+use encoder::{Encoder, Shown};
+use features::Rows;
+use regression::Linear;
+use shortcut::Shortcut;
+
+/// Why there are no figures.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// There is no such network.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The weights cannot be read or do not fit.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The pictures cannot be read.
+    #[error(transparent)]
+    Data(#[from] DatasetError),
+    /// A file of weights that is no encoder we know.
+    #[error("{}: {what}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The encoder cannot see pictures so.
+    #[error("pictures of {side} pixels are {patches} patches of {patch} a side, the encoder knows positions of {grid} only; use --side {}", grid * patch)]
+    Side {
+        /// Pixels.
+        side: usize,
+        /// Whole patches in it.
+        patches: usize,
+        /// Pixels of a patch.
+        patch: usize,
+        /// Patches that it needs.
+        grid: usize,
+    },
+    /// Too few pictures to say anything.
+    #[error("the set has {0} pictures, expected at least 8")]
+    TooFew(usize),
+}
+
+/// How to look at an encoder.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Pictures to look at, drawn from the set if it has more.
+    pub pictures: usize,
+    /// Pixels a side of what the encoder sees; none for the usual of its patches.
+    pub side: Option<usize>,
+    /// Side of the centred window of the field in which pictures lie.
+    pub window: f64,
+    /// Which pictures are drawn, and which of their patches and windows.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pictures: 2000,
+            side: None,
+            window: 0.35,
+            seed: 0,
+        }
+    }
+}
+
+/// What an encoder has learnt.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Figures {
+    /// Pictures looked at.
+    pub pictures: usize,
+    /// Pixels a side.
+    pub side: usize,
+    /// Of them, those with a class.
+    pub with_class: usize,
+    /// Classes.
+    pub classes: usize,
+    /// Share of the pictures whose class their 20 nearest neighbours by CLS give.
+    pub knn: Option<f64>,
+    /// The same of the mean of the patches.
+    pub knn_patches: Option<f64>,
+    /// Share of every second picture whose class a linear fit to the CLS of the others gives.
+    pub linear: Option<f64>,
+    /// RankMe of CLS, of at most the width.
+    pub rank_cls: f64,
+    /// RankMe of patches.
+    pub rank_patches: f64,
+    /// R^2 of a linear fit of a patch's place in the picture to its feature.
+    pub position_visible: f64,
+    /// The same of patches whose own position was masked; none for an encoder that has no token for that.
+    pub position_masked: Option<f64>,
+    /// Whether CLS tells the window; only for an encoder with a field.
+    pub shortcut: Option<Shortcut>,
+}
+
+/// The features that the figures are of.
+#[derive(Clone, Debug)]
+pub struct Embeddings {
+    /// Record of each picture in the set.
+    pub records: Vec<usize>,
+    /// CLS, a row a picture.
+    pub cls: Rows,
+    /// Class of each picture, if it has one.
+    pub classes: Vec<Option<u32>>,
+}
+
+/// Pictures that go through the encoder at once.
+const BATCH: usize = 32;
+/// Patches of a picture whose position is masked at once: few, so that the others tell where they are.
+const MASKED: usize = 4;
+/// Windows in which each picture is shown, and pictures shown so.
+const WINDOWS: usize = 8;
+const WINDOW_PICTURES: usize = 128;
+/// Rows that the rank of patches is computed of.
+const RANK_ROWS: usize = 4096;
+
+/// Measures an encoder on the pictures of a set. A class is that of the picture, or else the category of its largest
+/// object. `progress` is told how many of how many passes of a batch through the encoder are done.
+///
+/// # Errors
+/// As [`ProbeError`].
+pub fn probe(
+    encoder: &Encoder,
+    set: &PackedSet,
+    options: &Options,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Figures, Embeddings), ProbeError> {
+    let grid = grid(encoder, options)?;
+    let records = draw(set.len(), options);
+    if records.len() < 8 {
+        return Err(ProbeError::TooFew(records.len()));
+    }
+    let classes = records
+        .iter()
+        .map(|&record| class_of(set, record))
+        .collect::<Result<Vec<_>, _>>()?;
+    let batches = records.len().div_ceil(BATCH) as u64;
+    let shown_in_windows = if encoder.has_field() {
+        records.len().min(WINDOW_PICTURES)
+    } else {
+        0
+    };
+    let window_batches = shown_in_windows.div_ceil(BATCH) as u64;
+    let total = 2 * batches + WINDOWS as u64 * window_batches;
+    let mut done = 0;
+
+    let (width, patches) = (encoder.width(), grid * grid);
+    let rows = || Rows::new(width, Vec::new());
+    let (mut cls, mut means, mut all, mut visible, mut masked) =
+        (rows(), rows(), rows(), rows(), rows());
+    let mut places = Rows::new(2, Vec::new());
+    let (mut images, mut scratch) = (vec![RgbImage::default(); BATCH], Scratch::default());
+    let window = Window::centred(options.window);
+    for chunk in records.chunks(BATCH) {
+        for (image, &record) in images.iter_mut().zip(chunk) {
+            set.read_image_into(record, image, &mut scratch)?;
+        }
+        let chosen: Vec<Vec<usize>> = chunk
+            .iter()
+            .map(|&record| some_patches(patches, options.seed, record))
+            .collect();
+        let show = |hide: bool| -> Vec<Shown<'_>> {
+            let masked = |chosen: &Vec<usize>| if hide { chosen.clone() } else { Vec::new() };
+            let pictures = images.iter().zip(&chosen);
+            pictures
+                .map(|(picture, chosen)| Shown {
+                    picture,
+                    window,
+                    masked: masked(chosen),
+                })
+                .collect()
+        };
+        for hide in [false, true] {
+            if !(hide && encoder.grid().is_some()) {
+                let tokens = encoder.tokens(&show(hide), grid);
+                let pictures = tokens.chunks_exact((patches + 1) * width);
+                for (tokens, chosen) in pictures.zip(&chosen) {
+                    let (first, rest) = tokens.split_at(width);
+                    if !hide {
+                        cls.extend(first);
+                        means.extend(&mean(rest, width));
+                        if all.len() < RANK_ROWS {
+                            all.extend(rest);
+                        }
+                    }
+                    for &patch in chosen {
+                        let into = if hide { &mut masked } else { &mut visible };
+                        into.extend(&rest[patch * width..][..width]);
+                        if !hide {
+                            places.extend(&place(patch, grid));
+                        }
+                    }
+                }
+            }
+            done += 1;
+            progress(done, total);
+        }
+    }
+    // Windows for every picture alike, as pretraining draws them.
+    let shortcut = if shown_in_windows >= 2 {
+        let mut features = rows();
+        for w in 0..WINDOWS {
+            let window = some_window(options.seed, w as u64);
+            for chunk in records[..shown_in_windows].chunks(BATCH) {
+                for (image, &record) in images.iter_mut().zip(chunk) {
+                    set.read_image_into(record, image, &mut scratch)?;
+                }
+                let shown: Vec<Shown<'_>> = images[..chunk.len()]
+                    .iter()
+                    .map(|picture| Shown {
+                        picture,
+                        window,
+                        masked: Vec::new(),
+                    })
+                    .collect();
+                for tokens in encoder
+                    .tokens(&shown, grid)
+                    .chunks_exact((patches + 1) * width)
+                {
+                    features.extend(&tokens[..width]);
+                }
+                done += 1;
+                progress(done, total);
+            }
+        }
+        Some(Shortcut::measure(&features.normalised(), WINDOWS))
+    } else {
+        None
+    };
+
+    let labelled = |row: usize| classes[row].is_some();
+    let known: Vec<u32> = classes.iter().copied().flatten().collect();
+    let (cls_known, means_known) = (
+        cls.pick(labelled).normalised(),
+        means.pick(labelled).normalised(),
+    );
+    let count = known.iter().max().map_or(0, |&c| c as usize + 1);
+    let protocol = knn::Protocol::default();
+    let figures = Figures {
+        pictures: records.len(),
+        side: grid * encoder.patch(),
+        with_class: known.len(),
+        classes: count,
+        knn: knn::accuracy(&cls_known, &known, protocol),
+        knn_patches: knn::accuracy(&means_known, &known, protocol),
+        linear: linear_accuracy(&cls_known, &known, count),
+        rank_cls: rank::effective_rank(&cls),
+        rank_patches: rank::effective_rank(&all),
+        position_visible: place_r2(&visible, &places),
+        position_masked: (!masked.is_empty()).then(|| place_r2(&masked, &places)),
+        shortcut,
+    };
+    let embeddings = Embeddings {
+        records,
+        cls,
+        classes,
+    };
+    Ok((figures, embeddings))
+}
+
+/// Patches a side of what the encoder is to see.
+fn grid(encoder: &Encoder, options: &Options) -> Result<usize, ProbeError> {
+    let patch = encoder.patch();
+    let usual = if patch < 14 { 64 } else { 224 };
+    let own = encoder.grid();
+    let side = options
+        .side
+        .unwrap_or_else(|| own.map_or(usual, |grid| grid * patch));
+    let patches = (side / patch).max(1);
+    match own {
+        Some(grid) if grid != patches => Err(ProbeError::Side {
+            side,
+            patches,
+            patch,
+            grid,
+        }),
+        _ => Ok(patches),
+    }
+}
+
+/// The records that are looked at, in their order.
+fn draw(len: usize, options: &Options) -> Vec<usize> {
+    if len <= options.pictures {
+        return (0..len).collect();
+    }
+    let order = Permutation::new(len as u64, options.seed, 0, 0);
+    let mut records: Vec<usize> = (0..options.pictures as u64)
+        .map(|i| order.get(i) as usize)
+        .collect();
+    records.sort_unstable();
+    records
+}
+
+fn class_of(set: &PackedSet, record: usize) -> Result<Option<u32>, DatasetError> {
+    if let Some(label) = set.label(record)? {
+        return Ok(Some(label));
+    }
+    let instances = set.instances(record)?;
+    let largest = instances
+        .iter()
+        .max_by(|a, b| a.area.total_cmp(&b.area).then(b.id.cmp(&a.id)));
+    Ok(largest.map(|instance| instance.category))
+}
+
+/// Different patches of a picture.
+fn some_patches(patches: usize, seed: u64, record: usize) -> Vec<usize> {
+    let mut rng = stream(seed, Purpose::Probe, 0, record as u64);
+    rand::seq::index::sample(&mut rng, patches, MASKED.min(patches)).into_vec()
+}
+
+/// A window as pretraining draws them: a scale from Beta(2, 5) but at least 0.1, anywhere in the field.
+fn some_window(seed: u64, index: u64) -> Window {
+    let mut rng = stream(seed, Purpose::Probe, 1, index);
+    let scale: f64 = Beta::new(2.0, 5.0).map_or(0.3, |beta| beta.sample(&mut rng));
+    let scale = scale.clamp(0.1, 1.0);
+    Window {
+        x: rng.random::<f64>() * (1.0 - scale),
+        y: rng.random::<f64>() * (1.0 - scale),
+        scale,
+    }
+}
+
+fn mean(rows: &[f32], width: usize) -> Vec<f32> {
+    let count = (rows.len() / width) as f32;
+    let mut mean = vec![0.0; width];
+    for row in rows.chunks_exact(width) {
+        mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / count);
+    }
+    mean
+}
+
+/// The centre of a patch in the picture's unit square.
+fn place(patch: usize, grid: usize) -> [f32; 2] {
+    [patch % grid, patch / grid].map(|at| (at as f32 + 0.5) / grid as f32)
+}
+
+/// Fits on the first half of the rows, measures on the second: they are of other pictures.
+fn place_r2(features: &Rows, places: &Rows) -> f64 {
+    let half = features.len() / 2;
+    let (first, second) = (|row: usize| row < half, |row: usize| row >= half);
+    let fit = Linear::fit(&features.pick(first), &places.pick(first));
+    fit.r2(&features.pick(second), &places.pick(second))
+}
+
+fn linear_accuracy(features: &Rows, classes: &[u32], count: usize) -> Option<f64> {
+    if classes.len() < 4 {
+        return None;
+    }
+    let (even, odd) = (
+        |row: usize| row.is_multiple_of(2),
+        |row: usize| !row.is_multiple_of(2),
+    );
+    let one_hot = |class: u32| (0..count as u32).map(move |c| f32::from(u8::from(c == class)));
+    let targets = classes.iter().step_by(2).flat_map(|&class| one_hot(class));
+    let fit = Linear::fit(&features.pick(even), &Rows::new(count, targets.collect()));
+    let test = features.pick(odd);
+    let right = test
+        .iter()
+        .zip(classes.iter().skip(1).step_by(2))
+        .filter(|(row, &class)| {
+            let scores = fit.predict(row);
+            let best =
+                (0..count).fold(0, |best, c| if scores[c] > scores[best] { c } else { best });
+            best == class as usize
+        });
+    Some(right.count() as f64 / test.len() as f64)
+}

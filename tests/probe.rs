@@ -1,0 +1,209 @@
+//! `intertwine probe`: weights from elsewhere give the features they gave there, and the figures tell what they should.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use image::{Rgb, RgbImage};
+use intertwine::field::Window;
+use intertwine::nn::weights::{HostTensor, StateDict};
+use intertwine::probe::encoder::{Encoder, Shown};
+use intertwine_datasets::{pack, PackOptions, Source};
+
+/// What timm makes of a picture with computed weights; `tests/peers/timm_features.py` writes it.
+#[derive(serde::Deserialize)]
+struct Expected {
+    shapes: BTreeMap<String, Vec<usize>>,
+    cls: Vec<f32>,
+    last: Vec<f32>,
+}
+
+/// Cosines, around 1 for what scales.
+fn computed(name: &str, count: usize) -> Vec<f32> {
+    let phase: u64 = name.bytes().map(u64::from).sum();
+    let scales = name.contains("norm") && name.ends_with("weight");
+    let offset = if scales { 1.0 } else { 0.0 };
+    let value = |i: usize| (0.05 * (0.37 * i as f64 + phase as f64).cos() + offset) as f32;
+    (0..count).map(value).collect()
+}
+
+fn timm_weights(expected: &Expected, path: &Path) -> StateDict {
+    let mut dict = StateDict::default();
+    for (name, shape) in &expected.shapes {
+        let values = computed(name, shape.iter().product());
+        let shape = shape.clone();
+        dict.tensors
+            .insert(name.clone(), HostTensor { shape, values });
+    }
+    dict.write(path).unwrap();
+    dict
+}
+
+fn expected() -> Expected {
+    serde_json::from_str(include_str!("fixtures/timm_features.json")).unwrap()
+}
+
+#[test]
+fn weights_of_timm_give_timms_features() {
+    let (dir, expected) = (tempfile::tempdir().unwrap(), expected());
+    let path = dir.path().join("vit.safetensors");
+    timm_weights(&expected, &path);
+    let encoder = Encoder::open(&path).unwrap();
+    assert_eq!(
+        (encoder.width(), encoder.patch(), encoder.grid()),
+        (192, 16, Some(2))
+    );
+    let bytes = (0..3 * 32 * 32).map(|i| (i * 7919 % 256) as u8).collect();
+    let picture = RgbImage::from_raw(32, 32, bytes).unwrap();
+    let shown = Shown {
+        picture: &picture,
+        window: Window::WHOLE,
+        masked: Vec::new(),
+    };
+    let tokens = encoder.tokens(&[shown], 2);
+    let (cls, last) = (&tokens[..192], &tokens[4 * 192..]);
+    for (found, expected) in [(cls, expected.cls), (last, expected.last)] {
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(&expected) {
+            assert!((a - b).abs() < 1e-4, "{a}, timm says {b}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_encoder_is_refused_with_a_reason() {
+    let (dir, expected) = (tempfile::tempdir().unwrap(), expected());
+    let path = dir.path().join("vit.safetensors");
+    let dict = timm_weights(&expected, &path);
+    let error = |dict: &StateDict| -> String {
+        dict.write(&path).unwrap();
+        Encoder::open(&path).err().unwrap().to_string()
+    };
+    let mut without = dict.clone();
+    without.tensors.remove("patch_embed.proj.weight");
+    assert!(error(&without).contains("no tensor `patch_embed.proj.weight`"));
+    let mut without = dict.clone();
+    without.tensors.remove("pos_embed");
+    assert!(error(&without).contains("no tensor `pos_embed`"));
+    let mut without = dict.clone();
+    without.tensors.remove("blocks.1.mlp.fc2.bias");
+    assert!(error(&without).contains("`blocks.1.mlp.fc2.bias`"));
+    let mut narrow = dict.clone();
+    narrow
+        .tensors
+        .get_mut("patch_embed.proj.weight")
+        .unwrap()
+        .shape = vec![96, 3, 32, 16];
+    let said = error(&narrow);
+    assert!(
+        said.contains("width of 96") && said.contains("tiny16"),
+        "{said}"
+    );
+    let mut bent = dict;
+    bent.tensors.get_mut("pos_embed").unwrap().shape = vec![5, 192];
+    assert!(error(&bent).contains("`pos_embed` has shape [5, 192]"));
+}
+
+fn intertwine(dir: &Path, args: &[&str]) -> (bool, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_intertwine"))
+        .current_dir(dir)
+        .args(args)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.success(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// Pictures of three colours in folders of their names, noisy: any encoder tells them apart.
+fn colours(dir: &Path) {
+    for (c, name) in ["red", "green", "blue"].iter().enumerate() {
+        std::fs::create_dir_all(dir.join("colours").join(name)).unwrap();
+        for i in 0..12u32 {
+            let picture = RgbImage::from_fn(48, 48, |x, y| {
+                let mut pixel = [(7 * x + 13 * y + 29 * i) as u8 % 60; 3];
+                pixel[c] += 180;
+                Rgb(pixel)
+            });
+            let path = dir.join(format!("colours/{name}/{i}.png"));
+            picture.save(path).unwrap();
+        }
+    }
+    let source = Source {
+        classes_from_folders: true,
+        ..Source::new(dir.join("colours"))
+    };
+    pack(
+        &source,
+        &PackOptions::default(),
+        &dir.join("packed"),
+        &|_| {},
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_run_is_probed_and_its_features_written() {
+    let dir = tempfile::tempdir().unwrap();
+    colours(dir.path());
+    let small = [
+        "model.depth=1",
+        "head.hidden=32",
+        "head.prototypes=64",
+        "crops.globals.size=24",
+        "crops.locals.size=16",
+        "crops.locals.count=1",
+        "optim.batch=4",
+        "optim.epochs=1.0",
+    ];
+    let mut args = vec!["pretrain", "--data", "packed", "--out", "run"];
+    args.extend(small.iter().flat_map(|set| ["--set", set]));
+    let (success, _, said) = intertwine(dir.path(), &args);
+    assert!(success, "{said}");
+    let probe = ["probe", "run", "--data", "packed", "--side", "32"];
+    let files = [
+        "--json",
+        "p.json",
+        "--embeddings",
+        "e.npy",
+        "--neighbours",
+        "n.png",
+    ];
+    let (success, printed, said) = intertwine(dir.path(), &[&probe[..], &files].concat());
+    assert!(success, "{said}");
+    assert!(
+        printed.contains("36 pictures of 32 pixels, 36 of them in 3 classes"),
+        "{printed}"
+    );
+    let text = std::fs::read(dir.path().join("p.json")).unwrap();
+    let figures: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let figure = |name: &str| {
+        figures[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no {name}"))
+    };
+    // With 20 of 36 pictures voting all classes have votes; the nearer ones must weigh more.
+    assert!(figure("knn") > 0.9 && figure("linear") > 0.9, "{figures}");
+    assert!((1.0..=36.0).contains(&figure("rank_cls")), "{figures}");
+    assert!(
+        figure("position_visible") > figure("position_masked"),
+        "{figures}"
+    );
+    let shares = &figures["shortcut"];
+    let share = |name: &str| shares[name].as_f64().unwrap();
+    assert!(
+        share("picture") + share("window") <= 1.0 + 1e-6,
+        "{figures}"
+    );
+    let npy = std::fs::read(dir.path().join("e.npy")).unwrap();
+    assert_eq!(npy.len(), 128 + 36 * 192 * 4);
+    let sheet = image::open(dir.path().join("n.png")).unwrap();
+    assert!(sheet.width() > 0 && sheet.height() > 0);
+
+    // The same again, on other threads: the same figures.
+    let (_, again, _) = intertwine(dir.path(), &[&["--threads", "1"], &probe[..]].concat());
+    assert_eq!(printed, again);
+}
