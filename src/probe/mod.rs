@@ -4,10 +4,11 @@
 //! - [`encoder`]: any encoder from a file; [`features`]: rows of what it gives
 //! - [`knn`], [`regression`]: classes and positions read off features
 //! - [`rank`]: how many dimensions they use; [`shortcut`]: whether they tell the window instead of the picture
-//! - `npy`: features as a file for NumPy
+//! - `gather`: the passes through the encoder; `npy`: features as a file for NumPy
 
 pub mod encoder;
 pub mod features;
+mod gather;
 pub mod knn;
 pub mod npy;
 pub mod rank;
@@ -16,17 +17,13 @@ pub mod shortcut;
 
 use std::path::PathBuf;
 
-use image::RgbImage;
-use intertwine_datasets::{DatasetError, PackedSet, Permutation, Scratch};
-use intertwine_flow::random::{stream, Purpose};
-use rand::RngExt;
-use rand_distr::{Beta, Distribution};
+use intertwine_datasets::{DatasetError, PackedSet, Permutation};
 
 use crate::config::ConfigError;
-use crate::field::Window;
 use crate::nn::weights::WeightsError;
-use encoder::{Encoder, Shown};
+use encoder::Encoder;
 use features::Rows;
+use gather::Gatherer;
 use regression::Linear;
 use shortcut::Shortcut;
 
@@ -131,16 +128,6 @@ pub struct Embeddings {
     pub classes: Vec<Option<u32>>,
 }
 
-/// Pictures that go through the encoder at once.
-const BATCH: usize = 32;
-/// Patches of a picture whose position is masked at once: few, so that the others tell where they are.
-const MASKED: usize = 4;
-/// Windows in which each picture is shown, and pictures shown so.
-const WINDOWS: usize = 8;
-const WINDOW_PICTURES: usize = 128;
-/// Rows that the rank of patches is computed of.
-const RANK_ROWS: usize = 4096;
-
 /// Measures an encoder on the pictures of a set. A class is that of the picture, or else the category of its largest
 /// object. `progress` is told how many of how many passes of a batch through the encoder are done.
 ///
@@ -157,129 +144,46 @@ pub fn probe(
     if records.len() < 8 {
         return Err(ProbeError::TooFew(records.len()));
     }
-    let classes = records
-        .iter()
-        .map(|&record| class_of(set, record))
-        .collect::<Result<Vec<_>, _>>()?;
-    let batches = records.len().div_ceil(BATCH) as u64;
-    let shown_in_windows = if encoder.has_field() {
-        records.len().min(WINDOW_PICTURES)
-    } else {
-        0
+    let classes = records.iter().map(|&record| class_of(set, record));
+    let classes = classes.collect::<Result<Vec<_>, _>>()?;
+    let mut gatherer = Gatherer {
+        encoder,
+        set,
+        grid,
+        options,
+        progress,
+        done: 0,
+        total: 0,
     };
-    let window_batches = shown_in_windows.div_ceil(BATCH) as u64;
-    let total = 2 * batches + WINDOWS as u64 * window_batches;
-    let mut done = 0;
+    gatherer.total = gatherer.passes(records.len());
+    let gathered = gatherer.pictures(&records)?;
+    let shortcut = gatherer
+        .windows(&records)?
+        .map(|(cls, windows)| Shortcut::measure(&cls.normalised(), windows));
 
-    let (width, patches) = (encoder.width(), grid * grid);
-    let rows = || Rows::new(width, Vec::new());
-    let (mut cls, mut means, mut all, mut visible, mut masked) =
-        (rows(), rows(), rows(), rows(), rows());
-    let mut places = Rows::new(2, Vec::new());
-    let (mut images, mut scratch) = (vec![RgbImage::default(); BATCH], Scratch::default());
-    let window = Window::centred(options.window);
-    for chunk in records.chunks(BATCH) {
-        for (image, &record) in images.iter_mut().zip(chunk) {
-            set.read_image_into(record, image, &mut scratch)?;
-        }
-        let chosen: Vec<Vec<usize>> = chunk
-            .iter()
-            .map(|&record| some_patches(patches, options.seed, record))
-            .collect();
-        let show = |hide: bool| -> Vec<Shown<'_>> {
-            let masked = |chosen: &Vec<usize>| if hide { chosen.clone() } else { Vec::new() };
-            let pictures = images.iter().zip(&chosen);
-            pictures
-                .map(|(picture, chosen)| Shown {
-                    picture,
-                    window,
-                    masked: masked(chosen),
-                })
-                .collect()
-        };
-        for hide in [false, true] {
-            if !(hide && encoder.grid().is_some()) {
-                let tokens = encoder.tokens(&show(hide), grid);
-                let pictures = tokens.chunks_exact((patches + 1) * width);
-                for (tokens, chosen) in pictures.zip(&chosen) {
-                    let (first, rest) = tokens.split_at(width);
-                    if !hide {
-                        cls.extend(first);
-                        means.extend(&mean(rest, width));
-                        if all.len() < RANK_ROWS {
-                            all.extend(rest);
-                        }
-                    }
-                    for &patch in chosen {
-                        let into = if hide { &mut masked } else { &mut visible };
-                        into.extend(&rest[patch * width..][..width]);
-                        if !hide {
-                            places.extend(&place(patch, grid));
-                        }
-                    }
-                }
-            }
-            done += 1;
-            progress(done, total);
-        }
-    }
-    // Windows for every picture alike, as pretraining draws them.
-    let shortcut = if shown_in_windows >= 2 {
-        let mut features = rows();
-        for w in 0..WINDOWS {
-            let window = some_window(options.seed, w as u64);
-            for chunk in records[..shown_in_windows].chunks(BATCH) {
-                for (image, &record) in images.iter_mut().zip(chunk) {
-                    set.read_image_into(record, image, &mut scratch)?;
-                }
-                let shown: Vec<Shown<'_>> = images[..chunk.len()]
-                    .iter()
-                    .map(|picture| Shown {
-                        picture,
-                        window,
-                        masked: Vec::new(),
-                    })
-                    .collect();
-                for tokens in encoder
-                    .tokens(&shown, grid)
-                    .chunks_exact((patches + 1) * width)
-                {
-                    features.extend(&tokens[..width]);
-                }
-                done += 1;
-                progress(done, total);
-            }
-        }
-        Some(Shortcut::measure(&features.normalised(), WINDOWS))
-    } else {
-        None
-    };
-
-    let labelled = |row: usize| classes[row].is_some();
     let known: Vec<u32> = classes.iter().copied().flatten().collect();
-    let (cls_known, means_known) = (
-        cls.pick(labelled).normalised(),
-        means.pick(labelled).normalised(),
-    );
+    let labelled = |rows: &Rows| rows.pick(|row| classes[row].is_some()).normalised();
+    let (cls, means) = (labelled(&gathered.cls), labelled(&gathered.means));
     let count = known.iter().max().map_or(0, |&c| c as usize + 1);
     let protocol = knn::Protocol::default();
+    let r2 = |features: &Rows| place_r2(features, &gathered.places);
     let figures = Figures {
         pictures: records.len(),
         side: grid * encoder.patch(),
         with_class: known.len(),
         classes: count,
-        knn: knn::accuracy(&cls_known, &known, protocol),
-        knn_patches: knn::accuracy(&means_known, &known, protocol),
-        linear: linear_accuracy(&cls_known, &known, count),
-        rank_cls: rank::effective_rank(&cls),
-        rank_patches: rank::effective_rank(&all),
-        position_visible: place_r2(&visible, &places),
-        position_masked: (!masked.is_empty()).then(|| place_r2(&masked, &places)),
+        knn: knn::accuracy(&cls, &known, protocol),
+        knn_patches: knn::accuracy(&means, &known, protocol),
+        linear: linear_accuracy(&cls, &known, count),
+        rank_cls: rank::effective_rank(&gathered.cls),
+        rank_patches: rank::effective_rank(&gathered.patches),
+        position_visible: r2(&gathered.visible),
+        position_masked: (!gathered.masked.is_empty()).then(|| r2(&gathered.masked)),
         shortcut,
     };
     let embeddings = Embeddings {
         records,
-        cls,
+        cls: gathered.cls,
         classes,
     };
     Ok((figures, embeddings))
@@ -327,38 +231,6 @@ fn class_of(set: &PackedSet, record: usize) -> Result<Option<u32>, DatasetError>
         .iter()
         .max_by(|a, b| a.area.total_cmp(&b.area).then(b.id.cmp(&a.id)));
     Ok(largest.map(|instance| instance.category))
-}
-
-/// Different patches of a picture.
-fn some_patches(patches: usize, seed: u64, record: usize) -> Vec<usize> {
-    let mut rng = stream(seed, Purpose::Probe, 0, record as u64);
-    rand::seq::index::sample(&mut rng, patches, MASKED.min(patches)).into_vec()
-}
-
-/// A window as pretraining draws them: a scale from Beta(2, 5) but at least 0.1, anywhere in the field.
-fn some_window(seed: u64, index: u64) -> Window {
-    let mut rng = stream(seed, Purpose::Probe, 1, index);
-    let scale: f64 = Beta::new(2.0, 5.0).map_or(0.3, |beta| beta.sample(&mut rng));
-    let scale = scale.clamp(0.1, 1.0);
-    Window {
-        x: rng.random::<f64>() * (1.0 - scale),
-        y: rng.random::<f64>() * (1.0 - scale),
-        scale,
-    }
-}
-
-fn mean(rows: &[f32], width: usize) -> Vec<f32> {
-    let count = (rows.len() / width) as f32;
-    let mut mean = vec![0.0; width];
-    for row in rows.chunks_exact(width) {
-        mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / count);
-    }
-    mean
-}
-
-/// The centre of a patch in the picture's unit square.
-fn place(patch: usize, grid: usize) -> [f32; 2] {
-    [patch % grid, patch / grid].map(|at| (at as f32 + 0.5) / grid as f32)
 }
 
 /// Fits on the first half of the rows, measures on the second: they are of other pictures.

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_linear_target_is_read_and_noise_is_not() {
-        let mut rng = stream(1, Purpose::Init, 0, 0);
+        let mut rng = stream(1, Purpose::Probe, 0, 0);
         let mut random =
             |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random::<f32>() - 0.5).collect() };
         let (train, test) = (Rows::new(5, random(2000)), Rows::new(5, random(1000)));

@@ -204,8 +204,10 @@ fn load_band<V: Lanes>(
         for (third, pixels) in pixels.iter_mut().enumerate() {
             let at = (3 * group + third) * LANES;
             if (count - 1) * stride + at + LANES <= rgb.len() {
-                for (line, row) in square.iter_mut().zip(rgb[at..].chunks(stride)).take(count) {
-                    *line = *row.first_chunk().expect("just checked for the last row");
+                // A row may be shorter than what is read: then the next ones follow.
+                for (y, line) in square.iter_mut().enumerate().take(count) {
+                    let whole = rgb[y * stride + at..].first_chunk();
+                    *line = *whole.expect("just checked for the last row");
                 }
             } else {
                 // The picture's last bytes.

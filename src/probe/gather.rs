@@ -1,0 +1,200 @@
+//! The passes through the encoder: features of pictures, of patches, of windows.
+
+use image::RgbImage;
+use intertwine_datasets::{PackedSet, Scratch};
+use intertwine_flow::random::{stream, Purpose};
+use rand::RngExt;
+use rand_distr::{Beta, Distribution};
+
+use super::encoder::{Encoder, Shown};
+use super::features::Rows;
+use super::{Options, ProbeError};
+use crate::field::Window;
+
+/// Pictures that go through the encoder at once.
+const BATCH: usize = 32;
+/// Patches of a picture whose position is masked at once: few, so that the others tell where they are.
+const MASKED: usize = 4;
+/// Windows in which each picture is shown, and pictures shown so.
+const WINDOWS: usize = 8;
+const WINDOW_PICTURES: usize = 128;
+/// Rows that the rank of patches is computed of.
+const RANK_ROWS: usize = 4096;
+
+/// Shows pictures of a set to an encoder and counts the passes.
+pub(super) struct Gatherer<'a> {
+    pub encoder: &'a Encoder,
+    pub set: &'a PackedSet,
+    /// Patches a side.
+    pub grid: usize,
+    pub options: &'a Options,
+    /// Is told how many passes of how many are done.
+    pub progress: &'a mut dyn FnMut(u64, u64),
+    pub done: u64,
+    pub total: u64,
+}
+
+/// Features of whole pictures and of some of their patches.
+pub(super) struct Gathered {
+    /// A row a picture.
+    pub cls: Rows,
+    /// Means of the patches, a row a picture.
+    pub means: Rows,
+    /// All patches of the first pictures.
+    pub patches: Rows,
+    /// Some patches of each picture.
+    pub visible: Rows,
+    /// The same patches, their positions masked; empty if the encoder has no token for that.
+    pub masked: Rows,
+    /// Where those patches lie in the unit square.
+    pub places: Rows,
+}
+
+impl Gatherer<'_> {
+    /// Passes that [`Self::pictures`] and [`Self::windows`] will take.
+    pub fn passes(&self, records: usize) -> u64 {
+        let kinds = if self.masks() { 2 } else { 1 };
+        let windows = WINDOWS * self.shown_in_windows(records).div_ceil(BATCH);
+        (kinds * records.div_ceil(BATCH) + windows) as u64
+    }
+
+    /// Whether it has a token for a masked position.
+    fn masks(&self) -> bool {
+        self.encoder.grid().is_none()
+    }
+
+    fn shown_in_windows(&self, records: usize) -> usize {
+        if self.encoder.has_field() {
+            records.min(WINDOW_PICTURES)
+        } else {
+            0
+        }
+    }
+
+    /// The tokens of each picture in turn, CLS first. `masked` says which patches of a record lack their position.
+    fn tokens(
+        &mut self,
+        records: &[usize],
+        window: Window,
+        masked: impl Fn(usize) -> Vec<usize>,
+        mut take: impl FnMut(usize, &[f32]),
+    ) -> Result<(), ProbeError> {
+        let (mut images, mut scratch) = (vec![RgbImage::default(); BATCH], Scratch::default());
+        let length = (self.grid * self.grid + 1) * self.encoder.width();
+        for chunk in records.chunks(BATCH) {
+            for (image, &record) in images.iter_mut().zip(chunk) {
+                self.set.read_image_into(record, image, &mut scratch)?;
+            }
+            let shown: Vec<Shown<'_>> = images
+                .iter()
+                .zip(chunk)
+                .map(|(picture, &record)| Shown {
+                    picture,
+                    window,
+                    masked: masked(record),
+                })
+                .collect();
+            let tokens = self.encoder.tokens(&shown, self.grid);
+            for (&record, tokens) in chunk.iter().zip(tokens.chunks_exact(length)) {
+                take(record, tokens);
+            }
+            self.done += 1;
+            (self.progress)(self.done, self.total);
+        }
+        Ok(())
+    }
+
+    /// Features of pictures in the centred window.
+    pub fn pictures(&mut self, records: &[usize]) -> Result<Gathered, ProbeError> {
+        let (width, grid, seed) = (self.encoder.width(), self.grid, self.options.seed);
+        let window = Window::centred(self.options.window);
+        let chosen = |record| some_patches(grid * grid, seed, record);
+        let rows = || Rows::new(width, Vec::new());
+        let mut all = Gathered {
+            cls: rows(),
+            means: rows(),
+            patches: rows(),
+            visible: rows(),
+            masked: rows(),
+            places: Rows::new(2, Vec::new()),
+        };
+        self.tokens(
+            records,
+            window,
+            |_| Vec::new(),
+            |record, tokens| {
+                let (cls, patches) = tokens.split_at(width);
+                all.cls.extend(cls);
+                all.means.extend(&mean(patches, width));
+                if all.patches.len() < RANK_ROWS {
+                    all.patches.extend(patches);
+                }
+                for patch in chosen(record) {
+                    all.visible.extend(&patches[patch * width..][..width]);
+                    all.places.extend(&place(patch, grid));
+                }
+            },
+        )?;
+        if self.masks() {
+            self.tokens(records, window, chosen, |record, tokens| {
+                for patch in chosen(record) {
+                    all.masked.extend(&tokens[(patch + 1) * width..][..width]);
+                }
+            })?;
+        }
+        Ok(all)
+    }
+
+    /// CLS of some pictures in each of several windows, window by window, and the number of windows; none for an
+    /// encoder without a field.
+    pub fn windows(&mut self, records: &[usize]) -> Result<Option<(Rows, usize)>, ProbeError> {
+        let records = &records[..self.shown_in_windows(records.len())];
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let width = self.encoder.width();
+        let mut cls = Rows::new(width, Vec::new());
+        for w in 0..WINDOWS {
+            let window = some_window(self.options.seed, w as u64);
+            self.tokens(
+                records,
+                window,
+                |_| Vec::new(),
+                |_, tokens| cls.extend(&tokens[..width]),
+            )?;
+        }
+        Ok(Some((cls, WINDOWS)))
+    }
+}
+
+/// Different patches of a picture.
+fn some_patches(patches: usize, seed: u64, record: usize) -> Vec<usize> {
+    let mut rng = stream(seed, Purpose::Probe, 0, record as u64);
+    rand::seq::index::sample(&mut rng, patches, MASKED.min(patches)).into_vec()
+}
+
+/// A window as pretraining draws them: a scale from Beta(2, 5) but at least 0.1, anywhere in the field.
+fn some_window(seed: u64, index: u64) -> Window {
+    let mut rng = stream(seed, Purpose::Probe, 1, index);
+    let scale: f64 = Beta::new(2.0, 5.0).map_or(0.3, |beta| beta.sample(&mut rng));
+    let scale = scale.clamp(0.1, 1.0);
+    Window {
+        x: rng.random::<f64>() * (1.0 - scale),
+        y: rng.random::<f64>() * (1.0 - scale),
+        scale,
+    }
+}
+
+fn mean(rows: &[f32], width: usize) -> Vec<f32> {
+    let count = (rows.len() / width) as f32;
+    let mut mean = vec![0.0; width];
+    for row in rows.chunks_exact(width) {
+        mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / count);
+    }
+    mean
+}
+
+/// The centre of a patch in the picture's unit square.
+fn place(patch: usize, grid: usize) -> [f32; 2] {
+    [patch % grid, patch / grid].map(|at| (at as f32 + 0.5) / grid as f32)
+}
