@@ -3,7 +3,7 @@
 //! All work happens in `.NAME.packing` beside the output `NAME`: `set` is the new packed set, or what is to
 //! be added to one, `journal.jsonl` says what of it is finished, `old` is for a moment the set that is
 //! replaced, `lock` is held while a program works there. A run that was killed leaves that folder; the next
-//! run takes it over.
+//! run takes it over. A run that has ended moves it to `.NAME.packed` for the moment that removing it takes.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -27,6 +27,8 @@ pub(crate) struct Staging {
     /// The set that is appended to.
     base: Option<Manifest>,
     past: Option<Past>,
+    /// Nothing is left to be cleared up.
+    over: bool,
     /// Held until the end; the system releases it even if the program is killed.
     _lock: File,
 }
@@ -98,18 +100,27 @@ impl Staging {
             task,
             base: None,
             past: None,
+            over: false,
             _lock: lock,
         };
+        if staging.remains().join(JOURNAL).exists() {
+            clear(&staging.remains());
+        }
         staging.put_back_old()?;
         staging.past = Past::read(&staging.work)?;
-        if let Some(past) = staging.take_completed()? {
+        if let Some(past) = staging.take_completed() {
             let appends_to = past.task.appends_to().map(Into::into);
             let same_base = staging.task.clone().appending_to(appends_to);
             let same = past.task.differences(&same_base).is_empty();
             // Replacing once more costs time only, and takes the source as it is now.
             if same && existing == past.task.existing() {
+                staging.end()?;
                 return Ok(Prepared::Done(past));
             }
+            // Its place is wanted for another one.
+            remove_dir_all(&staging.folder())?;
+            let journal = staging.work.join(JOURNAL);
+            fs::remove_file(&journal).map_err(DatasetError::io("remove", &journal))?;
         }
         admit()?;
         if existing == Existing::Append {
@@ -155,12 +166,30 @@ impl Staging {
 
     /// Puts the new set in place, and takes the one it replaces away only then. `manifest` is the one
     /// written into [`Self::folder`].
-    pub(crate) fn commit(self, manifest: &Manifest) -> Result<()> {
+    pub(crate) fn commit(mut self, manifest: &Manifest) -> Result<()> {
         sync_folder(&self.folder())?;
         match &self.base {
             Some(base) => self.add_to(base, manifest)?,
             None => self.replace()?,
         }
+        self.end()
+    }
+
+    /// What is left of a run after its end.
+    fn remains(&self) -> PathBuf {
+        self.work.with_extension("packed")
+    }
+
+    /// Ends a run that has put everything in place, in one step: until then its journal says that it is complete, and
+    /// then there is no trace of it where the next run looks. Killed at any moment, nothing is appended twice.
+    fn end(&mut self) -> Result<()> {
+        let remains = self.remains();
+        if fs::rename(&self.work, &remains).is_ok() {
+            self.over = true;
+            clear(&remains);
+            return Ok(());
+        }
+        // Not every system moves a folder with an open file; the lock is one.
         let journal = self.work.join(JOURNAL);
         fs::remove_file(&journal).map_err(DatasetError::io("remove", &journal))
     }
@@ -226,17 +255,11 @@ impl Staging {
         }
     }
 
-    /// Clears up after a run that had put everything in place, and says what it did.
-    fn take_completed(&mut self) -> Result<Option<Past>> {
+    /// What a run did that had put everything in place.
+    fn take_completed(&mut self) -> Option<Past> {
         let in_place =
             |past: &mut Past| past.complete.is_some() && past.complete == Manifest::hash(&self.out);
-        let Some(past) = self.past.take_if(in_place) else {
-            return Ok(None);
-        };
-        remove_dir_all(&self.folder())?;
-        let journal = self.work.join(JOURNAL);
-        fs::remove_file(&journal).map_err(DatasetError::io("remove", &journal))?;
-        Ok(Some(past))
+        self.past.take_if(in_place)
     }
 
     /// Hours of somebody's work are not thrown away for a mistyped option.
@@ -279,16 +302,21 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         let finished = |past: &Past| !past.steps.is_empty();
-        if !matches!(Past::read(&self.work), Ok(past) if !past.as_ref().is_some_and(finished)) {
-            return;
+        let nothing_finished =
+            || matches!(Past::read(&self.work), Ok(past) if !past.as_ref().is_some_and(finished));
+        if !self.over && nothing_finished() {
+            clear(&self.work);
         }
-        // What cannot be removed now is removed by the next run. A replaced set that could not be removed
-        // stays, and with it the folder.
-        let _ = remove_dir_all(&self.folder());
-        let _ = fs::remove_file(self.work.join(JOURNAL));
-        let _ = fs::remove_file(self.work.join("lock"));
-        let _ = fs::remove_dir(&self.work);
     }
+}
+
+/// Removes a working folder, the journal last. What cannot be removed now is removed by the next run. A replaced set
+/// that could not be removed stays, and with it the folder.
+fn clear(work: &Path) {
+    let _ = remove_dir_all(&work.join("set"));
+    let _ = fs::remove_file(work.join("lock"));
+    let _ = fs::remove_file(work.join(JOURNAL));
+    let _ = fs::remove_dir(work);
 }
 
 fn remove_dir_all(folder: &Path) -> Result<()> {
