@@ -4,8 +4,8 @@ use nalgebra::{DMatrix, DVector};
 
 use super::features::Rows;
 
-/// Added to the diagonal of the normal equations, as a share of its mean, so that they can be solved.
-const RIDGE: f64 = 1e-3;
+/// Added to the diagonal of the normal equations, as shares of its mean: the strengths that are tried.
+const RIDGES: [f64; 4] = [1e-3, 1e-2, 1e-1, 1.0];
 
 /// A weighted sum of features, and an offset, for each of several targets.
 #[derive(Clone, Debug)]
@@ -15,34 +15,22 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// The least squares fit of `targets` [rows, any] to rows of features, slightly shrunk.
+    /// The least squares fit of `targets` [rows, any] to rows of features, its weights shrunk as much as is best for
+    /// the last quarter of the rows when the others are fitted: few rows fit by chance otherwise.
     ///
     /// # Panics
     /// If there are no rows, or another number of targets.
     pub fn fit(features: &Rows, targets: &Rows) -> Self {
         assert!(!features.is_empty() && features.len() == targets.len());
-        let width = features.width();
-        let (mut gram, mut moments) = (
-            DMatrix::<f64>::zeros(width + 1, width + 1),
-            DMatrix::<f64>::zeros(width + 1, targets.width()),
-        );
-        for (row, target) in features.iter().zip(targets.iter()) {
-            let x = extended(row);
-            gram.syger(1.0, &x, &x, 1.0);
-            let y = DVector::from_iterator(target.len(), target.iter().map(|&v| f64::from(v)));
-            moments.ger(1.0, &x, &y, 1.0);
-        }
-        gram.fill_upper_triangle_with_lower_triangle();
-        let ridge = RIDGE * gram.trace() / (width + 1) as f64;
-        for i in 0..width {
-            gram[(i, i)] += ridge.max(f64::MIN_POSITIVE);
-        }
-        let weights = match gram.clone().cholesky() {
-            Some(cholesky) => cholesky.solve(&moments),
-            // Features that are all zero.
-            None => DMatrix::zeros(width + 1, targets.width()),
-        };
-        Self { weights }
+        let cut = features.len() - features.len() / 4;
+        let (early, late) = (|row: usize| row < cut, |row: usize| row >= cut);
+        let (x, y) = (features.pick(late), targets.pick(late));
+        let most = Normal::of(&features.pick(early), &targets.pick(early));
+        let explained = |ridge: f64| most.solve(ridge).r2(&x, &y);
+        let best = RIDGES
+            .into_iter()
+            .max_by(|&a, &b| explained(a).total_cmp(&explained(b)));
+        Normal::of(features, targets).solve(best.unwrap_or(RIDGES[0]))
     }
 
     /// What it makes of a row of features.
@@ -70,6 +58,44 @@ impl Linear {
             }
         }
         1.0 - error / variance.max(f64::MIN_POSITIVE)
+    }
+}
+
+/// The normal equations.
+struct Normal {
+    gram: DMatrix<f64>,
+    moments: DMatrix<f64>,
+}
+
+impl Normal {
+    fn of(features: &Rows, targets: &Rows) -> Self {
+        let size = features.width() + 1;
+        let mut gram = DMatrix::<f64>::zeros(size, size);
+        let mut moments = DMatrix::<f64>::zeros(size, targets.width());
+        for (row, target) in features.iter().zip(targets.iter()) {
+            let x = extended(row);
+            gram.syger(1.0, &x, &x, 1.0);
+            let y = DVector::from_iterator(target.len(), target.iter().map(|&v| f64::from(v)));
+            moments.ger(1.0, &x, &y, 1.0);
+        }
+        gram.fill_upper_triangle_with_lower_triangle();
+        Self { gram, moments }
+    }
+
+    fn solve(&self, ridge: f64) -> Linear {
+        let mut gram = self.gram.clone();
+        // The offset is not shrunk.
+        let shrunk = gram.nrows() - 1;
+        let mean = gram.diagonal().rows(0, shrunk).mean();
+        for i in 0..shrunk {
+            gram[(i, i)] += (ridge * mean).max(f64::MIN_POSITIVE);
+        }
+        let weights = match gram.cholesky() {
+            Some(cholesky) => cholesky.solve(&self.moments),
+            // Features that are all zero.
+            None => DMatrix::zeros(self.gram.nrows(), self.moments.ncols()),
+        };
+        Linear { weights }
     }
 }
 
