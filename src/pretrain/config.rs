@@ -13,6 +13,8 @@ use crate::run::RunConfig;
 pub const PRESETS: Presets = &[
     ("pico", include_str!("presets/pico.toml")),
     ("demo", include_str!("presets/demo.toml")),
+    ("vit-s-paper", include_str!("presets/vit-s-paper.toml")),
+    ("vit-b-paper", include_str!("presets/vit-b-paper.toml")),
 ];
 
 /// A pretraining run.
@@ -235,5 +237,24 @@ impl Validate for PretrainConfig {
         share(self.optim.freeze_prototypes, "optim.freeze_prototypes")?;
         share(self.optim.momentum[0], "optim.momentum")?;
         share(self.optim.momentum[1], "optim.momentum")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::resolve;
+
+    #[test]
+    fn presets_are_valid_and_differ() {
+        let config = |name| -> PretrainConfig {
+            resolve(PRESETS, name, None, &[]).unwrap_or_else(|e| panic!("{name}: {e}"))
+        };
+        let all: Vec<_> = PRESETS.iter().map(|(name, _)| config(name)).collect();
+        for (i, a) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|b| a != b), "{}", PRESETS[i].0);
+        }
+        // ImageNet-1K: 1,281,167 pictures in batches of 1,024.
+        assert_eq!(config("vit-s-paper").steps(1_281_167), 125_114);
     }
 }
