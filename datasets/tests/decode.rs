@@ -181,6 +181,22 @@ fn a_cut_off_picture_is_never_decoded() {
 }
 
 #[test]
+fn half_a_colour_in_a_palette_is_an_error() {
+    let whole = include_bytes!("fixtures/pictures/palette-4.png");
+    let at = whole.windows(4).position(|name| name == b"PLTE").unwrap();
+    let len = u32::from_be_bytes(whole[at - 4..at].try_into().unwrap()) as usize;
+    // A byte less, and the checksum that goes with it.
+    let mut chunk = whole[at..at + 4 + len - 1].to_vec();
+    chunk.extend(crc32fast::hash(&chunk).to_be_bytes());
+    let mut bytes = whole[..at - 4].to_vec();
+    bytes.extend((len as u32 - 1).to_be_bytes());
+    bytes.extend(chunk);
+    bytes.extend(&whole[at + 4 + len + 4..]);
+    let error = decode(&bytes).unwrap_err().to_string();
+    assert!(error.contains("palette"), "{error}");
+}
+
+#[test]
 fn an_enormous_claim_is_refused_before_memory_is_taken() {
     let mut png = encode(draw(8, 8, 1), ImageFormat::Png);
     png[16..20].copy_from_slice(&40_000u32.to_be_bytes());

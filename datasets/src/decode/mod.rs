@@ -6,8 +6,10 @@
 //! profiles are not applied.
 
 mod jpeg;
+mod traps;
 
 use std::io::Cursor;
+use std::panic;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
@@ -56,13 +58,21 @@ impl Decoded {
 }
 
 /// Decodes a picture file; the format is told from the bytes, not from the file's name.
+///
+/// # Errors
+/// As [`DecodeError`], whatever the bytes are: a decoder that panics is a damaged picture too.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let format = image::guess_format(bytes).map_err(|_| unknown_format(bytes))?;
-    if format == ImageFormat::Jpeg {
-        return decode_jpeg(bytes);
-    }
-    if format == ImageFormat::WebP && !webp_chunks_fit(bytes) {
-        let what = "a chunk of the WebP is longer than the file";
+    let decoded = panic::catch_unwind(|| match format {
+        ImageFormat::Jpeg => decode_jpeg(bytes),
+        _ => decode_other(bytes, format),
+    });
+    decoded.unwrap_or_else(|_| Err(DecodeError::Damaged("its decoder panicked".into())))
+}
+
+/// Decodes what is no JPEG.
+fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Decoded, DecodeError> {
+    if let Some(what) = traps::found(bytes, format) {
         return Err(DecodeError::Damaged(what.into()));
     }
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format)
@@ -112,28 +122,6 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Decoded, DecodeError> {
         orientation: jpeg.orientation(),
         is_jpeg: true,
     })
-}
-
-/// Whether each chunk of a WebP lies within the file. `image` takes the memory that an EXIF chunk claims, up to
-/// 4 GiB, before it reads it.
-fn webp_chunks_fit(bytes: &[u8]) -> bool {
-    let Some(&[.., a, b, c, d]) = bytes.first_chunk::<8>() else {
-        return false;
-    };
-    let riff_end = u64::from(u32::from_le_bytes([a, b, c, d])) + 8;
-    let end = bytes
-        .len()
-        .min(usize::try_from(riff_end).unwrap_or(usize::MAX));
-    let mut chunks = bytes.get(12..end).unwrap_or_default();
-    while let Some((&[_, _, _, _, a, b, c, d], rest)) = chunks.split_first_chunk::<8>() {
-        let len = u32::from_le_bytes([a, b, c, d]) as usize;
-        let Some(after) = rest.get(len..) else {
-            return false;
-        };
-        // Chunks begin at even places.
-        chunks = after.get(len % 2..).unwrap_or_default();
-    }
-    true
 }
 
 fn check_size(width: u32, height: u32) -> Result<(), DecodeError> {

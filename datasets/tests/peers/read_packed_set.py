@@ -4,7 +4,7 @@
     python read_packed_set.py PACKED_SET [--pictures DIR] [--coco LABELS.json] [--json FILE]
 
 Checks every CRC and hash; with --pictures each lossless record packed without resizing against Pillow's
-reading of its file (JPEG decoders differ in rounding, so the greatest difference is printed, 0 for PNG);
+reading of its file (the greatest difference is printed: 0, or 1 for rare kinds of JPEG);
 with --coco each box and mask against pycocotools. --json writes all that was read, pixels of JPEG records as
 Pillow decodes them; that is how `tests/golden/*/expected.json` were made.
 """
