@@ -45,6 +45,20 @@ pub struct Part {
     pub to: (usize, usize),
 }
 
+impl Part {
+    /// The whole of a picture of `from` pixels across and down, as `to` pixels.
+    pub fn whole(from: (usize, usize), to: (usize, usize)) -> Self {
+        Self {
+            x: 0,
+            y: 0,
+            width: from.0,
+            height: from.1,
+            flip: false,
+            to,
+        }
+    }
+}
+
 /// Buffers of [`Resizer::resize`], kept between pictures.
 #[derive(Debug, Default)]
 pub struct Resizer {
@@ -89,14 +103,7 @@ impl Resizer {
     ) {
         crate::check_len("resize", "the picture", rgb, 3 * from.0 * from.1);
         crate::check_len("resize", "out", out, 3 * to.0 * to.1);
-        let part = Part {
-            x: 0,
-            y: 0,
-            width: from.0,
-            height: from.1,
-            flip: false,
-            to,
-        };
+        let part = Part::whole(from, to);
         let mut planar = std::mem::take(&mut self.planar);
         planar.resize(to.1 * 3 * pitch(to.0), 0);
         self.resize(rgb, from.0, part, filter, &mut planar);

@@ -133,14 +133,7 @@ fn a_whole_picture_interleaved() {
         .collect();
     let mut resizer = Resizer::default();
     let mut planar = vec![0; to.1 * 3 * pitch(to.0)];
-    let part = Part {
-        x: 0,
-        y: 0,
-        width: from.0,
-        height: from.1,
-        flip: false,
-        to,
-    };
+    let part = Part::whole(from, to);
     resizer.resize(&rgb, from.0, part, Filter::Bicubic, &mut planar);
     let mut interleaved = vec![0; 3 * to.0 * to.1];
     resizer.resize_rgb(&rgb, from, to, Filter::Bicubic, &mut interleaved);
