@@ -1,0 +1,147 @@
+//! Pascal VOC.
+
+use super::*;
+
+fn voc_xml(size: (u32, u32), objects: &[(&str, [f64; 4], bool)]) -> String {
+    let object = |(name, [x0, y0, x1, y1], difficult): &(&str, [f64; 4], bool)| {
+        format!(
+            "<object><name>{name}</name><difficult>{}</difficult><bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin>\
+             <xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>",
+            u8::from(*difficult)
+        )
+    };
+    let objects: String = objects.iter().map(object).collect();
+    format!(
+        "<annotation><filename>stale.jpg</filename><size><width>{}</width><height>{}</height></size>{objects}</annotation>",
+        size.0, size.1
+    )
+}
+
+/// A development kit of three pictures with annotations, one without, and an annotation without picture.
+fn voc(root: &Path) {
+    for (name, seed) in [("a", 1), ("b", 2), ("c", 3), ("unlabelled", 4)] {
+        save(
+            &root.join(format!("JPEGImages/{name}.png")),
+            &draw(30, 20, seed),
+        );
+    }
+    let annotations = root.join("Annotations");
+    let objects = [
+        ("dog", [1., 1., 30., 20.], false),
+        ("cat", [11., 6., 20., 10.], true),
+    ];
+    write(&annotations.join("a.xml"), voc_xml((30, 20), &objects));
+    write(
+        &annotations.join("b.xml"),
+        voc_xml((0, 0), &[("eel", [2., 2., 40., 9.], false)]),
+    );
+    write(
+        &annotations.join("c.xml"),
+        "<annotation><object/></annotation>",
+    );
+    write(&annotations.join("gone.xml"), voc_xml((30, 20), &[]));
+    write(&annotations.join("broken.xml"), "<annotation>");
+    write(
+        &root.join("ImageSets/Main/train.txt"),
+        "a\nb  1\nunlabelled\n",
+    );
+    // Object 2 is four pixels, object 3 does not exist, the rest is border.
+    let palette = |index: u8| match index {
+        2 => Rgb([0, 128, 0]),
+        3 => Rgb([128, 128, 0]),
+        _ => Rgb([224, 224, 192]),
+    };
+    let mask = RgbImage::from_fn(30, 20, |x, y| match (x, y) {
+        (12..14, 7..9) => palette(2),
+        (0, 0) => palette(3),
+        _ => palette(255),
+    });
+    save(&root.join("SegmentationObject/a.png"), &mask);
+}
+
+#[test]
+fn voc_annotations_are_packed() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("VOC2012");
+    voc(&root);
+    let (set, report) = packed(&folder, Source::new(&root));
+    assert_eq!(sources(&set), ["a.png", "b.png", "c.png"]);
+    assert_eq!(names(&set), [(1, "cat"), (2, "dog"), (3, "eel")]);
+    assert_eq!(set.read(0).unwrap().image, draw(30, 20, 1));
+    let [dog, cat] = set.instances(0).unwrap().try_into().unwrap();
+    assert_eq!(
+        (dog.id, dog.category, dog.bbox, dog.crowd),
+        (1, 1, [0., 0., 30., 20.], false)
+    );
+    assert_eq!(
+        (cat.id, cat.category, cat.bbox, cat.crowd),
+        (2, 0, [10., 5., 10., 5.], true)
+    );
+    assert_eq!(dog.mask, None);
+    let mask = cat.mask.unwrap();
+    assert_eq!((mask.area(), mask.bbox()), (4, [12., 7., 2., 2.]));
+    let eel = &set.instances(1).unwrap()[0];
+    assert_eq!((eel.id, eel.bbox), (3, [1., 1., 29., 8.]));
+    assert_eq!(
+        listed(&report),
+        [
+            (Reason::MissingPicture, "gone.xml".into()),
+            (Reason::MissingLabels, "unlabelled.png".into()),
+            (Reason::Malformed, "broken.xml".into()),
+            (Reason::Malformed, "c.png".into()),
+            (Reason::BoxClipped, "b.png".into()),
+            (Reason::MaskInvalid, "a.png".into()),
+        ]
+    );
+}
+
+#[test]
+fn a_split_of_voc_keeps_the_classes_of_the_whole() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("VOC2012");
+    voc(&root);
+    let by_name = Source {
+        split: Some("train".into()),
+        ..Source::new(&root)
+    };
+    for source in [by_name, Source::new(root.join("ImageSets/Main/train.txt"))] {
+        let (set, report) = packed(&folder, source);
+        assert_eq!(sources(&set), ["a.png", "b.png"]);
+        assert_eq!(set.categories().len(), 3);
+        let missing = (Reason::MissingLabels, "unlabelled.png".into());
+        assert!(listed(&report).contains(&missing));
+        fs::remove_dir_all(folder.path().join("packed")).unwrap();
+    }
+    let error = refusal(Source {
+        split: Some("test".into()),
+        ..Source::new(&root)
+    });
+    assert!(
+        error.contains("read the split") && error.contains("test.txt"),
+        "{error}"
+    );
+}
+
+#[test]
+fn voc_files_beside_their_pictures() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("export");
+    for name in ["train/x.png", "train/renamed.png", "valid/y.png"] {
+        save(&root.join(name), &draw(16, 16, 1));
+    }
+    let xml = voc_xml((16, 16), &[("dot", [1., 1., 4., 4.], false)]);
+    write(&root.join("train/x.xml"), &xml);
+    write(
+        &root.join("train/other.xml"),
+        xml.replace("stale.jpg", "renamed.png"),
+    );
+    write(&root.join("valid/y.xml"), &xml);
+    let source = Source {
+        split: Some("train".into()),
+        format: Format::Voc,
+        ..Source::new(&root)
+    };
+    let (set, report) = packed(&folder, source);
+    assert_eq!(sources(&set), ["renamed.png", "x.png"]);
+    assert_eq!(report.quarantined, []);
+}

@@ -1,0 +1,153 @@
+//! YOLO.
+
+use super::*;
+
+/// `images/` and `labels/` with two splits.
+fn yolo(root: &Path) {
+    for (name, size) in [
+        ("train/a", (40, 20)),
+        ("train/b", (20, 40)),
+        ("train/empty", (9, 9)),
+        ("val/v", (9, 9)),
+    ] {
+        save(
+            &root.join(format!("images/{name}.png")),
+            &draw(size.0, size.1, size.0),
+        );
+    }
+    write(
+        &root.join("labels/train/a.txt"),
+        "1 0.5 0.5 0.5 0.25\n\n0 0.25 0.5 0.5 0.5 0.5 1.0 0.25 1.0\n",
+    );
+    write(
+        &root.join("labels/train/b.txt"),
+        "1 10 20 5 5\n7 .5 .5 .1 .1\n0 0.05 0.5 0.2 1\nx\n1 1 0.5 0.5 0.5",
+    );
+    write(&root.join("labels/train/orphan.txt"), "");
+    write(&root.join("labels/val/v.txt"), "0 0.5 0.5 1 1\n");
+}
+
+#[test]
+fn yolo_labels_are_packed() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("set");
+    yolo(&root);
+    let yaml =
+        "path: /of/another/machine\ntrain: images/train\nval: images/val\nnames: [cat, dog]\n";
+    let yaml = write(&root.join("data.yaml"), yaml);
+    for path in [root.clone(), yaml.clone()] {
+        let error = refusal(Source::new(path));
+        assert!(
+            error.contains("train, val") && error.contains("--split"),
+            "{error}"
+        );
+    }
+    let (set, report) = packed(
+        &folder,
+        Source {
+            split: Some("train".into()),
+            ..Source::new(&yaml)
+        },
+    );
+    assert_eq!(
+        sources(&set),
+        [
+            "images/train/a.png",
+            "images/train/b.png",
+            "images/train/empty.png"
+        ]
+    );
+    assert_eq!(names(&set), [(0, "cat"), (1, "dog")]);
+    let [dog, cat] = set.instances(0).unwrap().try_into().unwrap();
+    assert_eq!(
+        (dog.id, dog.category, dog.bbox, dog.area),
+        (1, 1, [10., 7.5, 20., 5.], 100.)
+    );
+    assert_eq!(
+        (cat.id, cat.category, cat.bbox),
+        (2, 0, [10., 10., 10., 10.])
+    );
+    assert_eq!(cat.mask.unwrap().area(), 100);
+    let kept: Vec<_> = set
+        .instances(1)
+        .unwrap()
+        .iter()
+        .map(|i| (i.id, i.bbox))
+        .collect();
+    assert_eq!(kept, [(5, [0., 0., 3., 40.]), (7, [15., 10., 5., 20.])]);
+    let b = || "images/train/b.png".to_owned();
+    let orphan = report
+        .quarantined
+        .iter()
+        .find(|q| q.reason == Reason::MissingPicture);
+    assert!(orphan
+        .unwrap()
+        .source
+        .as_deref()
+        .unwrap()
+        .ends_with("orphan.txt"));
+    assert_eq!(
+        listed(&report)[1..],
+        [
+            (Reason::Malformed, b()),
+            (Reason::UnknownCategory, b()),
+            (Reason::BoxInvalid, b()),
+            (Reason::BoxClipped, b()),
+        ]
+    );
+    let note = report.note.unwrap();
+    assert!(
+        note.starts_with("1 pictures without a label file"),
+        "{note}"
+    );
+}
+
+#[test]
+fn yolo_sets_of_every_layout_are_known() {
+    let all = |root: &Path| Source {
+        split: Some("all".into()),
+        ..Source::new(root)
+    };
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("tree");
+    yolo(&root);
+    let (set, report) = packed(&folder, all(&root));
+    assert_eq!(set.len(), 4);
+    assert_eq!(names(&set), [(0, "0"), (1, "1"), (7, "7")]);
+    assert!(report.note.unwrap().contains("called by their numbers"));
+
+    // As Roboflow writes it: splits outside, and a path that leads to another folder.
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("roboflow");
+    save(&root.join("train/images/a.png"), &draw(16, 16, 1));
+    write(&root.join("train/labels/a.txt"), "1 .5 .5 .5 .5");
+    write(
+        &root.join("data.yaml"),
+        "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['a', 'b']",
+    );
+    let (set, _) = packed(&folder, Source::new(&root));
+    assert_eq!((set.len(), set.instances(0).unwrap()[0].category), (1, 1));
+
+    // Beside the pictures, as labelImg writes it; and a list of pictures.
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("flat");
+    save(&root.join("a.png"), &draw(16, 16, 1));
+    save(&root.join("b.png"), &draw(16, 16, 2));
+    write(&root.join("a.txt"), "0 .5 .5 .5 .5");
+    write(&root.join("classes.txt"), "cat\ndog\n");
+    let (set, _) = packed(&folder, Source::new(&root));
+    assert_eq!((set.len(), names(&set)), (2, vec![(0, "cat"), (1, "dog")]));
+    let list = write(&root.join("train.txt"), "./b.png\na.png\n");
+    let source = Source {
+        format: Format::Yolo,
+        ..Source::new(list)
+    };
+    fs::remove_dir_all(folder.path().join("packed")).unwrap();
+    assert_eq!(sources(&packed(&folder, source).0), ["b.png", "a.png"]);
+    write(&root.join("train.txt"), "a.png\n");
+    let list = Source::new(root.join("train.txt"));
+    let Ok(report) = inspect(&list, None, &PackOptions::default(), &|_| {}) else {
+        panic!("a list of pictures is refused")
+    };
+    assert!(report.note.unwrap().contains("--format yolo"));
+}
