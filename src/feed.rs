@@ -1,5 +1,6 @@
 //! What a training loop takes its batches from: a graph without end, with its counters.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use intertwine_flow::chain::{Chain, Parallel};
@@ -35,11 +36,6 @@ impl<T> Feed<T> {
     /// The first record that cannot be read or augmented.
     pub fn next_part(&mut self) -> Result<T, FlowError> {
         (self.next)().expect("the positions of a run have no end")
-    }
-
-    /// The next few parts; nothing more is read after them.
-    pub(crate) fn into_parts(mut self, count: usize) -> Result<Vec<T>, FlowError> {
-        (0..count).map(|_| self.next_part()).collect()
     }
 
     /// What has been counted so far.
@@ -82,7 +78,34 @@ impl<T> Feed<T> {
             }
         }
     }
+
+    /// Watches a training: `step` takes a batch of `pictures` pictures in `parts` parts, from the feed and then, as
+    /// often again, from memory.
+    ///
+    /// # Errors
+    /// What `step` runs into.
+    pub(crate) fn watch_training<E: From<FlowError>>(
+        mut self,
+        (pictures, parts): (usize, usize),
+        limit: Limit,
+        mut step: impl FnMut(&mut Part<'_, T>) -> Result<(), E>,
+    ) -> Result<Watched, E> {
+        let mut watched = self.watch(pictures, limit, |feed| {
+            step(&mut || feed.next_part().map(Rc::new))
+        })?;
+        let held = (0..parts).map(|_| self.next_part().map(Rc::new));
+        let held = held.collect::<Result<Vec<_>, _>>()?;
+        drop(self);
+        watched.try_alone(pictures, || {
+            let mut parts = held.iter();
+            step(&mut || Ok(parts.next().expect("a step takes these parts").clone()))
+        })?;
+        Ok(watched)
+    }
 }
+
+/// Gives the next part of a batch.
+pub(crate) type Part<'a, T> = dyn FnMut() -> Result<Rc<T>, FlowError> + 'a;
 
 /// How long to watch a feed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,7 +144,7 @@ pub struct Watched {
 impl Watched {
     /// Calls `step`, which takes `pictures` pictures from memory, as often as there were steps before, and
     /// keeps the rate: what remains when nothing has to be read.
-    pub(crate) fn try_alone<E>(
+    fn try_alone<E>(
         &mut self,
         pictures: usize,
         mut step: impl FnMut() -> Result<(), E>,

@@ -1,6 +1,7 @@
 //! The training loop of a detector.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -295,19 +296,11 @@ pub fn watch(
             let mut learner = Learner::<A, Cpu>::new(&Cpu::default(), config, spec, None)?;
             let steps = config.steps(data.len() as u64);
             let mut at = 0;
-            let mut watched = feed.watch(batch, limit, |feed| {
+            feed.watch_training((batch, accumulate), limit, |part| {
                 at += 1;
-                learner
-                    .step(config, at - 1, steps, || feed.next_part())
-                    .map(drop)
-            })?;
-            let held = feed.into_parts(accumulate)?;
-            watched.try_alone(batch, || {
-                let mut parts = held.iter();
-                let part = || Ok(parts.next().expect("a step takes these parts").clone());
-                learner.step(config, at, steps, part).map(drop)
-            })?;
-            Ok(watched)
+                let part = || part().map(Rc::unwrap_or_clone);
+                learner.step(config, at - 1, steps, part).map(drop)
+            })
         }
     }
     arch::dispatch(&config.model.arch, Watch(config, data, limit, learn))?

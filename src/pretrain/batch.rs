@@ -58,6 +58,16 @@ pub enum Encoding {
     Sincos(usize),
 }
 
+impl Encoding {
+    /// For a learned field of so many cells on a side, 0 for none, and tokens of this width.
+    pub fn new(field: usize, width: usize) -> Self {
+        match field {
+            0 => Self::Sincos(width),
+            side => Self::Field(side),
+        }
+    }
+}
+
 impl Batch {
     /// Arranges the views of a batch, the `index`-th of the run, on which the masks depend.
     pub fn new<V: Deref<Target = Views>>(

@@ -20,6 +20,8 @@ pub mod objective;
 #[cfg(test)]
 mod parity;
 pub(crate) mod step;
+#[cfg(test)]
+mod testing;
 pub mod train;
 
 pub use config::PretrainConfig;

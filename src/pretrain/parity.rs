@@ -11,15 +11,13 @@
 use std::collections::BTreeMap;
 
 use dfdx::prelude::*;
-use intertwine_datasets::scenes::{draw_scene, SceneConfig};
-use intertwine_flow::random::{stream, Purpose};
 use serde::Deserialize;
 
 use super::batch::{Batch, Encoding};
 use super::config::{PretrainConfig, PRESETS};
 use super::network::Network;
 use super::objective::{objective, Centres, Losses};
-use crate::augment::{MultiCrop, Scratch, Views};
+use super::testing::drawn_views;
 use crate::config::resolve;
 use crate::nn::arch::{Arch, Tiny8};
 use crate::nn::autocast;
@@ -81,21 +79,8 @@ fn compute(settings: &[&str]) -> Case {
         .map(Into::into)
         .collect();
     let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
-    let crops = MultiCrop::new(config.crops.clone()).unwrap();
-    let views: Vec<Box<Views>> = (0..4)
-        .map(|i| {
-            let picture = draw_scene(&SceneConfig::default(), 1, i).image;
-            let mut rng = stream(1, Purpose::Augment, 0, i);
-            let (mut scratch, mut views) = (Scratch::default(), Box::<Views>::default());
-            let cropped = crops.apply_into(&picture, &mut rng, &mut scratch, &mut views);
-            cropped.unwrap();
-            views
-        })
-        .collect();
-    let encoding = match config.model.field {
-        0 => Encoding::Sincos(Tiny8::WIDTH),
-        side => Encoding::Field(side),
-    };
+    let views = drawn_views(&config);
+    let encoding = Encoding::new(config.model.field, Tiny8::WIDTH);
     let batch = Batch::new(&views, encoding, &config.mask, config.seed, 0);
 
     let dev = Cpu::default();

@@ -135,29 +135,17 @@ fn bad<D: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::{MultiCrop, Scratch, Views};
     use crate::config::resolve;
     use crate::nn::arch::Tiny8;
     use crate::pretrain::batch::Encoding;
     use crate::pretrain::config::PRESETS;
-    use intertwine_datasets::scenes::{draw_scene, SceneConfig};
-    use intertwine_flow::random::{stream, Purpose};
+    use crate::pretrain::testing::drawn_views;
 
     /// The parameters after one step, with these settings, on the same four pictures.
     fn after_a_step(settings: &[&str]) -> Vec<f32> {
         let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
         let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
-        let crops = MultiCrop::new(config.crops.clone()).unwrap();
-        let views: Vec<Box<Views>> = (0..4)
-            .map(|i| {
-                let picture = draw_scene(&SceneConfig::default(), 1, i).image;
-                let mut rng = stream(1, Purpose::Augment, 0, i);
-                let (mut scratch, mut views) = (Scratch::default(), Box::<Views>::default());
-                let cropped = crops.apply_into(&picture, &mut rng, &mut scratch, &mut views);
-                cropped.unwrap();
-                views
-            })
-            .collect();
+        let views = drawn_views(&config);
         let part = 4 / config.optim.accumulate;
         let mut parts = views.chunks(part).enumerate().map(|(i, views)| {
             let encoding = Encoding::Field(config.model.field);

@@ -188,7 +188,8 @@ fn train<A: Arch, D: Backend>(
         state.load(&folder.checkpoint(), &data_id)?;
     }
     let mut log = folder.log(state.step)?;
-    let mut feed = batches(data, config, encoding::<A>(config), Rank::ALONE, state.step)?;
+    let encoding = Encoding::new(config.model.field, A::WIDTH);
+    let mut feed = batches(data, config, encoding, Rank::ALONE, state.step)?;
     let (first, start) = (state.step, Instant::now());
     while state.step < steps {
         let losses = step(&mut state, config, steps, || Ok(feed.next_part()?))?;
@@ -265,13 +266,6 @@ fn check<A: Arch, D: Backend>(
     )
 }
 
-fn encoding<A: Arch>(config: &PretrainConfig) -> Encoding {
-    match config.model.field {
-        0 => Encoding::Sincos(A::WIDTH),
-        side => Encoding::Field(side),
-    }
-}
-
 /// Runs the graph of a pretraining for a while and says where the time went; with `learn` a new network
 /// takes the batches, else nothing does. Writes nothing.
 ///
@@ -288,7 +282,8 @@ pub fn watch(
         type Output = Result<Watched, PretrainError>;
         fn run<A: Arch>(self) -> Self::Output {
             let Watch(config, data, limit, learn) = self;
-            let mut feed = batches(data, config, encoding::<A>(config), Rank::ALONE, 0)?;
+            let encoding = Encoding::new(config.model.field, A::WIDTH);
+            let mut feed = batches(data, config, encoding, Rank::ALONE, 0)?;
             let OptimConfig {
                 batch, accumulate, ..
             } = config.optim;
@@ -299,16 +294,9 @@ pub fn watch(
             }
             let mut state = State::<A, Cpu>::new(&Cpu::default(), config);
             let steps = config.steps(data.len() as u64);
-            let mut watched = feed.watch(batch, limit, |feed| {
-                step(&mut state, config, steps, || Ok(feed.next_part()?)).map(drop)
-            })?;
-            let held = feed.into_parts(accumulate)?;
-            watched.try_alone(batch, || {
-                let mut parts = held.iter();
-                let part = || Ok(parts.next().expect("a step takes these parts"));
-                step(&mut state, config, steps, part).map(drop)
-            })?;
-            Ok(watched)
+            feed.watch_training((batch, accumulate), limit, |part| {
+                step(&mut state, config, steps, || Ok(part()?)).map(drop)
+            })
         }
     }
     arch::dispatch(&config.model.arch, Watch(config, data, limit, learn))?
