@@ -119,8 +119,7 @@ impl Staging {
             }
             // Its place is wanted for another one.
             remove_dir_all(&staging.folder())?;
-            let journal = staging.work.join(JOURNAL);
-            fs::remove_file(&journal).map_err(DatasetError::io("remove", &journal))?;
+            staging.remove_journal()?;
         }
         admit()?;
         if existing == Existing::Append {
@@ -190,6 +189,10 @@ impl Staging {
             return Ok(());
         }
         // Not every system moves a folder with an open file; the lock is one.
+        self.remove_journal()
+    }
+
+    fn remove_journal(&self) -> Result<()> {
         let journal = self.work.join(JOURNAL);
         fs::remove_file(&journal).map_err(DatasetError::io("remove", &journal))
     }

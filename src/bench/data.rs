@@ -10,7 +10,7 @@ use anyhow::Context;
 use image::RgbImage;
 use intertwine_datasets::{decode, Mix, PackedSet, Permutation};
 use intertwine_flow::random::{stream, Purpose};
-use intertwine_flow::{source, stage_with, FlowError, Pool, Pooled, Source};
+use intertwine_flow::{source, stage_with, Batch, FlowError, Pool, Pooled, Source};
 
 use crate::augment::{AugmentError, MultiCrop, MultiCropConfig, Scratch, Views};
 use crate::records::{Picture, Records};
@@ -93,17 +93,13 @@ pub fn measure(from: Pictures, fast: bool, images: u64, rounds: usize) -> anyhow
             let crop = move |p: Picture, scratch: &mut Scratch| {
                 crop(&p.image, p.epoch, p.record as u64, scratch)
             };
-            let mut run = Records::new(Arc::new(Mix::from(set)))
+            let run = Records::new(Arc::new(Mix::from(set)))
                 .graph()
                 .reorder("Shuffle", shuffled)
                 .then(stage_with("Crop", Scratch::default, crop))
                 .batch_exact(BATCH)
                 .run(..);
-            time(
-                || Some(run.next()?.map(|batch| batch.len())),
-                images,
-                rounds,
-            )?
+            time(run, images, rounds)?
         }
         Pictures::Files(files) => {
             let read = move |position: u64| {
@@ -116,17 +112,13 @@ pub fn measure(from: Pictures, fast: bool, images: u64, rounds: usize) -> anyhow
             let crop = move |(position, p): (u64, RgbImage), scratch: &mut Scratch| {
                 crop(&p, position / len, position % len, scratch)
             };
-            let mut run = source("Files", None, read)
+            let run = source("Files", None, read)
                 .graph()
                 .reorder("Shuffle", shuffled)
                 .then(stage_with("Crop", Scratch::default, crop))
                 .batch_exact(BATCH)
                 .run(..);
-            time(
-                || Some(run.next()?.map(|batch| batch.len())),
-                images,
-                rounds,
-            )?
+            time(run, images, rounds)?
         }
     };
     Ok(Rate {
@@ -138,16 +130,17 @@ pub fn measure(from: Pictures, fast: bool, images: u64, rounds: usize) -> anyhow
     })
 }
 
-/// Pictures a second of each round of at least `images` pictures; `next` gives the size of the next batch.
-fn time(
-    mut next: impl FnMut() -> Option<Result<usize, FlowError>>,
+/// Pictures a second of each round of at least `images` pictures.
+fn time<T>(
+    mut batches: impl Iterator<Item = Result<Batch<T>, FlowError>>,
     images: u64,
     rounds: usize,
 ) -> Result<Vec<f64>, FlowError> {
     let mut pass = |images: u64| -> Result<f64, FlowError> {
         let (start, mut done) = (Instant::now(), 0);
         while done < images {
-            done += next().expect("the pictures have no end")? as u64;
+            let batch = batches.next().expect("the pictures have no end")?;
+            done += batch.len() as u64;
         }
         Ok(done as f64 / start.elapsed().as_secs_f64())
     };

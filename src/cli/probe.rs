@@ -11,7 +11,7 @@ use super::bar::bar;
 use crate::files::write_atomic;
 use crate::probe::encoder::Encoder;
 use crate::probe::{knn, npy, probe, Embeddings, Figures, Options};
-use crate::report::pictures::contact_sheet;
+use crate::report::pictures::{contact_sheet, png};
 
 /// Measure what an encoder has learnt: nearest neighbours, rank, positions, shortcuts.
 #[derive(clap::Args)]
@@ -134,7 +134,6 @@ fn write_sheet(path: &Path, set: &PackedSet, embeddings: &Embeddings) -> anyhow:
             pictures.push(imageops::thumbnail(&image, 96, 96));
         }
     }
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    contact_sheet(&pictures, COLUMNS).write_to(&mut bytes, image::ImageFormat::Png)?;
-    write_atomic(path, bytes.get_ref()).with_context(|| format!("cannot write {}", path.display()))
+    let sheet = png(&contact_sheet(&pictures, COLUMNS))?;
+    write_atomic(path, &sheet).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -15,7 +15,7 @@ use crate::field::{View, Window};
 use crate::pretrain::PretrainConfig;
 use crate::probe::encoder::{Encoder, Shown};
 use crate::report::pictures::{
-    contact_sheet, enlarge, field_arrows, mask_overlay, pca_rgb, FeatureMap, MaskKind,
+    contact_sheet, enlarge, field_arrows, mask_overlay, pca_rgb, png, FeatureMap, MaskKind,
 };
 use crate::report::run::read_curve;
 use crate::report::{BarPlot, LinePlot, Report, Section, Table, Tile};
@@ -234,10 +234,4 @@ fn features(facts: &Facts<'_>) -> anyhow::Result<Section> {
                 "after pretraining".to_owned(),
             ),
         ]))
-}
-
-fn png(image: &RgbImage) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    image.write_to(&mut bytes, image::ImageFormat::Png)?;
-    Ok(bytes.into_inner())
 }

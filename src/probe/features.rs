@@ -1,7 +1,9 @@
 //! Rows of features.
 
+use intertwine_kernels::l2_norm;
+
 /// Features, `width` values each.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rows {
     width: usize,
     values: Vec<f32>,
@@ -24,7 +26,7 @@ impl Rows {
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.values.len() / self.width.max(1)
+        self.values.len() / self.width
     }
 
     /// Whether there are no rows.
@@ -47,7 +49,7 @@ impl Rows {
 
     /// The rows in order.
     pub fn iter(&self) -> impl Iterator<Item = &[f32]> {
-        self.values.chunks_exact(self.width.max(1))
+        self.values.chunks_exact(self.width)
     }
 
     /// Adds rows.
@@ -58,12 +60,8 @@ impl Rows {
 
     /// The rows, each of length 1; zeros stay zeros.
     pub fn normalised(&self) -> Self {
-        let mut values = self.values.clone();
-        for row in values.chunks_exact_mut(self.width.max(1)) {
-            let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
-            let scale = 1.0 / length.max(1e-12);
-            row.iter_mut().for_each(|v| *v *= scale);
-        }
+        let (mut values, mut lengths) = (vec![0.0; self.values.len()], vec![0.0; self.len()]);
+        l2_norm::forward(&self.values, 1e-12, self.width, &mut values, &mut lengths);
         Self {
             width: self.width,
             values,

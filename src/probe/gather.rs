@@ -3,13 +3,12 @@
 use image::RgbImage;
 use intertwine_datasets::{PackedSet, Scratch};
 use intertwine_flow::random::{stream, Purpose};
-use rand::RngExt;
-use rand_distr::{Beta, Distribution};
 
 use super::encoder::{Encoder, Shown};
 use super::features::Rows;
 use super::{Options, ProbeError};
-use crate::field::Window;
+use crate::augment::WindowConfig;
+use crate::field::{Geometry, Grid, Window};
 
 /// Pictures that go through the encoder at once.
 const BATCH: usize = 32;
@@ -109,6 +108,8 @@ impl Gatherer<'_> {
         let (width, grid, seed) = (self.encoder.width(), self.grid, self.options.seed);
         let window = Window::centred(self.options.window);
         let chosen = |record| some_patches(grid * grid, seed, record);
+        let whole = Geometry::whole(Window::WHOLE);
+        let places: Vec<[f32; 2]> = whole.positions(Grid::new(grid, grid)).collect();
         let rows = || Rows::new(width, Vec::new());
         let mut all = Gathered {
             cls: rows(),
@@ -131,7 +132,7 @@ impl Gatherer<'_> {
                 }
                 for patch in chosen(record) {
                     all.visible.extend(&patches[patch * width..][..width]);
-                    all.places.extend(&place(patch, grid));
+                    all.places.extend(&places[patch]);
                 }
             },
         )?;
@@ -145,7 +146,7 @@ impl Gatherer<'_> {
         Ok(all)
     }
 
-    /// CLS of some pictures in each of several windows, window by window, and the number of windows; none for an
+    /// CLS of some pictures in each of several windows, drawn as the paper draws them, window by window, and the number of windows; none for an
     /// encoder without a field.
     pub fn windows(&mut self, records: &[usize]) -> Result<Option<(Rows, usize)>, ProbeError> {
         let records = &records[..self.shown_in_windows(records.len())];
@@ -153,9 +154,11 @@ impl Gatherer<'_> {
             return Ok(None);
         }
         let width = self.encoder.width();
+        let windows = WindowConfig::default().distribution();
+        let windows = windows.expect("the default config is valid");
         let mut cls = Rows::new(width, Vec::new());
-        for w in 0..WINDOWS {
-            let window = some_window(self.options.seed, w as u64);
+        for w in 0..WINDOWS as u64 {
+            let window = windows.draw(&mut stream(self.options.seed, Purpose::Probe, 1, w));
             self.tokens(
                 records,
                 window,
@@ -173,18 +176,6 @@ fn some_patches(patches: usize, seed: u64, record: usize) -> Vec<usize> {
     rand::seq::index::sample(&mut rng, patches, MASKED.min(patches)).into_vec()
 }
 
-/// A window as pretraining draws them: a scale from Beta(2, 5) but at least 0.1, anywhere in the field.
-fn some_window(seed: u64, index: u64) -> Window {
-    let mut rng = stream(seed, Purpose::Probe, 1, index);
-    let scale: f64 = Beta::new(2.0, 5.0).map_or(0.3, |beta| beta.sample(&mut rng));
-    let scale = scale.clamp(0.1, 1.0);
-    Window {
-        x: rng.random::<f64>() * (1.0 - scale),
-        y: rng.random::<f64>() * (1.0 - scale),
-        scale,
-    }
-}
-
 fn mean(rows: &[f32], width: usize) -> Vec<f32> {
     let count = (rows.len() / width) as f32;
     let mut mean = vec![0.0; width];
@@ -192,9 +183,4 @@ fn mean(rows: &[f32], width: usize) -> Vec<f32> {
         mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / count);
     }
     mean
-}
-
-/// The centre of a patch in the picture's unit square.
-fn place(patch: usize, grid: usize) -> [f32; 2] {
-    [patch % grid, patch / grid].map(|at| (at as f32 + 0.5) / grid as f32)
 }

@@ -12,7 +12,9 @@ pub use field::field_arrows;
 pub use masks::{mask_overlay, MaskKind};
 pub use pca::{pca_rgb, principal_components, FeatureMap, PrincipalComponents};
 
-use image::{imageops, Rgb, RgbImage};
+use std::io::Cursor;
+
+use image::{imageops, ImageFormat, ImageResult, Rgb, RgbImage};
 
 /// The picture `factor` times as large, each pixel a square.
 pub fn enlarge(image: &RgbImage, factor: u32) -> RgbImage {
@@ -20,6 +22,16 @@ pub fn enlarge(image: &RgbImage, factor: u32) -> RgbImage {
     RgbImage::from_fn(width * factor, height * factor, |x, y| {
         *image.get_pixel(x / factor, y / factor)
     })
+}
+
+/// The picture as a PNG file.
+///
+/// # Errors
+/// If it has no pixels.
+pub fn png(image: &RgbImage) -> ImageResult<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, ImageFormat::Png)?;
+    Ok(bytes.into_inner())
 }
 
 /// The smallest whole factor that makes a side of `length` pixels at least `target` long.
