@@ -1,7 +1,9 @@
 //! Patch features as colours: the first three principal components over several pictures.
 
-use super::enlarge;
 use image::{Rgb, RgbImage};
+use nalgebra::{DMatrix, DVector};
+
+use super::enlarge;
 
 /// Mean, directions and variances of a cloud of feature vectors.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,9 +17,8 @@ pub struct PrincipalComponents {
     pub variances: Vec<f64>,
 }
 
-/// The first `count` principal components of feature vectors `[n, d]`, by power iteration on the
-/// covariance with deflation. Vectors with a value that is not finite are left out. There are fewer
-/// components than asked for where no variance is left.
+/// The first `count` principal components of feature vectors `[n, d]`: the eigenvectors of their covariance. Vectors with
+/// a value that is not finite are left out. There are fewer components than asked for where no variance is left.
 ///
 /// # Panics
 /// If the features are not whole vectors of `d` values.
@@ -27,101 +28,37 @@ pub fn principal_components(features: &[f32], d: usize, count: usize) -> Princip
         "{} values are not vectors of {d}",
         features.len()
     );
-    let rows: Vec<&[f32]> = features
-        .chunks_exact(d)
-        .filter(|row| row.iter().all(|v| v.is_finite()))
-        .collect();
-    let n = rows.len().max(1) as f64;
-    let mut mean = vec![0.0; d];
-    for row in &rows {
-        for (m, &v) in mean.iter_mut().zip(*row) {
-            *m += f64::from(v) / n;
-        }
-    }
-    let mut covariance = vec![0.0; d * d];
-    let mut centred = vec![0.0; d];
-    for row in &rows {
-        for ((c, &v), m) in centred.iter_mut().zip(*row).zip(&mean) {
-            *c = f64::from(v) - m;
-        }
-        for (i, line) in covariance.chunks_exact_mut(d).enumerate() {
-            let scaled = centred[i] / n;
-            for (c, &v) in line.iter_mut().zip(&centred) {
-                *c += scaled * v;
-            }
-        }
-    }
-    let total: f64 = (0..d).map(|i| covariance[i * d + i]).sum();
-    let (mut directions, mut variances) = (Vec::new(), Vec::new());
-    for _ in 0..count.min(d) {
-        let (direction, variance) = power_iteration(&covariance, d, &directions);
-        // What rounding leaves of a flat cloud is not a component.
-        if variance.is_nan() || variance <= 1e-12 * total || variance <= f64::MIN_POSITIVE {
-            break;
-        }
-        for (i, line) in covariance.chunks_exact_mut(d).enumerate() {
-            for (c, v) in line.iter_mut().zip(&direction) {
-                *c -= variance * direction[i] * v;
-            }
-        }
-        directions.push(direction);
-        variances.push(variance);
-    }
-    PrincipalComponents {
-        mean,
-        directions,
-        variances,
-    }
-}
-
-/// The direction of the largest eigenvalue of a symmetric matrix `[d, d]`, at right angles to those
-/// `found`, and the eigenvalue. Stops when the direction no longer turns, or after enough turns that two
-/// eigenvalues which still compete are equal for every purpose of a picture.
-fn power_iteration(matrix: &[f64], d: usize, found: &[Vec<f64>]) -> (Vec<f64>, f64) {
-    const TURNS: usize = 500;
-    let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
-    // A start without symmetry, so that it is at right angles to no likely direction.
-    let mut v: Vec<f64> = (0..d)
-        .map(|i| 1.0 + ((i * 7919 + 13) % 101) as f64 / 101.0)
-        .collect();
-    let mut value = 0.0;
-    for _ in 0..TURNS {
-        for direction in found {
-            let along = dot(&v, direction);
-            v.iter_mut()
-                .zip(direction)
-                .for_each(|(v, d)| *v -= along * d);
-        }
-        let norm = dot(&v, &v).sqrt();
-        if norm == 0.0 {
-            return (v, 0.0);
-        }
-        v.iter_mut().for_each(|v| *v /= norm);
-        let next: Vec<f64> = matrix.chunks_exact(d).map(|row| dot(row, &v)).collect();
-        value = dot(&next, &v);
-        let turned: f64 = next
-            .iter()
-            .zip(&v)
-            .map(|(n, v)| (n - value * v).powi(2))
-            .sum();
-        if turned.sqrt() <= 1e-9 * value.abs() {
-            break;
-        }
-        v = next;
-    }
-    let norm = dot(&v, &v).sqrt();
-    let largest = v
-        .iter()
-        .copied()
-        .max_by(|a, b| a.abs().total_cmp(&b.abs()))
-        .unwrap_or(1.0);
-    let scale = if norm > 0.0 {
-        norm.copysign(largest)
-    } else {
-        1.0
+    let rows = || {
+        let rows = features.chunks_exact(d);
+        rows.filter(|row| row.iter().all(|v| v.is_finite()))
+            .map(|row| DVector::from_iterator(d, row.iter().map(|&v| f64::from(v))))
     };
-    v.iter_mut().for_each(|v| *v /= scale);
-    (v, value)
+    let n = rows().count().max(1) as f64;
+    let mean = rows().fold(DVector::zeros(d), |sum, row| sum + row / n);
+    let mut covariance = DMatrix::<f64>::zeros(d, d);
+    for row in rows() {
+        let centred = row - &mean;
+        covariance.syger(1.0 / n, &centred, &centred, 1.0);
+    }
+    covariance.fill_upper_triangle_with_lower_triangle();
+    let eigen = covariance.symmetric_eigen();
+    let total = eigen.eigenvalues.sum();
+    let mut order: Vec<usize> = (0..d).collect();
+    order.sort_by(|&a, &b| eigen.eigenvalues[b].total_cmp(&eigen.eigenvalues[a]));
+    // What rounding leaves of a flat cloud is not a component.
+    let least = (1e-12 * total).max(f64::MIN_POSITIVE);
+    order.retain(|&i| eigen.eigenvalues[i] > least);
+    order.truncate(count);
+    let direction = |&i: &usize| {
+        let column = eigen.eigenvectors.column(i);
+        let sign = column[column.iamax()].signum();
+        column.iter().map(|v| sign * v).collect()
+    };
+    PrincipalComponents {
+        directions: order.iter().map(direction).collect(),
+        variances: order.iter().map(|&i| eigen.eigenvalues[i]).collect(),
+        mean: mean.iter().copied().collect(),
+    }
 }
 
 /// The patch features of one picture.
