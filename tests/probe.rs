@@ -171,6 +171,8 @@ fn a_run_is_probed_and_its_features_written() {
         "e.npy",
         "--neighbours",
         "n.png",
+        "--drawing",
+        "d.png",
     ];
     let (success, printed, said) = intertwine(dir.path(), &[&probe[..], &files].concat());
     assert!(success, "{said}");
@@ -202,6 +204,12 @@ fn a_run_is_probed_and_its_features_written() {
     assert_eq!(npy.len(), 128 + 36 * 192 * 4);
     let sheet = image::open(dir.path().join("n.png")).unwrap();
     assert!(sheet.width() > 0 && sheet.height() > 0);
+    // Six pictures in three forms, of 4 x 4 patches, 32 pixels each, and 4 pixels between.
+    let drawing = image::open(dir.path().join("d.png")).unwrap();
+    assert_eq!(
+        (drawing.width(), drawing.height()),
+        (6 * 132 - 4, 3 * 132 - 4)
+    );
 
     // The same again, on other threads: the same figures.
     let (_, again, _) = intertwine(dir.path(), &[&["--threads", "1"], &probe[..]].concat());

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use image::{imageops, RgbImage};
-use intertwine_datasets::{PackedSet, Scratch};
+use intertwine_datasets::{Mix, PackedSet, Scratch};
 
 use super::bar::bar;
 use crate::files::write_atomic;
+use crate::probe::drawing::Shelf;
 use crate::probe::encoder::Encoder;
 use crate::probe::{knn, npy, probe, Embeddings, Figures, Options};
 use crate::report::pictures::{contact_sheet, png};
@@ -46,15 +48,20 @@ pub struct Args {
     /// Draw pictures beside their nearest neighbours.
     #[arg(long, value_name = "FILE.png")]
     neighbours: Option<PathBuf>,
+    /// Draw a few pictures, each above its patch features as colours and what the CLS token attends to.
+    #[arg(long, value_name = "FILE.png")]
+    drawing: Option<PathBuf>,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (encoder, set) = (Encoder::open(&args.encoder)?, PackedSet::open(&args.data)?);
+    let encoder = Encoder::open(&args.encoder)?;
+    let set = Mix::from(Arc::new(PackedSet::open(&args.data)?));
     let options = Options {
         pictures: args.pictures,
         side: args.side,
         window: args.window,
         seed: args.seed,
+        classes: true,
     };
     let progress = bar("probe", 0);
     let (figures, embeddings) = probe(&encoder, &set, &options, &mut |done, total| {
@@ -80,6 +87,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         write_sheet(path, &set, &embeddings)?;
         eprintln!(
             "wrote {}: a picture, then its nearest, row by row",
+            path.display()
+        );
+    }
+    if let Some(path) = &args.drawing {
+        let drawing = Shelf::read(&set, args.seed)?.draw(&encoder, &options)?;
+        write_atomic(path, &png(&drawing)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        eprintln!(
+            "wrote {}: pictures, their patch features, the attention of CLS",
             path.display()
         );
     }
@@ -122,7 +138,7 @@ fn print(figures: &Figures) {
 const COLUMNS: usize = 8;
 const ROWS: usize = 10;
 
-fn write_sheet(path: &Path, set: &PackedSet, embeddings: &Embeddings) -> anyhow::Result<()> {
+fn write_sheet(path: &Path, set: &Mix, embeddings: &Embeddings) -> anyhow::Result<()> {
     let features = embeddings.cls.normalised();
     let (mut image, mut scratch) = (RgbImage::default(), Scratch::default());
     let mut pictures = Vec::new();
@@ -130,7 +146,8 @@ fn write_sheet(path: &Path, set: &PackedSet, embeddings: &Embeddings) -> anyhow:
     for row in (0..rows).map(|i| i * features.len() / rows) {
         let nearest = knn::nearest(&features, row, COLUMNS - 1);
         for at in std::iter::once(row).chain(nearest.into_iter().map(|(at, _)| at)) {
-            set.read_image_into(embeddings.records[at], &mut image, &mut scratch)?;
+            let (set, number) = set.locate(embeddings.records[at]);
+            set.read_image_into(number, &mut image, &mut scratch)?;
             pictures.push(imageops::thumbnail(&image, 96, 96));
         }
     }

@@ -9,7 +9,7 @@
 //! - [`arch`]: the static widths of a network, and the list of those we compile.
 //! - [`autocast`]: the precision of the products in a scope.
 //! - [`positions`]: where the patches of whole pictures lie.
-//! - [`vit`], [`head`]: the encoder and the projection head.
+//! - [`vit`], [`head`]: the encoder and the projection head. `look`: the encoder looked into.
 //! - [`optim`]: AdamW with groups, clipping, the moving-average teacher.
 //! - [`weights`]: safetensors in and out.
 //!
@@ -22,6 +22,7 @@ pub mod autocast;
 pub mod backend;
 pub mod checkpoint;
 pub mod head;
+mod look;
 pub mod module;
 pub mod ops;
 pub mod optim;

@@ -284,7 +284,7 @@ impl<A: Arch, D: Backend> Vit<A, D> {
     }
 
     /// Patches and positions to tokens, before the first block.
-    fn embed<T: Tape<f32, D>>(
+    pub(super) fn embed<T: Tape<f32, D>>(
         &self,
         patches: Vec<f32>,
         positions: &Positions<'_>,
@@ -352,7 +352,7 @@ impl<A: Arch, D: Backend> Vit<A, D> {
     }
 
     /// The first blocks.
-    fn run<T: Tape<f32, D>>(
+    pub(super) fn run<T: Tape<f32, D>>(
         &self,
         blocks: &[Block<A, D>],
         mut x: Rows<A::Width, D, T>,
@@ -367,7 +367,12 @@ impl<A: Arch, D: Backend> Vit<A, D> {
     }
 
     /// Stochastic depth of block `i`.
-    fn row_scales(&self, i: usize, groups: &Groups, drop_path: Option<DropPath>) -> RowScales {
+    pub(super) fn row_scales(
+        &self,
+        i: usize,
+        groups: &Groups,
+        drop_path: Option<DropPath>,
+    ) -> RowScales {
         let rate = self.drop_path * i as f32 / (self.blocks.len().max(2) - 1) as f32;
         [0, 1].map(|branch| {
             drop_path.and_then(|d| row_scales(groups, rate, d, 2 * i as u64 + branch))

@@ -1,4 +1,5 @@
-//! An encoder from a file, whatever network it is: one of ours, or a vision transformer under timm's names.
+//! An encoder, whatever network it is: one of ours, from a file or from memory, or a vision transformer under timm's
+//! names.
 
 use std::path::Path;
 
@@ -38,6 +39,17 @@ trait Encode: Send + Sync {
     fn grid(&self) -> Option<usize>;
     fn has_field(&self) -> bool;
     fn tokens(&self, shown: &[Shown<'_>], grid: usize) -> Vec<f32>;
+    fn look(&self, shown: &[Shown<'_>], grid: usize) -> Look;
+}
+
+/// What an encoder makes of pictures and where it looks.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// As [`Encoder::tokens`].
+    pub tokens: Vec<f32>,
+    /// How much CLS attends to each patch in the last block, the mean over heads; `[pictures, grid * grid]`. With what
+    /// CLS attends to itself, a picture's values add up to 1.
+    pub attention: Vec<f32>,
 }
 
 struct Network<A: Arch> {
@@ -72,6 +84,14 @@ impl Encoder {
         let config = timm_config(&dict).map_err(foreign)?;
         let positions = take_positions(&mut dict).map_err(foreign)?;
         Self::load(&config, &dict, Some(positions))
+    }
+
+    /// An encoder of ours with the weights of a dictionary.
+    ///
+    /// # Errors
+    /// If there is no such network, or the weights do not fit it.
+    pub fn from_weights(config: &VitConfig, weights: &StateDict) -> Result<Self, ProbeError> {
+        Self::load(config, weights, None)
     }
 
     /// An encoder with random weights.
@@ -146,6 +166,15 @@ impl Encoder {
         assert!(grid > 0 && self.grid().is_none_or(|own| own == grid));
         self.network.tokens(shown, grid)
     }
+
+    /// As [`tokens`](Self::tokens), with what CLS attends to.
+    ///
+    /// # Panics
+    /// If the grid is not [`Self::grid`], where that is fixed.
+    pub fn look(&self, shown: &[Shown<'_>], grid: usize) -> Look {
+        assert!(grid > 0 && self.grid().is_none_or(|own| own == grid));
+        self.network.look(shown, grid)
+    }
 }
 
 impl<A: Arch> Encode for Network<A> {
@@ -164,6 +193,31 @@ impl<A: Arch> Encode for Network<A> {
     }
 
     fn tokens(&self, shown: &[Shown<'_>], grid: usize) -> Vec<f32> {
+        self.show(shown, grid, |input| {
+            Cpu::to_host(&self.vit.forward(input, None, NoneTape))
+        })
+    }
+
+    fn look(&self, shown: &[Shown<'_>], grid: usize) -> Look {
+        self.show(shown, grid, |input| {
+            let (tokens, attention) = self.vit.forward_attending(input);
+            let of_patches = attention.chunks_exact(grid * grid + 1);
+            Look {
+                tokens: Cpu::to_host(&tokens),
+                attention: of_patches.flat_map(|row| &row[1..]).copied().collect(),
+            }
+        })
+    }
+}
+
+impl<A: Arch> Network<A> {
+    /// Hands the pictures to `see` as the network takes them.
+    fn show<R>(
+        &self,
+        shown: &[Shown<'_>],
+        grid: usize,
+        see: impl FnOnce(TokenInput<'_>) -> R,
+    ) -> R {
         let side = (grid * A::PATCH) as u32;
         let mut resampler = Resampler::default();
         let (mut canvas, mut view) = (Canvas::default(), View::default());
@@ -191,12 +245,11 @@ impl<A: Arch> Encode for Network<A> {
             Some(_) => Positions::Field(&taps),
             None => fixed.view(),
         };
-        let input = TokenInput {
+        see(TokenInput {
             patches,
             positions,
             plan: &plan,
-        };
-        Cpu::to_host(&self.vit.forward(input, None, NoneTape))
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The passes through the encoder: features of pictures, of patches, of windows.
 
 use image::RgbImage;
-use intertwine_datasets::{PackedSet, Scratch};
+use intertwine_datasets::{Mix, Scratch};
 use intertwine_flow::random::{stream, Purpose};
 
 use super::encoder::{Encoder, Shown};
@@ -14,7 +14,7 @@ use crate::field::{Geometry, Grid, Window};
 const BATCH: usize = 32;
 /// Patches of a picture whose position is masked at once: few, so that the others tell where they are.
 const MASKED: usize = 4;
-/// Windows in which each picture is shown, and pictures shown so.
+/// Windows in which some pictures are shown, and the most pictures shown so.
 const WINDOWS: usize = 8;
 const WINDOW_PICTURES: usize = 128;
 /// Rows that the rank of patches is computed of.
@@ -23,7 +23,7 @@ const RANK_ROWS: usize = 4096;
 /// Shows pictures of a set to an encoder and counts the passes.
 pub(super) struct Gatherer<'a> {
     pub encoder: &'a Encoder,
-    pub set: &'a PackedSet,
+    pub set: &'a Mix,
     /// Patches a side.
     pub grid: usize,
     pub options: &'a Options,
@@ -64,7 +64,8 @@ impl Gatherer<'_> {
 
     fn shown_in_windows(&self, records: usize) -> usize {
         if self.encoder.has_field() {
-            records.min(WINDOW_PICTURES)
+            // They take several passes each.
+            records.div_ceil(4).min(WINDOW_PICTURES)
         } else {
             0
         }
@@ -82,7 +83,8 @@ impl Gatherer<'_> {
         let length = (self.grid * self.grid + 1) * self.encoder.width();
         for chunk in records.chunks(BATCH) {
             for (image, &record) in images.iter_mut().zip(chunk) {
-                self.set.read_image_into(record, image, &mut scratch)?;
+                let (set, number) = self.set.locate(record);
+                set.read_image_into(number, image, &mut scratch)?;
             }
             let shown: Vec<Shown<'_>> = images
                 .iter()
@@ -95,6 +97,10 @@ impl Gatherer<'_> {
                 .collect();
             let tokens = self.encoder.tokens(&shown, self.grid);
             for (&record, tokens) in chunk.iter().zip(tokens.chunks_exact(length)) {
+                // Of what is not finite no eigenvalue is ever found.
+                if !tokens.iter().all(|v| v.is_finite()) {
+                    return Err(ProbeError::NotFinite { record });
+                }
                 take(record, tokens);
             }
             self.done += 1;

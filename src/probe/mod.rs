@@ -1,11 +1,13 @@
-//! What an encoder has learnt, measured without training one (METHOD section 7).
+//! What an encoder has learnt, measured without training one (METHOD section 7): after a run, or while it learns.
 //!
 //! # Layout
-//! - [`encoder`]: any encoder from a file; [`features`]: rows of what it gives
+//! - [`encoder`]: any encoder, from a file or from memory; [`features`]: rows of what it gives
 //! - [`knn`], [`regression`]: classes and positions read off features
 //! - [`rank`]: how many dimensions they use; [`shortcut`]: whether they tell the window instead of the picture
+//! - [`drawing`]: a few pictures as the encoder sees them
 //! - `gather`: the passes through the encoder; `npy`: features as a file for NumPy
 
+pub mod drawing;
 pub mod encoder;
 pub mod features;
 mod gather;
@@ -17,7 +19,7 @@ pub mod shortcut;
 
 use std::path::PathBuf;
 
-use intertwine_datasets::{DatasetError, PackedSet, Permutation};
+use intertwine_datasets::{DatasetError, Mix, Permutation};
 
 use crate::config::ConfigError;
 use crate::nn::weights::WeightsError;
@@ -60,9 +62,24 @@ pub enum ProbeError {
         grid: usize,
     },
     /// Too few pictures to say anything.
-    #[error("the set has {0} pictures, expected at least 8")]
+    #[error("the set has {0} pictures, expected at least {LEAST_PICTURES}")]
     TooFew(usize),
+    /// A set that was to have classes.
+    #[error("{}: no picture there has a class and no object a category; name a labelled set", path.display())]
+    NoClasses {
+        /// The set.
+        path: PathBuf,
+    },
+    /// An encoder of which nothing can be measured.
+    #[error("the encoder's tokens of picture {record} are not finite: its weights are damaged, or its training diverged")]
+    NotFinite {
+        /// The first such picture's record.
+        record: usize,
+    },
 }
+
+/// A set of fewer pictures is not measured on.
+pub const LEAST_PICTURES: usize = 8;
 
 /// How to look at an encoder.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +92,8 @@ pub struct Options {
     pub window: f64,
     /// Which pictures are drawn, and which of their patches and windows.
     pub seed: u64,
+    /// Whether to read classes; without, there are no figures that need them.
+    pub classes: bool,
 }
 
 impl Default for Options {
@@ -84,6 +103,7 @@ impl Default for Options {
             side: None,
             window: 0.35,
             seed: 0,
+            classes: true,
         }
     }
 }
@@ -120,7 +140,7 @@ pub struct Figures {
 /// The features that the figures are of.
 #[derive(Clone, Debug)]
 pub struct Embeddings {
-    /// Record of each picture in the set.
+    /// Record of each picture.
     pub records: Vec<usize>,
     /// CLS, a row a picture.
     pub cls: Rows,
@@ -128,27 +148,35 @@ pub struct Embeddings {
     pub classes: Vec<Option<u32>>,
 }
 
-/// Measures an encoder on the pictures of a set. A class is that of the picture, or else the category of its largest
-/// object. `progress` is told how many of how many passes of a batch through the encoder are done.
+/// Measures an encoder on pictures. A class is that of the picture, or else the category of its largest object; several
+/// sets have none in common, so their figures do without. `progress` is told how many of how many passes of a batch
+/// through the encoder are done.
 ///
 /// # Errors
 /// As [`ProbeError`].
 pub fn probe(
     encoder: &Encoder,
-    set: &PackedSet,
+    pictures: &Mix,
     options: &Options,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(Figures, Embeddings), ProbeError> {
     let grid = grid(encoder, options)?;
-    let records = draw(set.len(), options);
-    if records.len() < 8 {
+    let records = draw(pictures.len(), options);
+    if records.len() < LEAST_PICTURES {
         return Err(ProbeError::TooFew(records.len()));
     }
-    let classes = records.iter().map(|&record| class_of(set, record));
-    let classes = classes.collect::<Result<Vec<_>, _>>()?;
+    let read = options.classes && pictures.sets().len() == 1;
+    let class = |&record: &usize| {
+        if read {
+            class_of(pictures, record)
+        } else {
+            Ok(None)
+        }
+    };
+    let classes = records.iter().map(class).collect::<Result<Vec<_>, _>>()?;
     let mut gatherer = Gatherer {
         encoder,
-        set,
+        set: pictures,
         grid,
         options,
         progress,
@@ -190,6 +218,9 @@ pub fn probe(
 }
 
 /// Patches a side of what the encoder is to see.
+///
+/// # Errors
+/// If it knows no positions of such pictures.
 fn grid(encoder: &Encoder, options: &Options) -> Result<usize, ProbeError> {
     let patch = encoder.patch();
     let usual = if patch < 14 { 64 } else { 224 };
@@ -222,7 +253,8 @@ fn draw(len: usize, options: &Options) -> Vec<usize> {
     records
 }
 
-fn class_of(set: &PackedSet, record: usize) -> Result<Option<u32>, DatasetError> {
+fn class_of(pictures: &Mix, record: usize) -> Result<Option<u32>, DatasetError> {
+    let (set, record) = pictures.locate(record);
     if let Some(label) = set.label(record)? {
         return Ok(Some(label));
     }

@@ -1,14 +1,16 @@
-//! The report's pictures: fields, masks and features.
+//! The report's pictures: fields, masks, features and attention.
 //!
 //! Each function takes plain values and gives an `RgbImage`; none touches files. A list that does not
 //! have the length its grid or picture says is a bug of the caller, and panics with both numbers.
 
 mod canvas;
 mod field;
+mod heat;
 mod masks;
 mod pca;
 
 pub use field::field_arrows;
+pub use heat::heat_map;
 pub use masks::{mask_overlay, MaskKind};
 pub use pca::{pca_rgb, principal_components, FeatureMap, PrincipalComponents};
 
@@ -39,10 +41,19 @@ fn factor_to(length: u32, target: u32) -> u32 {
     target.div_ceil(length.max(1)).max(1)
 }
 
+/// Pixels between the pictures of a contact sheet.
+const GAP: u32 = 4;
+
+/// The first column of a contact sheet of `rows` rows of squares.
+pub fn first_column(sheet: &RgbImage, rows: u32) -> RgbImage {
+    let side = ((sheet.height() + GAP) / rows.max(1)).saturating_sub(GAP);
+    let (width, height) = (side.min(sheet.width()), sheet.height());
+    imageops::crop_imm(sheet, 0, 0, width, height).to_image()
+}
+
 /// Pictures in rows of `columns` (at least 1), each centred in a cell of the largest width and height,
 /// four pixels apart on grey. No pictures give a picture of no pixels.
 pub fn contact_sheet(images: &[RgbImage], columns: usize) -> RgbImage {
-    const GAP: u32 = 4;
     let columns = columns.clamp(1, images.len().max(1));
     let cell = images
         .iter()
@@ -76,6 +87,14 @@ mod tests {
         assert_eq!(sheet.get_pixel(9, 15).0, [3; 3]);
         assert_eq!(contact_sheet(&[], 3).dimensions(), (0, 0));
         assert_eq!(contact_sheet(&[image(3, 3, 9)], 0), image(3, 3, 9));
+    }
+
+    #[test]
+    fn the_first_column_is_cut_out_of_a_sheet() {
+        let square = |v| RgbImage::from_pixel(10, 10, Rgb([v; 3]));
+        let cells: Vec<_> = (1..=6).map(square).collect();
+        let column = first_column(&contact_sheet(&cells, 2), 3);
+        assert_eq!(column, contact_sheet(&[square(1), square(3), square(5)], 1));
     }
 
     #[test]
