@@ -4,21 +4,32 @@
 //! config.toml      the resolved config
 //! metrics.jsonl    one JSON object a logged step; a function of config and data alone
 //! times.jsonl      wall-clock figures of the same steps; differ from run to run
+//! events.*         the figures of metrics.jsonl, and pictures, for TensorBoard
+//! pictures/        what the encoder made of a few pictures, if the run draws them
 //! checkpoints/     last.safetensors: everything needed to go on
 //! model.safetensors   the result
 //! report.html      curves and config, for a person
 //! ```
+//!
+//! `log` writes the lines, `events` the same for TensorBoard.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+mod events;
+mod log;
+
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{require, ConfigError, Validate};
 use crate::files::write_atomic;
+use crate::report::pictures::png;
+
+pub use log::Log;
+pub(crate) use log::Times;
 
 /// Bookkeeping.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,106 +143,23 @@ impl RunFolder {
         self.path.join("model.safetensors")
     }
 
-    /// Opens `metrics.jsonl` and `times.jsonl` to go on at `step`: lines of that step and later, written
-    /// after the checkpoint by a run that was then killed, are dropped.
+    /// The drawing made after step `at`.
+    pub fn picture(&self, at: u64) -> PathBuf {
+        self.path.join(format!("pictures/step-{at:06}.png"))
+    }
+
+    /// Writes the drawing made after step `at`.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn log(&self, step: u64) -> Result<Log, RunError> {
-        let open = |name: &str| {
-            let path = self.path.join(name);
-            open_at(&path, step).map_err(|source| RunError::Io { path, source })
+    pub fn write_picture(&self, at: u64, picture: &RgbImage) -> Result<(), RunError> {
+        let path = self.picture(at);
+        let write = || {
+            std::fs::create_dir_all(self.path.join("pictures"))?;
+            let bytes = png(picture).map_err(io::Error::other)?;
+            write_atomic(&path, &bytes)
         };
-        Ok(Log {
-            metrics: open("metrics.jsonl")?,
-            times: open("times.jsonl")?,
-            folder: self.path.clone(),
-        })
-    }
-}
-
-fn open_at(path: &Path, step: u64) -> io::Result<File> {
-    let mut keep = Vec::new();
-    if let Ok(file) = File::open(path) {
-        for line in BufReader::new(file).split(b'\n') {
-            let line = line?;
-            // A line cut short by a crash is no JSON and ends the file.
-            let Ok(value) = serde_json::from_slice::<serde_json::Value>(&line) else {
-                break;
-            };
-            if value
-                .get("step")
-                .and_then(serde_json::Value::as_u64)
-                .is_none_or(|s| s >= step)
-            {
-                break;
-            }
-            keep.extend_from_slice(&line);
-            keep.push(b'\n');
-        }
-    }
-    write_atomic(path, &keep)?;
-    File::options().append(true).open(path)
-}
-
-/// A line of `times.jsonl`.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Times {
-    /// The step.
-    pub step: u64,
-    /// Seconds since training was started or resumed.
-    pub seconds: f64,
-    /// Pictures a second in that time.
-    pub images_per_s: f64,
-    /// Share of that time in which the step could not go on for want of data.
-    pub data_wait: f64,
-}
-
-/// The open metric files of a run.
-#[derive(Debug)]
-pub struct Log {
-    metrics: File,
-    times: File,
-    folder: PathBuf,
-}
-
-impl Log {
-    /// Adds a line of deterministic figures and one of wall-clock figures; both objects hold `step`.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn write(
-        &mut self,
-        metrics: &impl serde::Serialize,
-        times: &impl serde::Serialize,
-    ) -> Result<(), RunError> {
-        let io = |source| RunError::Io {
-            path: self.folder.join("metrics.jsonl"),
-            source,
-        };
-        let line = |v: serde_json::Result<Vec<u8>>| -> io::Result<Vec<u8>> {
-            let mut v = v?;
-            v.push(b'\n');
-            Ok(v)
-        };
-        self.metrics
-            .write_all(&line(serde_json::to_vec(metrics)).map_err(io)?)
-            .map_err(io)?;
-        self.times
-            .write_all(&line(serde_json::to_vec(times)).map_err(io)?)
-            .map_err(io)
-    }
-    /// Makes sure that what was written survives a crash: called before a checkpoint is.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn sync(&self) -> Result<(), RunError> {
-        let io = |source| RunError::Io {
-            path: self.folder.join("metrics.jsonl"),
-            source,
-        };
-        self.metrics.sync_all().map_err(io)?;
-        self.times.sync_all().map_err(io)
+        write().map_err(|source| RunError::Io { path, source })
     }
 }
 
@@ -266,30 +194,6 @@ impl Interrupt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_resumed_log_drops_what_came_after_the_checkpoint() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = RunFolder::open(dir.path(), "a = 1\n", false).unwrap();
-        let mut log = run.log(0).unwrap();
-        for step in 0..5 {
-            log.write(
-                &json!({"step": step, "loss": 0.5}),
-                &json!({"step": step, "seconds": 1.0}),
-            )
-            .unwrap();
-        }
-        drop(log);
-        let path = dir.path().join("metrics.jsonl");
-        let mut torn = std::fs::read(&path).unwrap();
-        torn.extend_from_slice(b"{\"step\": 5, \"lo");
-        std::fs::write(&path, torn).unwrap();
-        drop(run.log(3).unwrap());
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().count(), 3);
-        assert!(text.ends_with("{\"loss\":0.5,\"step\":2}\n"));
-    }
 
     #[test]
     fn an_old_run_is_neither_overwritten_nor_mixed() {

@@ -1,8 +1,11 @@
 //! A run that was stopped and resumed writes what an uninterrupted one writes, to the last bit, whatever
 //! the number of threads and however it was stopped.
 
+#[path = "support/events.rs"]
+mod events;
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,12 +33,18 @@ fn intertwine(dir: &Path, run: &str, command: &str, extra: &[&str]) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_intertwine"));
     c.current_dir(dir)
         .args([command, "--data", "packed", "--out", run]);
+    if command == "pretrain" && !extra.contains(&"--labels") {
+        c.args(["--labels", "packed"]);
+    }
     let sizes: &[&str] = match command {
         "pretrain" => &[
             "crops.globals.size=24",
             "crops.locals.size=16",
             "head.hidden=32",
             "head.prototypes=64",
+            "watch.probe_every=3",
+            "watch.probe_pictures=16",
+            "watch.pictures_every=4",
             "run.checkpoint_every=2",
         ],
         _ => &[
@@ -63,9 +72,37 @@ fn finish(mut c: Command) {
     assert!(c.status().unwrap().success(), "{c:?}");
 }
 
-/// What a run leaves that must not depend on how it went.
-fn results(dir: &Path, run: &str) -> [Vec<u8>; 2] {
-    ["metrics.jsonl", "model.safetensors"].map(|f| std::fs::read(dir.join(run).join(f)).unwrap())
+/// What a run leaves that must not depend on how it went. Of TensorBoard's file that is what it says of each step, which
+/// must be what `metrics.jsonl` says.
+fn results(dir: &Path, run: &str) -> (Vec<u8>, Vec<u8>, Vec<(u64, events::Step)>) {
+    let read = |name: &str| std::fs::read(dir.join(run).join(name)).unwrap();
+    let metrics = read("metrics.jsonl");
+    let events = events::read(&dir.join(run));
+    let lines = std::str::from_utf8(&metrics).unwrap().lines();
+    let logged: Vec<(u64, BTreeMap<String, f32>)> = lines.map(figures).collect();
+    let plotted = events.iter().map(|(at, step)| (*at, step.scalars.clone()));
+    assert_eq!(logged, Vec::from_iter(plotted));
+    (metrics, read("model.safetensors"), events)
+}
+
+/// The step of a line of `metrics.jsonl`, and its figures; `a.b` is `a/b`.
+fn figures(line: &str) -> (u64, BTreeMap<String, f32>) {
+    fn gather(tag: &str, value: &serde_json::Value, into: &mut BTreeMap<String, f32>) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                for (name, value) in fields {
+                    gather(&format!("{tag}/{name}"), value, into);
+                }
+            }
+            value => {
+                let value = value.as_f64().map(|v| (tag[1..].to_owned(), v as f32));
+                into.extend(value);
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    gather("", &serde_json::from_str(line).unwrap(), &mut all);
+    (all.remove("step").unwrap() as u64, all)
 }
 
 #[test]
@@ -79,10 +116,25 @@ fn pretraining_is_the_same_for_any_threads() {
         finish(c);
     }
     let one = results(dir.path(), "1");
-    assert!(
-        String::from_utf8_lossy(&one[0]).lines().count() == 7,
-        "seven steps are logged, of 28 pictures in all"
-    );
+    let steps = &one.2;
+    assert_eq!(steps.len(), 7, "28 pictures are seven steps");
+    let with = |tag: &str| {
+        let steps = steps.iter().filter(|(_, s)| s.scalars.contains_key(tag));
+        Vec::from_iter(steps.map(|(at, _)| *at))
+    };
+    for tag in ["probe/knn", "probe/rank_cls", "probe/shortcut/picture"] {
+        assert_eq!(with(tag), [0, 3, 6], "{tag}");
+    }
+    let drawn = steps.iter().filter(|(_, s)| !s.pictures.is_empty());
+    assert_eq!(Vec::from_iter(drawn.map(|(at, _)| *at)), [0, 4, 6]);
+    let report = std::fs::read_to_string(dir.path().join("1/report.html")).unwrap();
+    for part in [
+        "20 nearest by CLS",
+        "What the teacher sees",
+        "after steps 0, 4, 6",
+    ] {
+        assert!(report.contains(part), "{part}");
+    }
     assert!(
         one == results(dir.path(), "2"),
         "two threads give another result"
@@ -131,6 +183,16 @@ fn a_killed_pretraining_goes_on_as_if_never_stopped() {
         results(dir.path(), "whole") == results(dir.path(), "killed"),
         "after {kills} kills the result differs"
     );
+    // Probes of another labelled set are other curves.
+    let message = |c: &mut Command| {
+        let output = c.stderr(Stdio::piped()).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    support::packed_at(dir.path(), "labelled", 20..40);
+    let labels = [&again[..], &["--labels", "labelled"]].concat();
+    let said = message(&mut intertwine(dir.path(), "killed", "pretrain", &labels));
+    assert!(said.contains("another labelled set"), "{said}");
     // Other shares are other data.
     let other = [
         "--data",
@@ -139,13 +201,8 @@ fn a_killed_pretraining_goes_on_as_if_never_stopped() {
         "optim.epochs=4.0",
         "--resume",
     ];
-    let mut c = intertwine(dir.path(), "killed", "pretrain", &other);
-    let output = c.stderr(Stdio::piped()).output().unwrap();
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        !output.status.success() && message.contains("another data set"),
-        "{message}"
-    );
+    let said = message(&mut intertwine(dir.path(), "killed", "pretrain", &other));
+    assert!(said.contains("another data set"), "{said}");
 }
 
 #[cfg(unix)]

@@ -14,8 +14,8 @@ use crate::pretrain::batch::{Batch, Encoding};
 use crate::pretrain::checkpoint::State;
 use crate::pretrain::config::PRESETS;
 use crate::pretrain::step::step;
-use crate::pretrain::train::PretrainError;
 use crate::pretrain::PretrainConfig;
+use crate::pretrain::PretrainError;
 
 /// What differs from the preset.
 const SETTINGS: &[&str] = &[

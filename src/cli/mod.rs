@@ -10,6 +10,7 @@ mod finetune;
 mod graph;
 mod pretrain;
 mod probe;
+mod replay;
 mod settings;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ enum Command {
     Bench(bench::Args),
     Graph(graph::Args),
     Probe(probe::Args),
+    Replay(replay::Args),
 }
 
 /// Runs the program.
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Graph(args) => graph::run(args),
         Command::Probe(args) => probe::run(args),
+        Command::Replay(args) => replay::run(args),
     });
     match result {
         Ok(code) => code,

@@ -1,6 +1,10 @@
 //! `intertwine pretrain`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use intertwine_datasets::PackedSet;
 
 use super::bar::{advance, bar};
 use super::data::Data;
@@ -17,6 +21,10 @@ use crate::run::Interrupt;
 pub struct Args {
     #[command(flatten)]
     data: Data,
+    /// A labelled packed set on which the encoder is probed meanwhile (watch.probe_every); nothing is learnt from it.
+    /// Without it, that is done on the pictures of --data, and classes are not looked at.
+    #[arg(long, value_name = "SET")]
+    labels: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -25,10 +33,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = &args.settings;
     let config: PretrainConfig = settings.choices.resolve(PRESETS)?;
     let data = args.data.open()?;
+    let labels = args.labels.as_deref().map(PackedSet::open);
+    let labels = labels.transpose()?.map(Arc::new);
     let interrupt = Interrupt::listen();
     let job = Job {
         config: &config,
         data: &data,
+        labels: labels.as_ref(),
         out: &settings.out,
         resume: settings.resume,
         interrupt: &interrupt,

@@ -110,6 +110,7 @@ pub fn demo(
     let job = pretrain::Job {
         config: &pretraining,
         data: &sets.unlabelled,
+        labels: Some(&sets.train),
         out: &out.join("pretrain"),
         resume: true,
         interrupt,

@@ -214,6 +214,7 @@ fn train<A: Arch, D: Backend>(
                 seconds,
                 images_per_s: images / seconds,
                 data_wait: feed.stats().wait_share(),
+                watching: None,
             };
             log.write(&line, &times)?;
         }

@@ -61,7 +61,8 @@ impl StateDict {
         Ok((dict, step))
     }
 
-    fn foreign(&self, problem: String) -> CheckpointError {
+    /// The error of a file that is not what was expected.
+    pub(crate) fn foreign(&self, problem: String) -> CheckpointError {
         CheckpointError::Foreign {
             path: self.origin.clone(),
             problem,
@@ -77,7 +78,11 @@ impl StateDict {
         })
     }
 
-    fn number(&self, key: &str) -> Result<u64, CheckpointError> {
+    /// A note that is a number.
+    ///
+    /// # Errors
+    /// If it is missing, or none.
+    pub(crate) fn number(&self, key: &str) -> Result<u64, CheckpointError> {
         let text = self.note(key)?;
         text.parse()
             .map_err(|_| self.foreign(format!("`{key}` is `{text}`, expected a number")))

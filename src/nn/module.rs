@@ -43,6 +43,8 @@ pub trait AnyTensor<D: Backend>: Any {
     fn load(&mut self, values: &[f32]);
     /// Sum of squares of the gradient, 0 if none came.
     fn grad_sum_of_squares(&self, grad: &mut Gradients<f32, D>) -> f64;
+    /// The gradient, on the host, row-major; zeros if none came.
+    fn grad_to_host(&self, grad: &mut Gradients<f32, D>) -> Vec<f32>;
     /// One AdamW step; `teacher`, the same parameter of another copy, then follows with this momentum.
     fn adamw(
         &mut self,
@@ -74,6 +76,12 @@ impl<S: Shape, D: Backend> AnyTensor<D> for Tensor<S, f32, D> {
     }
     fn grad_sum_of_squares(&self, grad: &mut Gradients<f32, D>) -> f64 {
         D::grad_sum_of_squares(self, grad)
+    }
+    fn grad_to_host(&self, grad: &mut Gradients<f32, D>) -> Vec<f32> {
+        match grad.get_or_alloc_mut(self) {
+            Ok(_) => D::to_host(&grad.get(self)),
+            Err(_) => vec![0.0; self.shape().num_elements()],
+        }
     }
     fn adamw(
         &mut self,

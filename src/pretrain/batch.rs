@@ -3,6 +3,8 @@
 //! Rows are ordered view by view: the first global view of every picture, the second of every picture,
 //! then each local view of every picture. Views of one size are one group of sequences.
 
+mod file;
+
 use std::ops::Deref;
 
 use crate::augment::mask::{MaskConfig, MaskPlan};

@@ -13,6 +13,17 @@ use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
 
 const FORMAT: &str = "intertwine-pretrain-1";
+/// The note that identifies the labelled pictures.
+const LABELS: &str = "labels";
+
+/// What a run reads: it goes on with the same, or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inputs {
+    /// Identifies the pictures.
+    pub data: String,
+    /// Identifies the labelled pictures on which it is probed, if there are any.
+    pub labels: Option<String>,
+}
 
 /// The moving parts of a run. The position in the data is `step * batch`; no generator has a state.
 #[derive(Clone, Debug)]
@@ -49,12 +60,20 @@ impl<A: Arch, D: Backend> State<A, D> {
         }
     }
 
-    /// Writes the checkpoint; `data` identifies the data set.
+    /// Writes the checkpoint.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn save(&self, path: &Path, data: &str) -> Result<(), WeightsError> {
-        let mut dict = StateDict::checkpoint(FORMAT, self.step, data);
+    pub fn save(&self, path: &Path, inputs: &Inputs) -> Result<(), WeightsError> {
+        self.to_dict(inputs).write(path)
+    }
+
+    /// All of it.
+    pub(super) fn to_dict(&self, inputs: &Inputs) -> StateDict {
+        let mut dict = StateDict::checkpoint(FORMAT, self.step, &inputs.data);
+        if let Some(labels) = &inputs.labels {
+            dict.metadata.insert(LABELS.into(), labels.clone());
+        }
         dict.insert_module("student", &self.student);
         dict.insert_module("teacher", &self.teacher);
         dict.insert_optimizer(&self.optimizer, &self.student);
@@ -62,16 +81,32 @@ impl<A: Arch, D: Backend> State<A, D> {
         dict.insert_vector("centres.patch", &self.centres.patch);
         // Whole numbers, far below 2^24: the run is stopped long before.
         dict.insert_vector("health", &[self.health.sick as f32]);
-        dict.write(path)
+        dict
     }
 
     /// Replaces the state by a checkpoint's.
     ///
     /// # Errors
     /// A damaged or foreign file, or one of other data. The state must then not be used.
-    pub fn load(&mut self, path: &Path, data: &str) -> Result<(), CheckpointError> {
-        let (dict, step) = StateDict::read_checkpoint(path, FORMAT, data)?;
-        self.step = step;
+    pub fn load(&mut self, path: &Path, inputs: &Inputs) -> Result<(), CheckpointError> {
+        let (dict, _) = StateDict::read_checkpoint(path, FORMAT, &inputs.data)?;
+        let problem = match (dict.metadata.get(LABELS), &inputs.labels) {
+            (Some(then), Some(now)) if then != now => {
+                "it was probed on another labelled set; resume with the run's own --labels"
+            }
+            (Some(_), None) => "it was probed on a labelled set; resume with the run's --labels",
+            (None, Some(_)) => "it was probed on its own pictures; resume without --labels",
+            _ => "",
+        };
+        if !problem.is_empty() {
+            return Err(dict.foreign(problem.into()));
+        }
+        self.load_dict(&dict)
+    }
+
+    /// Replaces the state by what [`to_dict`](Self::to_dict) gave.
+    pub(super) fn load_dict(&mut self, dict: &StateDict) -> Result<(), CheckpointError> {
+        self.step = dict.number("step")?;
         dict.load_module("student", &mut self.student, |_| false)?;
         dict.load_module("teacher", &mut self.teacher, |_| false)?;
         dict.load_optimizer(&mut self.optimizer, &self.student)?;

@@ -7,6 +7,7 @@ use crate::augment::MultiCropConfig;
 use crate::config::{require, ConfigError, Presets, Validate};
 use crate::nn::vit::VitConfig;
 use crate::nn::{arch, autocast};
+use crate::probe::LEAST_PICTURES;
 use crate::run::RunConfig;
 
 /// The presets, the default first.
@@ -130,6 +131,13 @@ pub struct OptimConfig {
 pub struct WatchConfig {
     /// Steps for which signs of collapse have to last until the run is stopped; 0 for never.
     pub collapse_after: u64,
+    /// Steps between two probes of the teacher's encoder, from the first step on; 0 for none.
+    pub probe_every: u64,
+    /// Pictures that a probe looks at.
+    pub probe_pictures: usize,
+    /// Steps between two drawings of what the teacher's encoder makes of a few pictures, from the first step on; 0
+    /// for none.
+    pub pictures_every: u64,
 }
 
 impl PretrainConfig {
@@ -172,6 +180,16 @@ impl Validate for PretrainConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         self.model.validate()?;
         self.run.validate()?;
+        require(
+            self.watch.probe_pictures >= LEAST_PICTURES,
+            "watch.probe_pictures",
+            || {
+                format!(
+                    "is {}, expected at least {LEAST_PICTURES}; watch.probe_every = 0 for no probes",
+                    self.watch.probe_pictures
+                )
+            },
+        )?;
         self.crops.validate().map_err(|e| e.within("crops"))?;
         self.mask.validate().map_err(|e| e.within("mask"))?;
         let patch = arch::dispatch(&self.model.arch, PatchSide)?;

@@ -30,6 +30,27 @@ impl Centres {
             patch: vec![0.0; prototypes],
         }
     }
+
+    /// Their lengths, if they are used.
+    pub fn norms(&self, centring: Centring) -> Option<CentreNorms> {
+        let norm = |centre: &[f32]| -> f64 {
+            let squares = centre.iter().map(|v| f64::from(*v).powi(2));
+            squares.sum::<f64>().sqrt()
+        };
+        (centring == Centring::Ema).then(|| CentreNorms {
+            centre_image: norm(&self.image),
+            centre_patch: norm(&self.patch),
+        })
+    }
+}
+
+/// Lengths of the centres: they grow where the teacher prefers some prototypes whatever the view.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct CentreNorms {
+    /// Of the image head's.
+    pub centre_image: f64,
+    /// Of the patch heads'.
+    pub centre_patch: f64,
 }
 
 /// The figures of one step. All follow from config and data alone.
@@ -341,5 +362,12 @@ mod tests {
         let mut c = vec![1.0, 0.0];
         follow(&mut c, &[2.0, 4.0, 4.0, 0.0], 0.9);
         assert!((c[0] - (0.9 + 0.1 * 3.0)).abs() < 1e-6 && (c[1] - 0.2).abs() < 1e-6);
+        let centres = Centres {
+            image: vec![3.0, -4.0],
+            patch: vec![0.0, 2.0],
+        };
+        let norms = centres.norms(Centring::Ema).unwrap();
+        assert_eq!((norms.centre_image, norms.centre_patch), (5.0, 2.0));
+        assert_eq!(centres.norms(Centring::SinkhornKnopp), None);
     }
 }

@@ -7,8 +7,8 @@ use dfdx::prelude::*;
 use super::batch::Batch;
 use super::checkpoint::State;
 use super::config::PretrainConfig;
+use super::error::PretrainError;
 use super::objective::{objective, Losses};
-use super::train::PretrainError;
 use crate::nn::arch::Arch;
 use crate::nn::autocast;
 use crate::nn::backend::tape_onto;
@@ -29,7 +29,7 @@ pub(crate) struct Rates {
 }
 
 /// The scheduled values of step `at` of `steps`.
-fn rates(at: u64, config: &PretrainConfig, steps: u64) -> Rates {
+pub(super) fn rates(at: u64, config: &PretrainConfig, steps: u64) -> Rates {
     let (optim, loss) = (&config.optim, &config.loss);
     let [t0, t1] = loss.teacher_temperature;
     Rates {
@@ -38,6 +38,14 @@ fn rates(at: u64, config: &PretrainConfig, steps: u64) -> Rates {
         momentum: cosine(optim.momentum[0], optim.momentum[1], at, steps),
         teacher_temperature: linear_warmup(t0, t1, loss.teacher_warmup, at, steps),
         grad_norm: 0.0,
+    }
+}
+
+/// Which samples skip which branches when part `part` of step `at` goes through the network.
+pub(super) fn drop_path(at: u64, config: &PretrainConfig, part: u64) -> DropPath {
+    DropPath {
+        seed: config.seed,
+        step: at * config.optim.accumulate as u64 + part,
     }
 }
 
@@ -55,10 +63,6 @@ pub(crate) fn step<A: Arch, D: Backend, B: Borrow<Batch>>(
     let mut losses = Losses::default();
     let mut gradients = Gradients::leaky();
     for i in 0..optim.accumulate as u64 {
-        let drop_path = DropPath {
-            seed: config.seed,
-            step: at * optim.accumulate as u64 + i,
-        };
         let (total, parts) = objective(
             &state.student,
             &state.teacher,
@@ -66,7 +70,7 @@ pub(crate) fn step<A: Arch, D: Backend, B: Borrow<Batch>>(
             &config.loss,
             rates.teacher_temperature,
             &mut state.centres,
-            drop_path,
+            drop_path(at, config, i),
             tape_onto(state.student.vit.cls_token.device(), gradients),
         );
         let figures = [
@@ -81,7 +85,7 @@ pub(crate) fn step<A: Arch, D: Backend, B: Borrow<Batch>>(
                 t.to_host().iter().all(|v| v.is_finite())
             });
             let what = what.map_or(part.into(), |what| format!("{part}, and {what}"));
-            return Err(PretrainError::NotFinite { step: at, what });
+            return Err(PretrainError::not_finite(at, what));
         }
         let share = 1.0 / optim.accumulate as f32;
         losses.add(&parts, f64::from(share));
@@ -108,7 +112,7 @@ pub(crate) fn step<A: Arch, D: Backend, B: Borrow<Batch>>(
         let what = what.map_or("the gradient".into(), |what| {
             format!("the gradient of {what}")
         });
-        return Err(PretrainError::NotFinite { step: at, what });
+        return Err(PretrainError::not_finite(at, what));
     }
     state.step += 1;
     Ok((losses, rates))

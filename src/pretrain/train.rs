@@ -1,28 +1,30 @@
 //! The training loop.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use dfdx::prelude::*;
-use intertwine_datasets::{DatasetError, Mix, Rank};
-use intertwine_flow::FlowError;
+use intertwine_datasets::{Mix, PackedSet, Rank};
 
 use super::batch::Encoding;
-use super::checkpoint::State;
+use super::checkpoint::{Inputs, State};
 use super::config::{OptimConfig, PretrainConfig};
+use super::curves::PLOTS;
 use super::data::batches;
+use super::error::PretrainError;
 use super::health::Collapse;
-use super::objective::Losses;
+use super::instruments::Instruments;
+use super::objective::{CentreNorms, Losses};
+use super::replay;
 use super::step::{step, Rates};
-use crate::config::ConfigError;
 use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
-use crate::nn::checkpoint::CheckpointError;
-use crate::nn::weights::{StateDict, WeightsError};
+use crate::nn::weights::StateDict;
 use crate::nn::Backend;
+use crate::probe::Figures;
 use crate::report;
-use crate::run::{Interrupt, RunError, RunFolder, Times};
+use crate::run::{Interrupt, RunFolder, Times};
 
 /// A pretraining to be done.
 #[derive(Clone, Copy)]
@@ -31,6 +33,9 @@ pub struct Job<'a> {
     pub config: &'a PretrainConfig,
     /// The pictures.
     pub data: &'a Arc<Mix>,
+    /// Labelled pictures on which the encoder is probed meanwhile; without them, that is done on the run's own, and
+    /// without classes.
+    pub labels: Option<&'a Arc<PackedSet>>,
     /// The run folder.
     pub out: &'a Path,
     /// Go on with the run in that folder, if there is one.
@@ -73,56 +78,6 @@ pub enum Outcome {
     },
 }
 
-/// Why a run failed.
-#[derive(Debug, thiserror::Error)]
-pub enum PretrainError {
-    /// A config that makes no sense.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The run folder.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// The checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// Writing weights.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// The data.
-    #[error(transparent)]
-    Data(#[from] DatasetError),
-    /// A picture that could not be read or augmented.
-    #[error(transparent)]
-    Flow(#[from] FlowError),
-    /// The report.
-    #[error(transparent)]
-    Report(#[from] report::ReportError),
-    /// Too few pictures.
-    #[error("the data set has {records} pictures, fewer than one batch of {batch}; lower optim.batch or add pictures")]
-    TooFew {
-        /// Pictures.
-        records: usize,
-        /// `optim.batch`.
-        batch: usize,
-    },
-    /// The loss is no number any more.
-    #[error("step {step}: {what} is not finite; the last checkpoint is kept. A lower optim.lr or a longer optim.warmup usually mends this")]
-    NotFinite {
-        /// The step.
-        step: u64,
-        /// The part of the loss, or the parameters whose values or gradients are not finite.
-        what: String,
-    },
-    /// The network tells pictures apart no longer.
-    #[error("step {step}: {collapse}. The checkpoint and report.html are kept; watch.collapse_after says how long to wait")]
-    Collapsed {
-        /// The step that was done last.
-        step: u64,
-        /// How, and what to do.
-        collapse: Box<Collapse>,
-    },
-}
-
 /// Pretrains on the CPU. Everything written follows from config and data alone (but `times.jsonl`),
 /// whatever the number of threads and however often the run is stopped and resumed.
 ///
@@ -162,6 +117,7 @@ fn train<A: Arch, D: Backend>(
     let Job {
         config,
         data,
+        labels,
         out,
         resume,
         interrupt,
@@ -179,35 +135,53 @@ fn train<A: Arch, D: Backend>(
         ..config.clone()
     };
     let steps = config.steps(records as u64);
-    let data_id = data.fingerprint();
+    let inputs = Inputs {
+        data: data.fingerprint(),
+        labels: labels.map(|set| set.fingerprint()),
+    };
+    let mut instruments = Instruments::new(config, data, labels)?;
     let text = toml::to_string(config).expect("a config is plain data");
     let folder = RunFolder::open(out, &text, resume)?;
 
     let mut state = State::<A, D>::new(dev, config);
     if folder.checkpoint().exists() {
-        state.load(&folder.checkpoint(), &data_id)?;
+        state.load(&folder.checkpoint(), &inputs)?;
     }
     let mut log = folder.log(state.step)?;
     let encoding = Encoding::new(config.model.field, A::WIDTH);
     let mut feed = batches(data, config, encoding, Rank::ALONE, state.step)?;
     let (first, start) = (state.step, Instant::now());
     while state.step < steps {
-        let losses = step(&mut state, config, steps, || Ok(feed.next_part()?))?;
+        let centres = state.centres.clone();
+        let taken = step(&mut state, config, steps, || Ok(feed.next_part()?));
+        let losses = match taken {
+            Err(PretrainError::NotFinite { step, what, .. }) => {
+                state.centres = centres;
+                let kept = replay::keep(&folder, &state, config, steps, (data, &inputs));
+                return Err(not_finite(step, what, kept));
+            }
+            taken => taken?,
+        };
         let collapse = check(&mut state, config, &losses);
-        let last = state.step == steps;
-        if (state.step - 1).is_multiple_of(config.run.log_every) || last || collapse.is_some() {
+        let (at, last) = (state.step - 1, state.step == steps);
+        let probe = instruments.after(at, last, &folder, || encoder_weights(&state))?;
+        let due = at.is_multiple_of(config.run.log_every) || instruments.any_due(at, last);
+        if due || last || collapse.is_some() {
             let seconds = start.elapsed().as_secs_f64();
             let images = (state.step - first) as f64 * config.optim.batch as f64;
             let line = Line {
-                step: state.step - 1,
+                step: at,
                 losses: losses.0,
                 rates: losses.1,
+                centres: state.centres.norms(config.loss.centring),
+                probe,
             };
             let times = Times {
-                step: line.step,
+                step: at,
                 seconds,
                 images_per_s: images / seconds,
                 data_wait: feed.stats().wait_share(),
+                watching: Some(instruments.spent.as_secs_f64() / seconds),
             };
             log.write(&line, &times)?;
         }
@@ -220,7 +194,7 @@ fn train<A: Arch, D: Backend>(
         let stop = interrupt.requested() || collapse.is_some();
         if state.step.is_multiple_of(config.run.checkpoint_every) || stop || last {
             log.sync()?;
-            state.save(&folder.checkpoint(), &data_id)?;
+            state.save(&folder.checkpoint(), &inputs)?;
         }
         if let Some(collapse) = collapse {
             report::run::write(folder.path(), "Pretraining", PLOTS, &feed.stats())?;
@@ -240,13 +214,28 @@ fn train<A: Arch, D: Backend>(
     let images_per_second =
         (state.step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
     let stats = feed.stats();
-    export_encoder(&state, config)?.write(&folder.model())?;
+    export_encoder(&state, config).write(&folder.model())?;
     report::run::write(folder.path(), "Pretraining", PLOTS, &stats)?;
     Ok(Outcome::Finished {
         images_per_second,
         graph: feed.describe().mermaid(),
         data: stats.verdict(),
     })
+}
+
+/// Why a run ends at a step that was kept, or could not be.
+fn not_finite(step: u64, what: String, kept: Result<PathBuf, PretrainError>) -> PretrainError {
+    match kept {
+        Ok(folder) => PretrainError::NotFinite {
+            step,
+            what,
+            kept: Some(folder),
+        },
+        Err(reason) => PretrainError::NotKept {
+            failure: Box::new(PretrainError::not_finite(step, what)),
+            reason: Box::new(reason),
+        },
+    }
 }
 
 /// Whether the step that was done is one too many with signs of collapse.
@@ -302,32 +291,6 @@ pub fn watch(
     arch::dispatch(&config.model.arch, Watch(config, data, limit, learn))?
 }
 
-/// The curves of a run's report.
-const PLOTS: &[report::run::Curves<'static>] = &[
-    (
-        "Parts of the loss",
-        "nats",
-        &[
-            ("image", "image"),
-            ("content", "content"),
-            ("position", "position"),
-            ("KoLeo", "koleo"),
-        ],
-    ),
-    (
-        "The teacher's entropy: of each output, and of their mean",
-        "nats",
-        &[("each", "teacher_entropy"), ("mean", "mean_entropy")],
-    ),
-    (
-        "Spread of the features; near 0 at collapse",
-        "deviation",
-        &[("features", "feature_std")],
-    ),
-    ("Gradient", "norm", &[("gradient", "grad_norm")]),
-    ("Learning rate", "rate", &[("lr", "lr")]),
-];
-
 /// A line of `metrics.jsonl`.
 #[derive(serde::Serialize)]
 struct Line {
@@ -336,18 +299,25 @@ struct Line {
     losses: Losses,
     #[serde(flatten)]
     rates: Rates,
+    #[serde(flatten)]
+    centres: Option<CentreNorms>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe: Option<Figures>,
 }
 
-/// The teacher's encoder, under timm's names, with what a later stage must know.
-fn export_encoder<A: Arch, D: Backend>(
-    state: &State<A, D>,
-    config: &PretrainConfig,
-) -> Result<StateDict, PretrainError> {
+/// The teacher's encoder, under timm's names.
+fn encoder_weights<A: Arch, D: Backend>(state: &State<A, D>) -> StateDict {
     let mut dict = StateDict::default();
     dict.insert_module("", &state.teacher.vit);
+    dict
+}
+
+/// The same with what a later stage must know.
+fn export_encoder<A: Arch, D: Backend>(state: &State<A, D>, config: &PretrainConfig) -> StateDict {
+    let mut dict = encoder_weights(state);
     let model = toml::to_string(&config.model).expect("a config is plain data");
     dict.metadata
         .insert("format".into(), "intertwine-encoder-1".into());
     dict.metadata.insert("model".into(), model);
-    Ok(dict)
+    dict
 }

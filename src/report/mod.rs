@@ -53,6 +53,14 @@ pub enum ReportError {
         /// The encoder's reason.
         source: image::ImageError,
     },
+    /// A drawing of the run could not be read.
+    #[error("{}: cannot read the drawing: {source}; remove the file and write the report again", path.display())]
+    Drawing {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's reason.
+        source: image::ImageError,
+    },
     /// The file could not be written.
     #[error("cannot write the report {}: {source}; check the permissions and the free space there", path.display())]
     Write {

@@ -1,10 +1,15 @@
 //! The report of a single training run, from its own metrics.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use image::RgbImage;
 use intertwine_flow::Stats;
 
+use super::pictures::{contact_sheet, first_column};
 use super::{LinePlot, Report, ReportError, Section, Table};
+
+/// Drawings of a run that are shown side by side.
+const STRIP: usize = 8;
 
 /// A plot of a run's report: title, unit, and each curve's label with its key in `metrics.jsonl`.
 pub type Curves<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
@@ -13,7 +18,7 @@ pub type Curves<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 /// config.
 ///
 /// # Errors
-/// If the report cannot be written.
+/// If the report cannot be written, or a drawing of the run cannot be read.
 pub fn write(
     folder: &Path,
     title: &str,
@@ -23,14 +28,22 @@ pub fn write(
     let metrics = folder.join("metrics.jsonl");
     let mut curves = Section::new("Training");
     for (title, unit, series) in plots {
-        let plot = series.iter().fold(
-            LinePlot::new(*title).axes("step", *unit),
-            |plot, (label, key)| plot.series(*label, read_curve(&metrics, key)),
-        );
-        curves = curves.line_plot(plot);
+        let read = |&(label, key)| (label, read_curve(&metrics, key));
+        let mut series: Vec<_> = series.iter().map(read).collect();
+        // What this run does not measure.
+        series.retain(|(_, points)| !points.is_empty());
+        if series.is_empty() {
+            continue;
+        }
+        let plot = LinePlot::new(*title).axes("step", *unit);
+        let add = |plot: LinePlot, (label, points)| plot.series(label, points);
+        curves = curves.line_plot(series.into_iter().fold(plot, add));
     }
     let config = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
     let mut report = Report::new(title).section(curves);
+    if let Some(drawings) = drawings_section(folder)? {
+        report = report.section(drawings);
+    }
     if stats.consumed > 0 {
         report = report.section(time_section(stats));
     }
@@ -54,13 +67,62 @@ fn time_section(stats: &Stats) -> Section {
         )
 }
 
-/// A curve of a `metrics.jsonl`; lines that do not have the key are left out.
+/// What a run drew: its last drawing, and the first picture's column of several over time.
+fn drawings_section(folder: &Path) -> Result<Option<Section>, ReportError> {
+    let mut drawings: Vec<(u64, PathBuf)> = std::fs::read_dir(folder.join("pictures"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let name = path.file_name()?.to_str()?;
+            let step = name.strip_prefix("step-")?.strip_suffix(".png")?;
+            Some((step.parse().ok()?, path))
+        })
+        .collect();
+    drawings.sort_unstable();
+    let Some((last, path)) = drawings.last() else {
+        return Ok(None);
+    };
+    let read = |path: &Path| -> Result<RgbImage, ReportError> {
+        let read = image::open(path).map_err(|source| ReportError::Drawing {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(read.into_rgb8())
+    };
+    let section = Section::new("What the teacher sees")
+        .text(
+            "Each picture stands above its patch features, whose first three principal components over all of these \
+             pictures are shown as red, green and blue, and above what the CLS token attends to in the last block, \
+             from dark for nothing to light for the most.",
+        )
+        .picture(read(path)?, format!("after step {last}"));
+    // At most so many, the first and the last among them.
+    let count = drawings.len().min(STRIP);
+    let pick = |i: usize| &drawings[i * (drawings.len() - 1) / (count - 1)];
+    if count < 2 {
+        return Ok(Some(section));
+    }
+    let picked: Vec<_> = (0..count).map(pick).collect();
+    let columns = picked
+        .iter()
+        .map(|(_, path)| Ok(first_column(&read(path)?, 3)))
+        .collect::<Result<Vec<_>, ReportError>>()?;
+    let steps: Vec<String> = picked.iter().map(|(step, _)| step.to_string()).collect();
+    let caption = format!("the first picture after steps {}", steps.join(", "));
+    Ok(Some(
+        section.picture(contact_sheet(&columns, count), caption),
+    ))
+}
+
+/// A curve of a `metrics.jsonl`; `a.b` is key `b` of the object `a`. Lines that do not have the key are left out.
 pub fn read_curve(path: &Path, key: &str) -> Vec<(f64, f64)> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines()
         .filter_map(|line| {
             let value: serde_json::Value = serde_json::from_str(line).ok()?;
-            Some((value.get("step")?.as_f64()?, value.get(key)?.as_f64()?))
+            let figure = key.split('.').try_fold(&value, |value, key| value.get(key));
+            Some((value.get("step")?.as_f64()?, figure?.as_f64()?))
         })
         .collect()
 }

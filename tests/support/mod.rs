@@ -16,13 +16,13 @@ pub fn scenes() -> SceneConfig {
 
 /// A tiny labelled set at `dir/packed`.
 pub fn packed(dir: &Path, pictures: Range<u64>) {
-    let written = write_coco(&dir.join("drawn"), &scenes(), 5, pictures).unwrap();
+    packed_at(dir, "packed", pictures);
+}
+
+/// A tiny labelled set at `dir/name`.
+pub fn packed_at(dir: &Path, name: &str, pictures: Range<u64>) {
+    let drawn = dir.join(format!("drawn-{name}"));
+    let written = write_coco(&drawn, &scenes(), 5, pictures).unwrap();
     let source = Source::new(written.annotations);
-    pack(
-        &source,
-        &PackOptions::default(),
-        &dir.join("packed"),
-        &|_| {},
-    )
-    .unwrap();
+    pack(&source, &PackOptions::default(), &dir.join(name), &|_| {}).unwrap();
 }
