@@ -7,6 +7,7 @@
 //! events.*         the figures of metrics.jsonl, and pictures, for TensorBoard
 //! pictures/        what the encoder made of a few pictures, if the run draws them
 //! checkpoints/     last.safetensors: everything needed to go on
+//! failed/          a step of a pretraining that was not finite, to be taken again
 //! model.safetensors   the result
 //! report.html      curves and config, for a person
 //! ```

@@ -211,6 +211,13 @@ fn a_run_is_probed_and_its_features_written() {
         (6 * 132 - 4, 3 * 132 - 4)
     );
 
+    let file = ["--embeddings", "e.csv"];
+    let (success, _, said) = intertwine(dir.path(), &[&probe[..], &file].concat());
+    assert!(
+        !success && said.contains("a .npy or a .parquet file"),
+        "{said}"
+    );
+
     // The same again, on other threads: the same figures.
     let (_, again, _) = intertwine(dir.path(), &[&["--threads", "1"], &probe[..]].concat());
     assert_eq!(printed, again);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{bail, Context};
 use image::{imageops, RgbImage};
 use intertwine_datasets::{Mix, PackedSet, Scratch};
 
@@ -12,7 +12,7 @@ use super::bar::bar;
 use crate::files::write_atomic;
 use crate::probe::drawing::Shelf;
 use crate::probe::encoder::Encoder;
-use crate::probe::{knn, npy, probe, Embeddings, Figures, Options};
+use crate::probe::{knn, npy, parquet, probe, Embeddings, Figures, Options};
 use crate::report::pictures::{contact_sheet, png};
 
 /// Measure what an encoder has learnt: nearest neighbours, rank, positions, shortcuts.
@@ -42,8 +42,8 @@ pub struct Args {
     /// Write the figures as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the CLS features, a row a picture, for NumPy.
-    #[arg(long, value_name = "FILE.npy")]
+    /// Write the CLS features, a row a picture: to a .npy file for NumPy, or to a .parquet file, with record and class.
+    #[arg(long, value_name = "FILE.npy|FILE.parquet")]
     embeddings: Option<PathBuf>,
     /// Draw pictures beside their nearest neighbours.
     #[arg(long, value_name = "FILE.png")]
@@ -54,6 +54,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let form = args.embeddings.as_deref().map(Form::of).transpose()?;
     let encoder = Encoder::open(&args.encoder)?;
     let set = Mix::from(Arc::new(PackedSet::open(&args.data)?));
     let options = Options {
@@ -74,8 +75,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         write_atomic(path, &serde_json::to_vec_pretty(&figures)?)?;
         eprintln!("wrote {}", path.display());
     }
-    if let Some(path) = &args.embeddings {
-        write_atomic(path, &npy::encode(&embeddings.cls))?;
+    if let (Some(path), Some(form)) = (&args.embeddings, form) {
+        let bytes = match form {
+            Form::Npy => npy::encode(&embeddings.cls),
+            Form::Parquet => parquet::encode(&embeddings)?,
+        };
+        write_atomic(path, &bytes)?;
         eprintln!(
             "wrote {}: {} x {}",
             path.display(),
@@ -100,6 +105,27 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How features are written.
+#[derive(Clone, Copy)]
+enum Form {
+    Npy,
+    Parquet,
+}
+
+impl Form {
+    /// By a file's name.
+    fn of(path: &Path) -> anyhow::Result<Self> {
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("npy") => Ok(Self::Npy),
+            Some("parquet") => Ok(Self::Parquet),
+            _ => bail!(
+                "--embeddings {}: features are written to a .npy or a .parquet file",
+                path.display()
+            ),
+        }
+    }
 }
 
 fn print(figures: &Figures) {

@@ -5,7 +5,7 @@
 //! - [`knn`], [`regression`]: classes and positions read off features
 //! - [`rank`]: how many dimensions they use; [`shortcut`]: whether they tell the window instead of the picture
 //! - [`drawing`]: a few pictures as the encoder sees them
-//! - `gather`: the passes through the encoder; `npy`: features as a file for NumPy
+//! - `gather`: the passes through the encoder; [`npy`], [`parquet`]: features as files for NumPy and for data frames
 
 pub mod drawing;
 pub mod encoder;
@@ -13,6 +13,7 @@ pub mod features;
 mod gather;
 pub mod knn;
 pub mod npy;
+pub mod parquet;
 pub mod rank;
 pub mod regression;
 pub mod shortcut;
@@ -145,7 +146,16 @@ pub struct Embeddings {
     /// CLS, a row a picture.
     pub cls: Rows,
     /// Class of each picture, if it has one.
-    pub classes: Vec<Option<u32>>,
+    pub classes: Vec<Option<Class>>,
+}
+
+/// The class of a picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Its number in the set.
+    pub number: u32,
+    /// Its name, if the set has one.
+    pub name: Option<String>,
 }
 
 /// Measures an encoder on pictures. A class is that of the picture, or else the category of its largest object; several
@@ -189,7 +199,7 @@ pub fn probe(
         .windows(&records)?
         .map(|(cls, windows)| Shortcut::measure(&cls.normalised(), windows));
 
-    let known: Vec<u32> = classes.iter().copied().flatten().collect();
+    let known: Vec<u32> = classes.iter().flatten().map(|class| class.number).collect();
     let labelled = |rows: &Rows| rows.pick(|row| classes[row].is_some()).normalised();
     let (cls, means) = (labelled(&gathered.cls), labelled(&gathered.means));
     let count = known.iter().max().map_or(0, |&c| c as usize + 1);
@@ -253,16 +263,24 @@ fn draw(len: usize, options: &Options) -> Vec<usize> {
     records
 }
 
-fn class_of(pictures: &Mix, record: usize) -> Result<Option<u32>, DatasetError> {
+fn class_of(pictures: &Mix, record: usize) -> Result<Option<Class>, DatasetError> {
     let (set, record) = pictures.locate(record);
-    if let Some(label) = set.label(record)? {
-        return Ok(Some(label));
+    if let Some(number) = set.label(record)? {
+        let name = set.labels().get(number as usize).cloned();
+        return Ok(Some(Class { number, name }));
     }
     let instances = set.instances(record)?;
     let largest = instances
         .iter()
         .max_by(|a, b| a.area.total_cmp(&b.area).then(b.id.cmp(&a.id)));
-    Ok(largest.map(|instance| instance.category))
+    let class = |number: u32| Class {
+        number,
+        name: set
+            .categories()
+            .get(number as usize)
+            .map(|c| c.name.clone()),
+    };
+    Ok(largest.map(|instance| class(instance.category)))
 }
 
 /// Fits on the first half of the rows, measures on the second: they are of other pictures.
