@@ -135,6 +135,18 @@ fn pretraining_is_the_same_for_any_threads() {
     ] {
         assert!(report.contains(part), "{part}");
     }
+    let off = [
+        "--set",
+        "watch.probe_every=0",
+        "--set",
+        "watch.pictures_every=0",
+    ];
+    let unwatched = [&epochs[..], &off].concat();
+    finish(intertwine(dir.path(), "unwatched", "pretrain", &unwatched));
+    assert!(
+        one.1 == results(dir.path(), "unwatched").1,
+        "probes and drawings change what is learnt"
+    );
     assert!(
         one == results(dir.path(), "2"),
         "two threads give another result"
@@ -287,6 +299,16 @@ fn mistakes_are_named() {
     );
     let twice = message(&["--data", "packed"]);
     assert!(twice.contains("`packed` is named twice"), "{twice}");
+    let unlabelled = message(&["--labels", "other"]);
+    assert!(
+        unlabelled.contains("other: no picture there has a class"),
+        "{unlabelled}"
+    );
+    let few = message(&["--set", "watch.probe_pictures=3"]);
+    assert!(
+        few.contains("`watch.probe_pictures` is 3, expected at least 8"),
+        "{few}"
+    );
     let mut c = intertwine(dir.path(), "wrong", "pretrain", &[]);
     c.args(["--preset", "pic"]);
     let output = c.stderr(Stdio::piped()).output().unwrap();

@@ -152,6 +152,7 @@ fn train<A: Arch, D: Backend>(
     let mut feed = batches(data, config, encoding, Rank::ALONE, state.step)?;
     let (first, start) = (state.step, Instant::now());
     while state.step < steps {
+        // Of the state, a step that fails has moved these at most.
         let centres = state.centres.clone();
         let taken = step(&mut state, config, steps, || Ok(feed.next_part()?));
         let losses = match taken {
