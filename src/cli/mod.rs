@@ -8,6 +8,7 @@ mod evaluate;
 mod export;
 mod finetune;
 mod graph;
+mod ladder;
 mod pretrain;
 mod probe;
 mod settings;
@@ -41,6 +42,7 @@ enum Command {
     Bench(bench::Args),
     Graph(graph::Args),
     Probe(probe::Args),
+    Ladder(ladder::Args),
 }
 
 /// Runs the program.
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Graph(args) => graph::run(args),
         Command::Probe(args) => probe::run(args),
+        Command::Ladder(args) => ladder::run(args),
     });
     match result {
         Ok(code) => code,
