@@ -17,6 +17,7 @@ pub const PRESETS: Presets = Presets {
     complete: &[
         ("pico", include_str!("presets/pico.toml")),
         ("demo", include_str!("presets/demo.toml")),
+        ("tiny", include_str!("presets/tiny.toml")),
     ],
     variants: &[],
 };

@@ -392,3 +392,28 @@ fn row_scales(groups: &Groups, rate: f32, drop: DropPath, branch: u64) -> Option
     }
     Some(scales)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_path_is_made_up_for_by_the_others() {
+        let groups = Groups::uniform(4000, 3);
+        let drop = DropPath { seed: 1, step: 2 };
+        let scales = row_scales(&groups, 0.25, drop, 0).unwrap();
+        let kept = 1.0 / 0.75;
+        let mut dropped = 0;
+        for sequence in scales.chunks(3) {
+            assert!(
+                sequence == [0.0; 3] || sequence == [kept; 3],
+                "{sequence:?}"
+            );
+            dropped += usize::from(sequence[0] == 0.0);
+        }
+        // 1,000 in the mean, with a deviation of 27.
+        assert!((890..1110).contains(&dropped), "{dropped}");
+        assert!(row_scales(&groups, 0.0, drop, 0).is_none());
+        assert_ne!(row_scales(&groups, 0.25, drop, 1).unwrap(), scales);
+    }
+}

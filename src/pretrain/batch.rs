@@ -209,3 +209,37 @@ impl Batch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::resolve;
+    use crate::pretrain::config::PRESETS;
+    use crate::pretrain::testing::drawn_views;
+    use crate::pretrain::PretrainConfig;
+
+    #[test]
+    fn masked_views_weigh_alike_and_unmasked_ones_count_in_the_mean() {
+        let settings = ["mask.ratio=[0.2, 0.5]".to_owned()];
+        let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
+        let views = drawn_views(&config);
+        let batch = Batch::new(&views, Encoding::Field(50), &config.mask, 3, 0);
+        // Two global views of each of four pictures; half of them are masked, and weigh 1/8 each, whatever their masks'
+        // sizes.
+        let mut sums = std::collections::BTreeMap::new();
+        for (row, weight) in batch.masked.iter().zip(&batch.masked_weight) {
+            *sums.entry(row / 37).or_insert(0.0f32) += weight;
+        }
+        assert_eq!(sums.len(), 4, "{sums:?}");
+        assert!(
+            sums.values().all(|sum| (sum - 0.125).abs() < 1e-6),
+            "{sums:?}"
+        );
+        // Those without content come first.
+        let views_of = |rows: &[u32]| rows.iter().map(|row| row / 37).collect::<Vec<_>>();
+        let (content, position) = batch.masked.split_at(batch.content_masked);
+        assert!(views_of(content)
+            .iter()
+            .all(|v| !views_of(position).contains(v)));
+    }
+}

@@ -14,6 +14,7 @@ pub const PRESETS: Presets = Presets {
     complete: &[
         ("pico", include_str!("presets/pico.toml")),
         ("demo", include_str!("presets/demo.toml")),
+        ("tiny", include_str!("presets/tiny.toml")),
         ("vit-s-paper", include_str!("presets/vit-s-paper.toml")),
         ("vit-b-paper", include_str!("presets/vit-b-paper.toml")),
     ],

@@ -131,7 +131,7 @@ mod tests {
         let count = |what: &str| html.matches(what).count();
         assert_eq!((count("<circle"), count("stroke-width")), (3, 2));
         // The means, 5 and 5, lie in the middle of the axis from 130 to 704.
-        assert_eq!(count("d=\"M417.0 "), 2, "{html}");
+        assert_eq!(count("stroke-width=\"2.5\" d=\"M417.0 "), 2, "{html}");
         assert!(html.contains("a&lt;b") && !html.contains("NaN"));
     }
 
