@@ -8,7 +8,6 @@ use dfdx::prelude::*;
 use intertwine_datasets::{DatasetError, Mix, Rank};
 use intertwine_flow::FlowError;
 
-use super::batch::Encoding;
 use super::checkpoint::State;
 use super::config::{OptimConfig, PretrainConfig};
 use super::data::batches;
@@ -19,6 +18,7 @@ use crate::config::ConfigError;
 use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::checkpoint::CheckpointError;
+use crate::nn::positions::Encoding;
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
 use crate::report;
@@ -188,7 +188,7 @@ fn train<A: Arch, D: Backend>(
         state.load(&folder.checkpoint(), &data_id)?;
     }
     let mut log = folder.log(state.step)?;
-    let encoding = Encoding::new(config.model.field, A::WIDTH);
+    let encoding = (Encoding::of(&config.model), A::WIDTH);
     let mut feed = batches(data, config, encoding, Rank::ALONE, state.step)?;
     let (first, start) = (state.step, Instant::now());
     while state.step < steps {
@@ -282,7 +282,7 @@ pub fn watch(
         type Output = Result<Watched, PretrainError>;
         fn run<A: Arch>(self) -> Self::Output {
             let Watch(config, data, limit, learn) = self;
-            let encoding = Encoding::new(config.model.field, A::WIDTH);
+            let encoding = (Encoding::of(&config.model), A::WIDTH);
             let mut feed = batches(data, config, encoding, Rank::ALONE, 0)?;
             let OptimConfig {
                 batch, accumulate, ..
