@@ -107,7 +107,7 @@ fn a_stopped_ladder_goes_on_and_grows() {
         }
     }
     let page = std::fs::read_to_string(dir.join("stopped/report.html")).unwrap();
-    assert!(page.contains("AP, 25% of labels"));
+    assert!(page.contains("AP, 25%"));
 
     // With other settings it is another ladder.
     let mut other = plan(&["scratch"], 1);

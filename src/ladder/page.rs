@@ -34,8 +34,9 @@ pub(super) fn markdown(results: &Results) -> String {
     out
 }
 
-const ABOUT: &str = "Mean over seeds ± standard deviation of a seed (n - 1). A seed decides the weights, the order and views of \
-the pictures, and which pictures are labelled. Figures other than AP are of the pretrained encoder.";
+const ABOUT: &str = "Mean over seeds ± standard deviation of a seed (n - 1). A percentage in a heading is the share of \
+the labels that was learnt from. A seed decides the weights, the order and views of the pictures, and which of them are \
+labelled. Figures other than AP are of the pretrained encoder.";
 
 /// The report.
 pub(super) fn html(results: &Results, plan: &Plan) -> Report {
@@ -43,7 +44,7 @@ pub(super) fn html(results: &Results, plan: &Plan) -> Report {
         .rungs
         .iter()
         .fold(Table::new(head(results)), |table, rung| {
-            table.row(row(results, rung))
+            table.row(row(results, rung).map(unbroken))
         });
     let mut section = Section::new("What came out").text(ABOUT).table(table);
     for (i, kind) in results.kinds.iter().enumerate() {
@@ -64,7 +65,9 @@ pub(super) fn html(results: &Results, plan: &Plan) -> Report {
     if let Some(rows) = differences(results) {
         let table = rows
             .into_iter()
-            .fold(Table::new(head(results)), |table, row| table.row(row));
+            .fold(Table::new(head(results)), |table, row| {
+                table.row(row.into_iter().map(unbroken))
+            });
         report = report.section(
             Section::new("Against the base")
                 .text(format!(
@@ -75,6 +78,11 @@ pub(super) fn html(results: &Results, plan: &Plan) -> Report {
     }
     let config = toml::to_string(&plan.base).expect("a plan is plain data");
     report.section(Section::new("Config").code(config))
+}
+
+/// A cell that no browser breaks.
+fn unbroken(cell: String) -> String {
+    cell.replace(' ', "\u{a0}")
 }
 
 fn head(results: &Results) -> impl Iterator<Item = String> + '_ {
@@ -117,7 +125,7 @@ fn shown(kind: &Kind, value: f64) -> f64 {
 /// Mean and spread of some figures.
 fn cell(kind: &Kind, values: &[f64], signed: bool) -> String {
     let values: Vec<f64> = values.iter().map(|&v| shown(kind, v)).collect();
-    let digits = if kind.percent { 1 } else { 3 };
+    let digits = kind.digits;
     let number = |v: f64| match signed {
         true => format!("{v:+.digits$}"),
         false => format!("{v:.digits$}"),
@@ -141,6 +149,7 @@ mod tests {
         let kind = |name: &str, percent| Kind {
             name: name.into(),
             percent,
+            digits: 1,
         };
         Results {
             kinds: vec![kind("AP", true), kind("rank", false)],
@@ -160,7 +169,7 @@ mod tests {
         );
         assert!(text.contains("| scratch | 24.0 ± 1.4 | – |\n"), "{text}");
         assert!(
-            text.contains("| dinov2-in1k | 25.5 ± 2.1 | 40.000 |\n"),
+            text.contains("| dinov2-in1k | 25.5 ± 2.1 | 40.0 |\n"),
             "{text}"
         );
         // (0.25 - 0.27, 0.23 - 0.24): -1.5 in the mean.

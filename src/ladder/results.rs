@@ -39,6 +39,8 @@ pub struct Kind {
     pub name: String,
     /// Whether it is a share that is told in percent.
     pub percent: bool,
+    /// Decimals that it is told with.
+    pub digits: usize,
 }
 
 /// The figures of a rung: for each kind, those of the seeds that are done.
@@ -78,12 +80,12 @@ const SCORES: &[(&str, &str)] = &[
     ("mask AP", "/stats_segm/0"),
 ];
 
-/// Figures of a `probe.json`: name, pointer, whether in percent.
-const PROBES: &[(&str, &str, bool)] = &[
-    ("k-NN", "/knn", true),
-    ("linear", "/linear", true),
-    ("rank", "/rank_cls", false),
-    ("position R², masked", "/position_masked", false),
+/// Figures of a `probe.json`: name, pointer, whether in percent, decimals.
+const PROBES: &[(&str, &str, bool, usize)] = &[
+    ("k-NN", "/knn", true, 1),
+    ("linear", "/linear", true, 1),
+    ("rank", "/rank_cls", false, 1),
+    ("position R², masked", "/position_masked", false, 3),
 ];
 
 impl Results {
@@ -110,15 +112,22 @@ impl Results {
         for &labels in &plan.labels {
             let file = |rung: &str, seed| Folder::evaluation(&at.finetuning(rung, labels, seed));
             for (name, pointer) in SCORES {
-                let name = format!("{name}, {} of labels", labels.percent());
-                let percent = true;
-                add(Kind { name, percent }, pointer, &file);
+                let kind = Kind {
+                    name: format!("{name}, {}", labels.percent()),
+                    percent: true,
+                    digits: 1,
+                };
+                add(kind, pointer, &file);
             }
         }
         let file = |rung: &str, seed| Folder::probe(&at.pretraining(rung, seed));
-        for &(name, pointer, percent) in PROBES {
-            let name = name.to_owned();
-            add(Kind { name, percent }, pointer, &file);
+        for &(name, pointer, percent, digits) in PROBES {
+            let kind = Kind {
+                name: name.to_owned(),
+                percent,
+                digits,
+            };
+            add(kind, pointer, &file);
         }
         let rungs = plan.rungs.iter().zip(figures);
         let rungs = rungs.map(|(name, figures)| Rung {
