@@ -11,6 +11,7 @@ pub mod feed;
 pub mod field;
 pub mod files;
 pub mod finetune;
+pub mod ladder;
 pub mod nn;
 pub mod pretrain;
 pub mod probe;

@@ -93,39 +93,12 @@ impl RunFolder {
     /// # Errors
     /// If there is a run already and `resume` is not set, or it was made with another config.
     pub fn open(path: &Path, config: &str, resume: bool) -> Result<Self, RunError> {
-        let stored = path.join("config.toml");
-        match std::fs::read_to_string(&stored) {
-            Ok(_) if !resume => {
-                return Err(RunError::Exists {
-                    path: path.to_owned(),
-                })
-            }
-            Ok(old) if old != config => {
-                let difference = old
-                    .lines()
-                    .zip(config.lines())
-                    .find(|(a, b)| a != b)
-                    .map_or("its length".to_owned(), |(a, b)| {
-                        format!("`{a}` there, `{b}` now")
-                    });
-                return Err(RunError::OtherConfig {
-                    path: stored,
-                    difference,
-                });
-            }
-            Ok(_) => {}
-            Err(_) => {
-                let checkpoints = path.join("checkpoints");
-                std::fs::create_dir_all(&checkpoints).map_err(|source| RunError::Io {
-                    path: checkpoints,
-                    source,
-                })?;
-                write_atomic(&stored, config.as_bytes()).map_err(|source| RunError::Io {
-                    path: stored,
-                    source,
-                })?;
-            }
-        }
+        let checkpoints = path.join("checkpoints");
+        std::fs::create_dir_all(&checkpoints).map_err(|source| RunError::Io {
+            path: checkpoints,
+            source,
+        })?;
+        claim(path, config, resume)?;
         Ok(Self {
             path: path.to_owned(),
         })
@@ -161,6 +134,37 @@ impl RunFolder {
             write_atomic(&path, &bytes)
         };
         write().map_err(|source| RunError::Io { path, source })
+    }
+}
+
+/// Notes in a folder with what config it is made: writes `config.toml`, or compares it with the one there.
+///
+/// # Errors
+/// If there is one already and `resume` is not set, or it is another.
+pub fn claim(folder: &Path, config: &str, resume: bool) -> Result<(), RunError> {
+    let stored = folder.join("config.toml");
+    match std::fs::read_to_string(&stored) {
+        Ok(_) if !resume => Err(RunError::Exists {
+            path: folder.to_owned(),
+        }),
+        Ok(old) if old != config => {
+            let difference = old
+                .lines()
+                .zip(config.lines())
+                .find(|(a, b)| a != b)
+                .map_or("its length".to_owned(), |(a, b)| {
+                    format!("`{a}` there, `{b}` now")
+                });
+            Err(RunError::OtherConfig {
+                path: stored,
+                difference,
+            })
+        }
+        Ok(_) => Ok(()),
+        Err(_) => write_atomic(&stored, config.as_bytes()).map_err(|source| RunError::Io {
+            path: stored,
+            source,
+        }),
     }
 }
 

@@ -30,6 +30,7 @@ pub fn measure(steps: usize, precision: Precision) -> StepTimes {
         layer_scale: 0.0,
         drop_path: 0.0,
         field: 0,
+        field_learned: true,
     };
     let mut vit = Vit::<Tiny16, Cpu>::new(&mut init, &config);
     let mut optimizer = Optimizer::new(&dev, &vit, |name, sizes| Group {

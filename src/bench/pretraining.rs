@@ -8,9 +8,10 @@ use intertwine_flow::random::{stream, Purpose};
 use super::StepTimes;
 use crate::augment::{MultiCrop, Scratch, Views};
 use crate::config::resolve;
-use crate::nn::arch::Small16;
+use crate::nn::arch::{Arch, Small16};
 use crate::nn::autocast::Choice;
-use crate::pretrain::batch::{Batch, Encoding};
+use crate::nn::positions::Encoding;
+use crate::pretrain::batch::Batch;
 use crate::pretrain::checkpoint::State;
 use crate::pretrain::config::PRESETS;
 use crate::pretrain::step::step;
@@ -57,7 +58,7 @@ pub fn measure(steps: usize, precision: Choice) -> Result<StepTimes, PretrainErr
             views
         })
         .collect();
-    let encoding = Encoding::Field(config.model.field);
+    let encoding = (Encoding::of(&config.model), Small16::WIDTH);
     let batch = Batch::new(&views, encoding, &config.mask, config.seed, 0);
     let mut state = State::<Small16, Cpu>::new(&Cpu::default(), &config);
     // As in the middle of a long run, where nothing is frozen.

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "run")]
     random: bool,
     /// The preset of an untrained detector.
-    #[arg(long, default_value = PRESETS[0].0)]
+    #[arg(long, default_value = PRESETS.default())]
     preset: String,
     /// Side of the input of an untrained detector, in pixels.
     #[arg(long)]

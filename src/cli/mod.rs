@@ -8,6 +8,7 @@ mod evaluate;
 mod export;
 mod finetune;
 mod graph;
+mod ladder;
 mod pretrain;
 mod probe;
 mod replay;
@@ -43,6 +44,7 @@ enum Command {
     Graph(graph::Args),
     Probe(probe::Args),
     Replay(replay::Args),
+    Ladder(ladder::Args),
 }
 
 /// Runs the program.
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Graph(args) => graph::run(args),
         Command::Probe(args) => probe::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Ladder(args) => ladder::run(args),
     });
     match result {
         Ok(code) => code,

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use serde::Serialize;
 use toml::{Table, Value};
 
 /// What is wrong with a config.
@@ -76,8 +77,69 @@ pub trait Validate {
     fn validate(&self) -> Result<(), ConfigError>;
 }
 
-/// A set of presets: name and TOML text, the first being the default.
-pub type Presets = &'static [(&'static str, &'static str)];
+/// Names and TOML texts.
+pub type Named = &'static [(&'static str, &'static str)];
+
+/// The configs that have a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Presets {
+    /// Complete configs, the first being the default.
+    pub complete: Named,
+    /// What changes some settings of any of them: `pico-dino` is the variant `dino` of `pico`.
+    pub variants: Named,
+}
+
+impl Presets {
+    /// The name of the default.
+    pub const fn default(&self) -> &'static str {
+        self.complete[0].0
+    }
+
+    /// Every name there is: each complete config, and each with each variant.
+    pub fn names(&self) -> impl Iterator<Item = String> + '_ {
+        self.complete.iter().flat_map(|(name, _)| {
+            let variants = self.variants.iter();
+            let variants = variants.map(move |(variant, _)| format!("{name}-{variant}"));
+            std::iter::once((*name).to_owned()).chain(variants)
+        })
+    }
+
+    /// The texts of a name, each to be laid on the one before.
+    fn texts(&self, name: &str) -> Option<Vec<&'static str>> {
+        self.complete.iter().find_map(|(complete, text)| {
+            let variant = name.strip_prefix(complete)?;
+            if variant.is_empty() {
+                return Some(vec![*text]);
+            }
+            let variant = variant.strip_prefix('-')?;
+            let found = self.variants.iter().find(|(name, _)| *name == variant)?;
+            Some(vec![*text, found.1])
+        })
+    }
+
+    /// The table of a preset.
+    fn table(&self, name: &str) -> Result<Table, ConfigError> {
+        let Some(texts) = self.texts(name) else {
+            let names: Vec<String> = self.names().collect();
+            return Err(ConfigError::UnknownPreset {
+                name: name.to_owned(),
+                nearest: nearest(name, names.iter().map(String::as_str)),
+                known: names,
+            });
+        };
+        let origin = format!("preset {name}");
+        let mut table = Table::new();
+        for (i, text) in texts.into_iter().enumerate() {
+            let over = parse(&origin, text)?;
+            if i == 0 {
+                table = over;
+            } else {
+                merge(&mut table, over, &origin, "")?;
+            }
+        }
+        Ok(table)
+    }
+}
 
 /// Builds a config from a preset, an optional file and `key=value` settings.
 ///
@@ -89,16 +151,7 @@ pub fn resolve<C: DeserializeOwned + Validate>(
     file: Option<&Path>,
     settings: &[String],
 ) -> Result<C, ConfigError> {
-    let Some((_, text)) = presets.iter().find(|(name, _)| *name == preset) else {
-        let known: Vec<String> = presets.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let nearest = nearest(preset, known.iter().map(String::as_str));
-        return Err(ConfigError::UnknownPreset {
-            name: preset.to_owned(),
-            known,
-            nearest,
-        });
-    };
-    let mut base = parse(&format!("preset {preset}"), text)?;
+    let mut base = presets.table(preset)?;
     if let Some(path) = file {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io {
             path: path.to_owned(),
@@ -107,11 +160,35 @@ pub fn resolve<C: DeserializeOwned + Validate>(
         let origin = path.display().to_string();
         merge(&mut base, parse(&origin, &text)?, &origin, "")?;
     }
-    for setting in settings {
+    change(&mut base, settings)?;
+    read(base)
+}
+
+/// A config with some settings changed: those of a TOML text, named `origin` in errors, and then `key=value` ones.
+///
+/// # Errors
+/// As [`ConfigError`].
+pub fn vary<C: Serialize + DeserializeOwned + Validate>(
+    config: &C,
+    (origin, text): (&str, &str),
+    settings: &[String],
+) -> Result<C, ConfigError> {
+    let mut table = Table::try_from(config).expect("a config is plain data");
+    merge(&mut table, parse(origin, text)?, origin, "")?;
+    change(&mut table, settings)?;
+    read(table)
+}
+
+/// Makes `key=value` changes.
+fn change(table: &mut Table, settings: &[String]) -> Result<(), ConfigError> {
+    settings.iter().try_for_each(|setting| {
         let origin = format!("--set {setting}");
-        merge(&mut base, parse_setting(setting)?, &origin, "")?;
-    }
-    let config: C = Value::Table(base)
+        merge(table, parse_setting(setting)?, &origin, "")
+    })
+}
+
+fn read<C: DeserializeOwned + Validate>(table: Table) -> Result<C, ConfigError> {
+    let config: C = Value::Table(table)
         .try_into()
         .map_err(|e: toml::de::Error| ConfigError::Syntax {
             origin: "config".into(),
@@ -225,14 +302,14 @@ pub(crate) fn require(
 mod tests {
     use super::*;
 
-    #[derive(serde::Deserialize, Debug, PartialEq)]
+    #[derive(Serialize, serde::Deserialize, Debug, PartialEq)]
     struct C {
         lr: f64,
         steps: usize,
         name: String,
         model: M,
     }
-    #[derive(serde::Deserialize, Debug, PartialEq)]
+    #[derive(Serialize, serde::Deserialize, Debug, PartialEq)]
     struct M {
         depth: usize,
         sizes: Vec<f64>,
@@ -242,10 +319,13 @@ mod tests {
             require(self.steps > 0, "steps", || "must be at least 1".into())
         }
     }
-    const PRESETS: Presets = &[(
-        "a",
-        "lr = 0.5\nsteps = 3\nname = 'x'\n[model]\ndepth = 2\nsizes = [0.5, 1.0]",
-    )];
+    const PRESETS: Presets = Presets {
+        complete: &[(
+            "a",
+            "lr = 0.5\nsteps = 3\nname = 'x'\n[model]\ndepth = 2\nsizes = [0.5, 1.0]",
+        )],
+        variants: &[("deep", "[model]\ndepth = 9"), ("odd", "stepz = 1")],
+    };
 
     fn set(s: &str) -> Result<C, ConfigError> {
         resolve(PRESETS, "a", None, &[s.to_owned()])
@@ -257,6 +337,20 @@ mod tests {
         assert_eq!(set("lr=1").unwrap().lr, 1.0);
         assert_eq!(set("name=hello world").unwrap().name, "hello world");
         assert_eq!(set("model.sizes=[1, 2]").unwrap().model.sizes, [1.0, 2.0]);
+    }
+
+    #[test]
+    fn a_variant_changes_a_preset_and_a_setting_the_variant() {
+        let deep = |settings: &[String]| resolve::<C>(PRESETS, "a-deep", None, settings).unwrap();
+        assert_eq!((deep(&[]).model.depth, deep(&[]).steps), (9, 3));
+        let set = ["model.depth=4".to_owned()];
+        assert_eq!(deep(&set).model.depth, 4);
+        assert_eq!(
+            PRESETS.names().collect::<Vec<_>>(),
+            ["a", "a-deep", "a-odd"]
+        );
+        let other = vary(&deep(&set), ("x", "lr = 2"), &["steps=7".into()]).unwrap();
+        assert_eq!((other.model.depth, other.lr, other.steps), (4, 2.0, 7));
     }
 
     #[test]
@@ -272,6 +366,22 @@ mod tests {
         let e = resolve::<C>(PRESETS, "b", None, &[])
             .unwrap_err()
             .to_string();
-        assert!(e.starts_with("no preset `b`; there are a"), "{e}");
+        assert!(e.starts_with("no preset `b`; there are a, a-deep"), "{e}");
+        let e = |name| {
+            resolve::<C>(PRESETS, name, None, &[])
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(
+            e("a-deeep").ends_with("did you mean `a-deep`?)"),
+            "{}",
+            e("a-deeep")
+        );
+        assert!(
+            e("a-odd").starts_with("preset a-odd: unknown key `stepz`"),
+            "{}",
+            e("a-odd")
+        );
+        assert!(e("adeep").starts_with("no preset `adeep`"));
     }
 }

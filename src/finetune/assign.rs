@@ -214,6 +214,46 @@ pub(super) mod tests {
             .collect()
     }
 
+    #[test]
+    fn the_class_cost_by_hand() {
+        let ln = |x: f32| x.ln();
+        // Score 1/2 where 1 is wanted: ln 2, times (1 - 1/2)^2.
+        assert!((soft_label_cost(0.0, 1.0) - 0.25 * ln(2.0)).abs() < 1e-6);
+        // Logit ln 3 is a score of 3/4; 1/4 is wanted: -(ln(3/4) + 3 ln(1/4)) / 4, times 1/4.
+        let expected = -0.25 * (ln(0.75) + 3.0 * ln(0.25)) / 4.0;
+        assert!((soft_label_cost(ln(3.0), 0.25) - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_cheapest_anchor_by_hand() {
+        // Two anchors in the box, 4 pixels left and right of its centre, all else equal. Left: overlap 1/2, score 1/2:
+        // ln 2 * 0 + 3 ln 2 + 10^(4/8 - 3) = 2.08. Right: overlap 1/4, score 1/4: 3 ln 4 + .. = 4.16.
+        let anchors = anchors(&[(2, 8.0)])[..2].to_vec();
+        let object = Object {
+            bbox: [0.0, 0.0, 16.0, 8.0],
+            class: 0,
+        };
+        let boxes = [[0.0, 0.0, 8.0, 8.0], [12.0, 0.0, 16.0, 8.0]];
+        let predictions = Predictions {
+            logits: &[0.0, (1.0f32 / 3.0).ln()],
+            boxes: &boxes,
+            classes: 1,
+        };
+        // The overlaps add up to less than 1: one anchor.
+        let owners = DynamicTopK::default().assign(&anchors, predictions, &[object]);
+        assert_eq!(owners, [Some(0), None]);
+        // With a sure right one, score near 1, the class costs it 0.56 * 6.9; with a box as good as the left one it
+        // would still lose by that.
+        let same = [boxes[0], [8.0, 0.0, 16.0, 8.0]];
+        let predictions = Predictions {
+            logits: &[0.0, 9.2],
+            boxes: &same,
+            classes: 1,
+        };
+        let owners = DynamicTopK { top_k: 1 }.assign(&anchors, predictions, &[object]);
+        assert_eq!(owners, [Some(0), None]);
+    }
+
     /// Boxes that every anchor predicts right, and indifferent scores.
     fn perfect(anchors: &[Anchor], objects: &[Object]) -> (Vec<f32>, Vec<[f32; 4]>) {
         let boxes = anchors

@@ -13,10 +13,14 @@ use crate::nn::vit::VitConfig;
 use crate::run::RunConfig;
 
 /// The presets, the default first.
-pub const PRESETS: Presets = &[
-    ("pico", include_str!("presets/pico.toml")),
-    ("demo", include_str!("presets/demo.toml")),
-];
+pub const PRESETS: Presets = Presets {
+    complete: &[
+        ("pico", include_str!("presets/pico.toml")),
+        ("demo", include_str!("presets/demo.toml")),
+        ("tiny", include_str!("presets/tiny.toml")),
+    ],
+    variants: &[],
+};
 
 /// A fine-tuning run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

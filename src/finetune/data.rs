@@ -56,7 +56,7 @@ pub fn batches(
     let records = set.len() as u64;
     let pictures = config.pictures(records);
     // The subset is a fixed choice; its order changes with the epoch.
-    let chosen = Permutation::new(records, 0, u64::MAX, 0);
+    let chosen = Permutation::new(records, seed, u64::MAX, 0);
     let record_at = move |place: u64| {
         let record = if pictures == records {
             place

@@ -253,6 +253,39 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_by_hand() {
+        // The box covers the upper two of four values. The coefficient is tanh(ln(3) / 2) = 1/2, so the logits there
+        // are 1/2 and -1/2, rightly; each costs ln(1 + e^-0.5), and so does their mean.
+        let anchors = anchors(&[(1, 4.0)]);
+        let raw = RawPicture {
+            logits: &[0.0],
+            distances: &[0.0; 4],
+            coefficients: &[3f32.ln() / 2.0],
+            prototypes: &[1.0, -1.0, 5.0, 5.0],
+        };
+        let target = Target {
+            objects: vec![Object {
+                bbox: [0.0, 0.0, 4.0, 2.0],
+                class: 0,
+            }],
+            masks: vec![vec![1, 0, 1, 1]],
+        };
+        let weights = LossWeights {
+            class: 1.0,
+            bbox: 2.0,
+            mask: 6.125,
+        };
+        let assigner = Fixed(vec![Some(0)]);
+        let (sums, _) = picture_loss(&anchors, raw, &target, 4.0, &assigner, &weights);
+        assert!(
+            (sums.mask - f64::exp(-0.5).ln_1p()).abs() < 1e-6,
+            "{}",
+            sums.mask
+        );
+        assert_eq!(sums.positives, 1.0);
+    }
+
+    #[test]
     fn gradients_match_finite_differences() {
         let anchors = anchors(&[(2, 8.0), (1, 16.0)]);
         let mut rng = stream(3, Purpose::Probe, 0, 0);

@@ -35,6 +35,7 @@ fn detector() -> (DetectorSpec, Detector<Tiny8, Cpu>, WholePicture) {
         layer_scale: 0.1,
         drop_path: 0.0,
         field: 6,
+        field_learned: true,
     };
     let dev = Cpu::default();
     let mut init = Init::new(&dev, 5);

@@ -139,6 +139,7 @@ mod tests {
             layer_scale: 0.0,
             drop_path: 0.0,
             field: 8,
+            field_learned: true,
         };
         let vit = Vit::<Tiny8, Cpu>::new(&mut Init::new(&Cpu::default(), 1), &config);
         let plan = Plan::unmasked(Groups::uniform(2, 10));

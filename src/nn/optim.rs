@@ -286,3 +286,25 @@ pub fn sum_of_squares_fused<S: Shape>(
     grad.get_or_alloc_mut(p)
         .map_or(f64::NAN, |g| kernel::sum_of_squares(g))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_fall_towards_the_input() {
+        let scale = |name: &str| layer_scale(name, 3, 0.5);
+        assert_eq!(scale("norm.weight"), 1.0);
+        assert_eq!(scale("blocks.2.attn.qkv.weight"), 1.0);
+        assert_eq!(scale("vit.blocks.0.mlp.fc1.bias"), 0.25);
+        assert_eq!(scale("patch_embed.proj.weight"), 0.125);
+        assert_eq!(scale("cls_token"), 0.125);
+    }
+
+    #[test]
+    fn only_matrices_decay() {
+        assert!(decays("blocks.0.attn.qkv.weight", &[576, 192]));
+        assert!(!decays("blocks.0.attn.qkv.bias", &[576]));
+        assert!(!decays("vit.pos_field.weight", &[2500, 192]));
+    }
+}

@@ -12,9 +12,10 @@ use super::backend::Groups;
 use super::module::{Init, Kind};
 use super::ops::assemble::{Plan, SpecialTokens};
 use super::ops::block::RowScales;
+use super::positions::Encoding;
 use super::{Backend, Matrix, Rows, Vector};
 use crate::export::spec::NORM_EPSILON;
-use crate::field::{Grid, Taps};
+use crate::field::{sincos, Grid, Taps};
 use crate::module;
 
 /// `y = x w^T + b`.
@@ -141,8 +142,16 @@ pub struct VitConfig {
     pub layer_scale: f32,
     /// Stochastic depth of the last block; grows linearly from 0 at the first.
     pub drop_path: f32,
-    /// Cells on a side of the learned position field; 0 for the fixed sine-cosine encoding.
+    /// Cells on a side of the position field, which is cropped with the picture; 0 for none: the sine-cosine encoding of
+    /// a patch's place in its view, whatever part of the picture that shows.
     pub field: usize,
+    /// Whether the field is learned, starting from the sine-cosine encoding, or stays that, evaluated where a patch lies.
+    #[serde(default = "yes")]
+    pub field_learned: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Where the positions of the patches come from.
@@ -193,6 +202,8 @@ pub struct Vit<A: Arch, D: Backend> {
     pub mask_token: Vector<A::Width, D>,
     /// Stands for a masked position.
     pub pos_mask_token: Vector<A::Width, D>,
+    /// Where positions come from.
+    pub encoding: Encoding,
     /// The learned position field.
     pub pos_field: Option<PositionField<A, D>>,
     /// The blocks.
@@ -224,7 +235,7 @@ impl<A: Arch, D: Backend> Vit<A, D> {
                 gamma: init.constant((width,), config.layer_scale),
             })
         };
-        let patch_dim = A::PatchDim::default();
+        let (patch_dim, encoding) = (A::PatchDim::default(), Encoding::of(config));
         // Xavier, as MAE and DINOv2 start the patch embedding.
         let bound = (6.0 / (patch_dim.size() + width.size()) as f32).sqrt();
         Self {
@@ -237,11 +248,12 @@ impl<A: Arch, D: Backend> Vit<A, D> {
             cls_token: init.trunc_normal((width,), 0.02),
             mask_token: init.trunc_normal((width,), 0.02),
             pos_mask_token: init.trunc_normal((width,), 0.02),
-            pos_field: (config.field > 0).then(|| {
-                let (grid, cells) = (Grid::new(config.field, config.field), config.field as f32);
-                let values = crate::field::sincos::field(grid, (cells, cells), A::WIDTH);
+            encoding,
+            pos_field: encoding.learned().map(|side| {
+                let values =
+                    sincos::field(Grid::new(side, side), (side as f32, side as f32), A::WIDTH);
                 PositionField {
-                    weight: init.values((config.field * config.field, width), values),
+                    weight: init.values((side * side, width), values),
                 }
             }),
             blocks: (0..config.depth)
@@ -264,11 +276,6 @@ impl<A: Arch, D: Backend> Vit<A, D> {
             drop_path: config.drop_path,
             recompute: false,
         }
-    }
-
-    /// Cells on a side of the field, if it is learned.
-    pub fn field_side(&self) -> Option<usize> {
-        self.pos_field.as_ref().map(|f| f.weight.shape().0.isqrt())
     }
 
     /// Tokens after the last norm, `[rows, D]`, CLS first in each sequence.
@@ -396,4 +403,29 @@ fn row_scales(groups: &Groups, rate: f32, drop: DropPath, branch: u64) -> Option
         scales.extend(std::iter::repeat_n(scale, len));
     }
     Some(scales)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_path_is_made_up_for_by_the_others() {
+        let groups = Groups::uniform(4000, 3);
+        let drop = DropPath { seed: 1, step: 2 };
+        let scales = row_scales(&groups, 0.25, drop, 0).unwrap();
+        let kept = 1.0 / 0.75;
+        let mut dropped = 0;
+        for sequence in scales.chunks(3) {
+            assert!(
+                sequence == [0.0; 3] || sequence == [kept; 3],
+                "{sequence:?}"
+            );
+            dropped += usize::from(sequence[0] == 0.0);
+        }
+        // 1,000 in the mean, with a deviation of 27.
+        assert!((890..1110).contains(&dropped), "{dropped}");
+        assert!(row_scales(&groups, 0.0, drop, 0).is_none());
+        assert_ne!(row_scales(&groups, 0.25, drop, 1).unwrap(), scales);
+    }
 }

@@ -9,8 +9,9 @@ use std::ops::Deref;
 
 use crate::augment::mask::{MaskConfig, MaskPlan};
 use crate::augment::Views;
-use crate::field::{Geometry, Grid, Taps, View, Window};
+use crate::field::{Grid, Taps, View};
 use crate::nn::ops::assemble::Plan;
+use crate::nn::positions::Encoding;
 use crate::nn::vit::{Positions, TokenInput};
 use crate::nn::Groups;
 use intertwine_kernels::attention::Group;
@@ -51,30 +52,11 @@ enum BatchPositions {
     Fixed { values: Vec<f32>, width: usize },
 }
 
-/// How positions are encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// Sampled from a learned field of so many cells on a side.
-    Field(usize),
-    /// Sine-cosine of the patch's place in its own crop, for tokens of this width.
-    Sincos(usize),
-}
-
-impl Encoding {
-    /// For a learned field of so many cells on a side, 0 for none, and tokens of this width.
-    pub fn new(field: usize, width: usize) -> Self {
-        match field {
-            0 => Self::Sincos(width),
-            side => Self::Field(side),
-        }
-    }
-}
-
 impl Batch {
-    /// Arranges the views of a batch, the `index`-th of the run, on which the masks depend.
+    /// Arranges the views of a batch, the `index`-th of the run, on which the masks depend. `width` is that of a token.
     pub fn new<V: Deref<Target = Views>>(
         views: &[V],
-        encoding: Encoding,
+        (encoding, width): (Encoding, usize),
         mask: &MaskConfig,
         seed: u64,
         index: u64,
@@ -107,33 +89,24 @@ impl Batch {
         let global_values = global_views.clone().map(|v| v.patches().len()).sum();
         let global_patches = global_groups.rows() - global_groups.sequences();
 
-        let positions = match encoding {
-            Encoding::Field(side) => {
-                let sample = |views: &mut dyn Iterator<Item = &View>| {
-                    let mut taps = Taps::default();
-                    views.for_each(|v| v.taps(Grid::new(side, side), &mut taps));
-                    taps
-                };
-                BatchPositions::Field {
-                    all: sample(&mut global_views.clone().chain(local_views)),
-                    globals: sample(&mut global_views.clone()),
-                }
+        let positions = if let Some(side) = encoding.learned() {
+            let sample = |views: &mut dyn Iterator<Item = &View>| {
+                let mut taps = Taps::default();
+                views.for_each(|v| v.taps(Grid::new(side, side), &mut taps));
+                taps
+            };
+            BatchPositions::Field {
+                all: sample(&mut global_views.clone().chain(local_views)),
+                globals: sample(&mut global_views.clone()),
             }
-            Encoding::Sincos(width) => {
-                let base = global_views
-                    .clone()
-                    .next()
-                    .map_or(Grid::new(1, 1), View::grid);
-                let cells = (base.height as f32, base.width as f32);
-                let mut values = Vec::new();
-                for v in global_views.clone().chain(local_views) {
-                    let own = Geometry::whole(Window::WHOLE).positions(v.grid());
-                    let start = values.len();
-                    values.resize(start + v.grid().len() * width, 0.0);
-                    crate::field::sincos::encode(own, cells, width, &mut values[start..]);
-                }
-                BatchPositions::Fixed { values, width }
+        } else {
+            let mut first = global_views.clone();
+            let largest = first.next().map_or(Grid::new(1, 1), View::grid);
+            let mut values = Vec::new();
+            for v in global_views.clone().chain(local_views) {
+                encoding.append(v.geometry(), v.grid(), largest, width, &mut values);
             }
+            BatchPositions::Fixed { values, width }
         };
 
         let teacher = Plan::unmasked(global_groups);
@@ -209,5 +182,39 @@ impl Batch {
             positions,
             plan: &self.teacher,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::resolve;
+    use crate::pretrain::config::PRESETS;
+    use crate::pretrain::testing::drawn_views;
+    use crate::pretrain::PretrainConfig;
+
+    #[test]
+    fn masked_views_weigh_alike_and_unmasked_ones_count_in_the_mean() {
+        let settings = ["mask.ratio=[0.2, 0.5]".to_owned()];
+        let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
+        let views = drawn_views(&config);
+        let batch = Batch::new(&views, (Encoding::View, 4), &config.mask, 3, 0);
+        // Two global views of each of four pictures; half of them are masked, and weigh 1/8 each, whatever their masks'
+        // sizes.
+        let mut sums = std::collections::BTreeMap::new();
+        for (row, weight) in batch.masked.iter().zip(&batch.masked_weight) {
+            *sums.entry(row / 37).or_insert(0.0f32) += weight;
+        }
+        assert_eq!(sums.len(), 4, "{sums:?}");
+        assert!(
+            sums.values().all(|sum| (sum - 0.125).abs() < 1e-6),
+            "{sums:?}"
+        );
+        // Those without content come first.
+        let views_of = |rows: &[u32]| rows.iter().map(|row| row / 37).collect::<Vec<_>>();
+        let (content, position) = batch.masked.split_at(batch.content_masked);
+        assert!(views_of(content)
+            .iter()
+            .all(|v| !views_of(position).contains(v)));
     }
 }

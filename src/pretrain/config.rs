@@ -11,12 +11,28 @@ use crate::probe::LEAST_PICTURES;
 use crate::run::RunConfig;
 
 /// The presets, the default first.
-pub const PRESETS: Presets = &[
-    ("pico", include_str!("presets/pico.toml")),
-    ("demo", include_str!("presets/demo.toml")),
-    ("vit-s-paper", include_str!("presets/vit-s-paper.toml")),
-    ("vit-b-paper", include_str!("presets/vit-b-paper.toml")),
-];
+pub const PRESETS: Presets = Presets {
+    complete: &[
+        ("pico", include_str!("presets/pico.toml")),
+        ("demo", include_str!("presets/demo.toml")),
+        ("tiny", include_str!("presets/tiny.toml")),
+        ("vit-s-paper", include_str!("presets/vit-s-paper.toml")),
+        ("vit-b-paper", include_str!("presets/vit-b-paper.toml")),
+    ],
+    variants: &[
+        ("dino", include_str!("presets/variants/dino.toml")),
+        ("ibot", include_str!("presets/variants/ibot.toml")),
+        (
+            "dinov2-in1k",
+            include_str!("presets/variants/dinov2-in1k.toml"),
+        ),
+        ("field", include_str!("presets/variants/field.toml")),
+        (
+            "position-mask",
+            include_str!("presets/variants/position-mask.toml"),
+        ),
+    ],
+};
 
 /// A pretraining run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -265,12 +281,13 @@ mod tests {
 
     #[test]
     fn presets_are_valid_and_differ() {
-        let config = |name| -> PretrainConfig {
+        let config = |name: &str| -> PretrainConfig {
             resolve(PRESETS, name, None, &[]).unwrap_or_else(|e| panic!("{name}: {e}"))
         };
-        let all: Vec<_> = PRESETS.iter().map(|(name, _)| config(name)).collect();
+        let names: Vec<String> = PRESETS.names().collect();
+        let all: Vec<_> = names.iter().map(|name| config(name)).collect();
         for (i, a) in all.iter().enumerate() {
-            assert!(all[..i].iter().all(|b| a != b), "{}", PRESETS[i].0);
+            assert!(all[..i].iter().all(|b| a != b), "{}", names[i]);
         }
         // ImageNet-1K: 1,281,167 pictures in batches of 1,024.
         assert_eq!(config("vit-s-paper").steps(1_281_167), 125_114);

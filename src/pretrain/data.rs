@@ -7,11 +7,12 @@ use intertwine_datasets::{Mix, Rank};
 use intertwine_flow::random::{stream, Purpose};
 use intertwine_flow::{stage, stage_with, Pool, Pooled, Source};
 
-use super::batch::{Batch, Encoding};
+use super::batch::Batch;
 use super::config::PretrainConfig;
 use crate::augment::{AugmentError, MultiCrop, Scratch, Views};
 use crate::config::ConfigError;
 use crate::feed::Feed;
+use crate::nn::positions::Encoding;
 use crate::records::{Picture, Records};
 
 /// The batches of steps `from..`, in `optim.accumulate` parts each.
@@ -24,7 +25,7 @@ use crate::records::{Picture, Records};
 pub fn batches(
     sets: &Arc<Mix>,
     config: &PretrainConfig,
-    encoding: Encoding,
+    encoding: (Encoding, usize),
     rank: Rank,
     from: u64,
 ) -> Result<Feed<Batch>, ConfigError> {
@@ -104,7 +105,7 @@ mod tests {
         ];
         let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
         let rank = Rank::new(rank.0, rank.1, sets.len() as u64).unwrap();
-        let mut feed = batches(sets, &config, Encoding::Field(8), rank, from).unwrap();
+        let mut feed = batches(sets, &config, (Encoding::View, 8), rank, from).unwrap();
         (0..count)
             .map(|_| {
                 let part = feed.next_part().unwrap();

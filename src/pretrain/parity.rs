@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use dfdx::prelude::*;
 use serde::Deserialize;
 
-use super::batch::{Batch, Encoding};
+use super::batch::Batch;
 use super::config::{PretrainConfig, PRESETS};
 use super::network::Network;
 use super::objective::{objective, Centres, Losses};
@@ -23,6 +23,7 @@ use crate::nn::arch::{Arch, Tiny8};
 use crate::nn::autocast;
 use crate::nn::backend::tape_onto;
 use crate::nn::optim::{Follower, Group, Optimizer};
+use crate::nn::positions::Encoding;
 use crate::nn::vit::{DropPath, Positions};
 use crate::nn::weights::{HostTensor, StateDict};
 use crate::nn::Backend;
@@ -80,7 +81,7 @@ fn compute(settings: &[&str]) -> Case {
         .collect();
     let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
     let views = drawn_views(&config);
-    let encoding = Encoding::new(config.model.field, Tiny8::WIDTH);
+    let encoding = (Encoding::of(&config.model), Tiny8::WIDTH);
     let batch = Batch::new(&views, encoding, &config.mask, config.seed, 0);
 
     let dev = Cpu::default();

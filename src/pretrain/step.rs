@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use crate::config::resolve;
     use crate::nn::arch::Tiny8;
-    use crate::pretrain::batch::Encoding;
+    use crate::nn::positions::Encoding;
     use crate::pretrain::config::PRESETS;
     use crate::pretrain::testing::drawn_views;
 
@@ -152,7 +152,7 @@ mod tests {
         let views = drawn_views(&config);
         let part = 4 / config.optim.accumulate;
         let mut parts = views.chunks(part).enumerate().map(|(i, views)| {
-            let encoding = Encoding::Field(config.model.field);
+            let encoding = (Encoding::of(&config.model), 192);
             Batch::new(views, encoding, &config.mask, config.seed, i as u64)
         });
         let mut state = State::<Tiny8, Cpu>::new(&Cpu::default(), &config);

@@ -7,7 +7,6 @@ use std::time::Instant;
 use dfdx::prelude::*;
 use intertwine_datasets::{Mix, PackedSet, Rank};
 
-use super::batch::Encoding;
 use super::checkpoint::{Inputs, State};
 use super::config::{OptimConfig, PretrainConfig};
 use super::curves::PLOTS;
@@ -20,6 +19,7 @@ use super::replay;
 use super::step::{step, Rates};
 use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
+use crate::nn::positions::Encoding;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::probe::Figures;
@@ -148,7 +148,7 @@ fn train<A: Arch, D: Backend>(
         state.load(&folder.checkpoint(), &inputs)?;
     }
     let mut log = folder.log(state.step)?;
-    let encoding = Encoding::new(config.model.field, A::WIDTH);
+    let encoding = (Encoding::of(&config.model), A::WIDTH);
     let mut feed = batches(data, config, encoding, Rank::ALONE, state.step)?;
     let (first, start) = (state.step, Instant::now());
     while state.step < steps {
@@ -272,7 +272,7 @@ pub fn watch(
         type Output = Result<Watched, PretrainError>;
         fn run<A: Arch>(self) -> Self::Output {
             let Watch(config, data, limit, learn) = self;
-            let encoding = Encoding::new(config.model.field, A::WIDTH);
+            let encoding = (Encoding::of(&config.model), A::WIDTH);
             let mut feed = batches(data, config, encoding, Rank::ALONE, 0)?;
             let OptimConfig {
                 batch, accumulate, ..

@@ -11,7 +11,6 @@ use crate::field::{Canvas, Filter, Grid, Located, Normalisation, Resampler, Taps
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::module::Init;
 use crate::nn::ops::assemble::Plan;
-use crate::nn::positions::WholePicture;
 use crate::nn::vit::{Positions, TokenInput, Vit, VitConfig};
 use crate::nn::weights::{HostTensor, StateDict};
 use crate::nn::{Backend, Groups};
@@ -189,7 +188,7 @@ impl<A: Arch> Encode for Network<A> {
         Some((positions.len() / A::WIDTH).isqrt())
     }
     fn has_field(&self) -> bool {
-        self.vit.field_side().is_some()
+        self.vit.encoding.is_field()
     }
 
     fn tokens(&self, shown: &[Shown<'_>], grid: usize) -> Vec<f32> {
@@ -221,7 +220,7 @@ impl<A: Arch> Network<A> {
         let side = (grid * A::PATCH) as u32;
         let mut resampler = Resampler::default();
         let (mut canvas, mut view) = (Canvas::default(), View::default());
-        let (mut patches, mut taps) = (Vec::new(), Taps::default());
+        let (mut patches, mut taps, mut fixed) = (Vec::new(), Taps::default(), Vec::new());
         let mut plan = Plan::unmasked(Groups::uniform(shown.len(), grid * grid + 1));
         for (i, shown) in shown.iter().enumerate() {
             let located = Located::whole(shown.picture, shown.window);
@@ -229,21 +228,24 @@ impl<A: Arch> Network<A> {
             resized.cut(A::PATCH, Normalisation::IMAGENET, &mut view);
             canvas = resized.into_canvas();
             patches.extend_from_slice(view.patches());
-            if let Some(field) = self.vit.field_side() {
-                view.taps(Grid::new(field, field), &mut taps);
+            let square = Grid::new(grid, grid);
+            match (self.vit.encoding.learned(), &self.positions) {
+                (Some(field), _) => view.taps(Grid::new(field, field), &mut taps),
+                (None, Some(own)) => fixed.extend_from_slice(own),
+                (None, None) => {
+                    let place = view.geometry();
+                    self.vit
+                        .encoding
+                        .append(place, square, square, A::WIDTH, &mut fixed);
+                }
             }
             for &patch in &shown.masked {
                 plan.position_masked[i * grid * grid + patch] = true;
             }
         }
-        let fixed = match &self.positions {
-            Some(values) => WholePicture::Fixed(values.clone()),
-            None => WholePicture::new(&self.vit, grid, 1.0),
-        };
-        let fixed = fixed.repeat(shown.len());
-        let positions = match self.vit.field_side() {
+        let positions = match self.vit.encoding.learned() {
             Some(_) => Positions::Field(&taps),
-            None => fixed.view(),
+            None => Positions::Fixed(&fixed),
         };
         see(TokenInput {
             patches,
@@ -291,6 +293,7 @@ fn timm_config(dict: &StateDict) -> Result<VitConfig, String> {
         layer_scale: if scale { 1.0 } else { 0.0 },
         drop_path: 0.0,
         field: 0,
+        field_learned: true,
     })
 }
 

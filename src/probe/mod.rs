@@ -110,7 +110,7 @@ impl Default for Options {
 }
 
 /// What an encoder has learnt.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Figures {
     /// Pictures looked at.
     pub pictures: usize,

@@ -3,7 +3,7 @@
 use super::features::Rows;
 
 /// What CLS features vary with, when every picture is seen in every window.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Shortcut {
     /// Share of the variance between pictures.
     pub picture: f64,

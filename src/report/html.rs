@@ -129,6 +129,7 @@ fn render_section(html: &mut String, index: usize, section: &Section) -> Result<
             Block::Tiles(tiles) => render_tiles(html, tiles),
             Block::Table(table) => render_table(html, table),
             Block::Lines(plot) => plot.render(html),
+            Block::Spread(plot) => plot.render(html),
             Block::Bars(plot) => plot.render(html),
             Block::Pictures(pictures) => {
                 html.push_str("<div class=\"pictures\">");

@@ -7,7 +7,7 @@
 //! # Layout
 //! - `mod.rs`: the report's content, as types
 //! - `html`: content to HTML
-//! - `plot`, `axis`: line and bar plots
+//! - `plot`, `spread`, `axis`: line and bar plots, and plots of several runs
 //! - [`run`]: the report of a training run
 //! - [`pictures`]: pictures of fields, features and masks
 //!
@@ -29,8 +29,10 @@ mod html;
 pub mod pictures;
 mod plot;
 pub mod run;
+mod spread;
 
 pub use plot::{BarPlot, LinePlot};
+pub use spread::SpreadPlot;
 
 use image::RgbImage;
 use std::io;
@@ -124,6 +126,7 @@ enum Block {
     Table(Table),
     Lines(LinePlot),
     Bars(BarPlot),
+    Spread(SpreadPlot),
     Pictures(Vec<(RgbImage, String)>),
 }
 
@@ -169,6 +172,11 @@ impl Section {
     /// A bar plot.
     pub fn bar_plot(self, plot: BarPlot) -> Self {
         self.with(Block::Bars(plot))
+    }
+
+    /// A plot of what several runs gave.
+    pub fn spread_plot(self, plot: SpreadPlot) -> Self {
+        self.with(Block::Spread(plot))
     }
 
     /// One picture with a caption. Small pictures are shown enlarged, with hard pixels.

@@ -200,6 +200,7 @@ fn block_agrees() {
             layer_scale,
             drop_path: 0.0,
             field: 0,
+            field_learned: true,
         };
         let vit = Vit::<Tiny8, Cpu>::new(&mut Init::new(&t.dev, 3), &config);
         let b = &vit.blocks[0];

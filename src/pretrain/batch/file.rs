@@ -2,10 +2,11 @@
 //!
 //! Whole numbers are kept as `f32`: rows, cells and counts are far below 2^24.
 
-use super::{Batch, BatchPositions, Encoding};
+use super::{Batch, BatchPositions};
 use crate::field::Taps;
 use crate::nn::checkpoint::CheckpointError;
 use crate::nn::ops::assemble::Plan;
+use crate::nn::positions::Encoding;
 use crate::nn::weights::StateDict;
 use crate::nn::Groups;
 use intertwine_kernels::attention::Group;
@@ -41,13 +42,13 @@ impl Batch {
         dict
     }
 
-    /// The batch that [`to_dict`](Self::to_dict) made a dictionary of, for patches of so many values.
+    /// The batch that [`to_dict`](Self::to_dict) made a dictionary of, for patches of so many values and tokens of such a width.
     ///
     /// # Errors
     /// If something is missing, or does not fit the rest.
     pub(in crate::pretrain) fn from_dict(
         dict: &StateDict,
-        encoding: Encoding,
+        (encoding, width): (Encoding, usize),
         patch_values: usize,
     ) -> Result<Self, CheckpointError> {
         let number = |key| Ok::<_, CheckpointError>(dict.number(key)? as usize);
@@ -77,8 +78,8 @@ impl Batch {
             )));
         }
         let global_patches = of_globals.rows() - of_globals.sequences();
-        let positions = match encoding {
-            Encoding::Field(side) => {
+        let positions = match encoding.learned() {
+            Some(side) => {
                 let index = whole(dict, "taps.index", Some(4 * count), side * side)?;
                 let weight = vector(dict, "taps.weight", Some(4 * count))?;
                 let all = Taps {
@@ -91,7 +92,7 @@ impl Batch {
                 };
                 BatchPositions::Field { all, globals }
             }
-            Encoding::Sincos(width) => BatchPositions::Fixed {
+            None => BatchPositions::Fixed {
                 values: vector(dict, "positions", Some(count * width))?.to_vec(),
                 width,
             },
@@ -193,7 +194,7 @@ mod tests {
     use crate::pretrain::testing::drawn_views;
     use crate::pretrain::PretrainConfig;
 
-    fn batch(encoding: Encoding) -> Batch {
+    fn batch(encoding: (Encoding, usize)) -> Batch {
         let settings = ["mask.probability=1.0".to_owned()];
         let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
         Batch::new(&drawn_views(&config), encoding, &config.mask, 3, 5)
@@ -201,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_batch_comes_back_as_it_was() {
-        for encoding in [Encoding::Field(50), Encoding::Sincos(192)] {
+        for encoding in [(Encoding::Learned(50), 192), (Encoding::View, 192)] {
             let batch = batch(encoding);
             assert!(0 < batch.content_masked && batch.content_masked < batch.masked.len());
             let back = Batch::from_dict(&batch.to_dict(), encoding, 192).unwrap();
@@ -211,11 +212,11 @@ mod tests {
 
     #[test]
     fn a_damaged_batch_is_an_error() {
-        let encoding = Encoding::Field(50);
+        let encoding = (Encoding::Learned(50), 192);
         let whole = batch(encoding).to_dict();
         let error = |dict: &StateDict| {
             let read = Batch::from_dict(dict, encoding, 192);
-            read.err().expect("it is damaged").to_string()
+            read.expect_err("it is damaged").to_string()
         };
         for name in whole.tensors.keys() {
             let mut dict = whole.clone();

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use dfdx::prelude::*;
 use intertwine_datasets::{Mix, Rank};
 
-use super::batch::{Batch, Encoding};
+use super::batch::Batch;
 use super::checkpoint::{Inputs, State};
 use super::config::PretrainConfig;
 use super::data::batches;
@@ -26,6 +26,7 @@ use super::error::PretrainError;
 use super::step::step;
 use crate::config::{ConfigError, Validate};
 use crate::nn::arch::{self, Arch, WithArch};
+use crate::nn::positions::Encoding;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::run::{RunError, RunFolder};
@@ -67,7 +68,7 @@ pub(super) fn keep<A: Arch, D: Backend>(
         path: folder.clone(),
         source,
     })?;
-    let encoding = Encoding::new(config.model.field, A::WIDTH);
+    let encoding = (Encoding::of(&config.model), A::WIDTH);
     let mut feed = batches(data, config, encoding, Rank::ALONE, state.step)?;
     for part in 0..config.optim.accumulate as u64 {
         let batch = feed.next_part()?.to_dict();
@@ -131,7 +132,7 @@ fn again<A: Arch>(
     let dict = StateDict::read(&folder.join(STATE))?;
     state.load_dict(&dict)?;
     let steps = dict.number(STEPS)?;
-    let encoding = Encoding::new(config.model.field, A::WIDTH);
+    let encoding = (Encoding::of(&config.model), A::WIDTH);
     let part = |part: u64| -> Result<Batch, PretrainError> {
         let dict = StateDict::read(&part_file(folder, part))?;
         let values = A::PatchDim::default().size();

@@ -1,0 +1,158 @@
+//! The ablation ladder (METHOD section 5): every rung is pretrained and fine-tuned with the same budget and the same
+//! seeds, and what came out stands in one table with its spread.
+//!
+//! A ladder is a folder of ordinary run folders. What is finished there is not done again, so a ladder that was stopped
+//! goes on, and can be given more seeds, rungs or label shares later.
+//!
+//! ```text
+//! config.toml                     the configs that the rungs change, and the data
+//! sweep/RUNG-N/                   pretraining with the N-th set of settings tried for this rung
+//! pretrain/RUNG-sSEED/            pretraining, with probe.json
+//! finetune/RUNG-SHARE-sSEED/      fine-tuning with this share of the labels, with evaluation.json
+//! ladder.md, ladder.json, report.html
+//! ```
+//!
+//! # Layout
+//! - this file: what is to be done; [`run`]: it is done
+//! - [`results`]: what came out, read from the folder, with means and spreads; `page`: for a person
+
+mod page;
+pub mod results;
+pub mod run;
+
+use serde::Serialize;
+
+use crate::config::{require, vary, ConfigError, Validate};
+use crate::finetune::FinetuneConfig;
+use crate::pretrain::config::PRESETS;
+use crate::pretrain::PretrainConfig;
+
+pub use run::{ladder, Job, Outcome, Progress};
+
+/// The rung without pretraining.
+pub const SCRATCH: &str = "scratch";
+/// The rung that changes nothing: the paper's method.
+pub const BOTH: &str = "both";
+
+/// The names of the rungs, from the bottom to the top.
+pub fn rungs() -> impl Iterator<Item = &'static str> {
+    let variants = PRESETS.variants.iter().map(|(name, _)| *name);
+    std::iter::once(SCRATCH).chain(variants).chain([BOTH])
+}
+
+/// What is compared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Names of rungs, in the order of the table.
+    pub rungs: Vec<String>,
+    /// Runs of each rung: seeds 0 and up, of pretraining, fine-tuning and the choice of labelled pictures alike.
+    pub seeds: u64,
+    /// The label shares that detectors are fine-tuned with.
+    pub labels: Vec<Labels>,
+    /// What every rung changes.
+    pub base: Base,
+}
+
+/// The configs that the rungs change, and the settings from which each rung chooses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Base {
+    /// Sets of `key=value` settings of the pretraining, one of which each rung takes, or none of them: that with which
+    /// a pretraining with a seed of its own has the best k-NN accuracy on the labelled pictures.
+    pub sweep: Vec<Vec<String>>,
+    /// Of the pretraining of the top rung.
+    pub pretrain: PretrainConfig,
+    /// Of every fine-tuning.
+    pub finetune: FinetuneConfig,
+}
+
+/// How much is labelled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Labels {
+    /// Share of the labelled pictures, more than 0, at most 1.
+    pub share: f64,
+    /// Passes over them.
+    pub epochs: f64,
+}
+
+impl Labels {
+    /// Reads `SHARE` or `SHARE=EPOCHS`. Without epochs there are as many steps as `whole` epochs of all pictures take.
+    ///
+    /// # Errors
+    /// If a number cannot be.
+    pub fn parse(text: &str, whole: f64) -> Result<Self, String> {
+        let number = |text: &str| text.trim().parse::<f64>().ok();
+        let (share, epochs) = match text.split_once('=') {
+            None => (number(text), number(text).map(|share| whole / share)),
+            Some((share, epochs)) => (number(share), number(epochs)),
+        };
+        match (share, epochs) {
+            (Some(share), Some(epochs))
+                if share > 0.0 && share <= 1.0 && epochs > 0.0 && epochs.is_finite() =>
+            {
+                Ok(Self { share, epochs })
+            }
+            _ => Err(format!(
+                "`{text}` is no share of the labels; expected a number above 0 and up to 1, such as 0.1, or with the passes over those pictures, such as 0.1=24"
+            )),
+        }
+    }
+
+    /// As it stands in names and headings.
+    pub fn percent(self) -> String {
+        format!("{}%", (self.share * 1e4).round() / 1e2)
+    }
+
+    /// Pictures of a set of so many.
+    fn pictures(self, records: usize) -> usize {
+        ((self.share * records as f64).round() as usize).clamp(1, records.max(1))
+    }
+}
+
+impl Plan {
+    /// The pretraining of a rung, none for [`SCRATCH`], before its settings are chosen.
+    ///
+    /// # Errors
+    /// If the rung's changes make no sense with the base.
+    pub fn pretraining(
+        &self,
+        rung: &str,
+        seed: u64,
+    ) -> Result<Option<PretrainConfig>, ConfigError> {
+        if rung == SCRATCH {
+            return Ok(None);
+        }
+        let found = PRESETS.variants.iter().find(|(name, _)| *name == rung);
+        let (origin, text) = (format!("rung {rung}"), found.map_or("", |(_, text)| *text));
+        let seed = format!("seed={seed}");
+        vary(&self.base.pretrain, (&origin, text), &[seed]).map(Some)
+    }
+
+    /// A fine-tuning.
+    fn finetuning(&self, labels: Labels, seed: u64, records: usize) -> FinetuneConfig {
+        let mut config = self.base.finetune.clone();
+        config.seed = seed;
+        // From scratch the encoder is of the size that the other rungs pretrain.
+        config.model = self.base.pretrain.model.clone();
+        config.data.subset = match labels.pictures(records) {
+            pictures if pictures == records => 0,
+            pictures => pictures,
+        };
+        config.optim.epochs = labels.epochs;
+        config
+    }
+}
+
+impl Validate for Plan {
+    fn validate(&self) -> Result<(), ConfigError> {
+        for rung in &self.rungs {
+            require(rungs().any(|name| name == rung), "--rungs", || {
+                let known: Vec<_> = rungs().collect();
+                format!("has `{rung}`, expected some of {}", known.join(", "))
+            })?;
+            self.pretraining(rung, 0)?;
+        }
+        require(!self.rungs.is_empty(), "--rungs", || "is empty".into())?;
+        require(!self.labels.is_empty(), "--shares", || "is empty".into())?;
+        require(self.seeds > 0, "--seeds", || "must be at least 1".into())
+    }
+}

@@ -1,0 +1,178 @@
+//! The table of a ladder, for a person.
+
+use std::fmt::Write;
+
+use super::results::{mean_and_deviation, Kind, Results, Rung};
+use super::Plan;
+use crate::report::{Report, Section, SpreadPlot, Table};
+
+/// The rung that the paper's deltas are against.
+const BASE: &str = "dinov2-in1k";
+
+/// The table as Markdown.
+pub(super) fn markdown(results: &Results) -> String {
+    let mut out = String::new();
+    let mut line = |cells: &mut dyn Iterator<Item = String>| {
+        let cells: Vec<String> = cells.collect();
+        let _ = writeln!(out, "| {} |", cells.join(" | "));
+    };
+    line(&mut head(results));
+    line(&mut (0..=results.kinds.len()).map(|_| "---".to_owned()));
+    for rung in &results.rungs {
+        line(&mut row(results, rung));
+    }
+    let _ = write!(out, "\n{ABOUT}\n");
+    if let Some(differences) = differences(results) {
+        let _ = write!(out, "\nDifference to `{BASE}`, seed by seed:\n\n");
+        let mut line = |cells: Vec<String>| {
+            let _ = writeln!(out, "| {} |", cells.join(" | "));
+        };
+        line(head(results).collect());
+        line(vec!["---".to_owned(); results.kinds.len() + 1]);
+        differences.into_iter().for_each(line);
+    }
+    out
+}
+
+const ABOUT: &str = "Mean over seeds ± standard deviation of a seed (n - 1). A percentage in a heading is the share of \
+the labels that was learnt from. A seed decides the weights, the order and views of the pictures, and which of them are \
+labelled. Figures other than AP are of the pretrained encoder.";
+
+/// The report.
+pub(super) fn html(results: &Results, plan: &Plan) -> Report {
+    let table = results
+        .rungs
+        .iter()
+        .fold(Table::new(head(results)), |table, rung| {
+            table.row(row(results, rung).map(unbroken))
+        });
+    let mut section = Section::new("What came out").text(ABOUT).table(table);
+    for (i, kind) in results.kinds.iter().enumerate() {
+        let unit = if kind.percent { "%" } else { "" };
+        let plot =
+            results
+                .rungs
+                .iter()
+                .fold(SpreadPlot::new(&kind.name).unit(unit), |plot, rung| {
+                    plot.group(
+                        &rung.name,
+                        rung.figures[i].iter().map(|(_, v)| shown(kind, *v)),
+                    )
+                });
+        section = section.spread_plot(plot);
+    }
+    let mut report = Report::new("The ablation ladder").section(section);
+    if let Some(rows) = differences(results) {
+        let table = rows
+            .into_iter()
+            .fold(Table::new(head(results)), |table, row| {
+                table.row(row.into_iter().map(unbroken))
+            });
+        report = report.section(
+            Section::new("Against the base")
+                .text(format!(
+                    "Difference to {BASE}, seed by seed. What is within its spread says nothing."
+                ))
+                .table(table),
+        );
+    }
+    let config = toml::to_string(&plan.base).expect("a plan is plain data");
+    report.section(Section::new("Config").code(config))
+}
+
+/// A cell that no browser breaks.
+fn unbroken(cell: String) -> String {
+    cell.replace(' ', "\u{a0}")
+}
+
+fn head(results: &Results) -> impl Iterator<Item = String> + '_ {
+    let kinds = results.kinds.iter().map(|kind| kind.name.clone());
+    std::iter::once("rung".to_owned()).chain(kinds)
+}
+
+fn row<'a>(results: &'a Results, rung: &'a Rung) -> impl Iterator<Item = String> + 'a {
+    let cells = results
+        .kinds
+        .iter()
+        .zip(&rung.figures)
+        .map(|(kind, figures)| {
+            let values: Vec<f64> = figures.iter().map(|(_, v)| *v).collect();
+            cell(kind, &values, false)
+        });
+    std::iter::once(rung.name.clone()).chain(cells)
+}
+
+/// The rows of the differences to the base, if that is one of the rungs.
+fn differences(results: &Results) -> Option<Vec<Vec<String>>> {
+    let base = results.rungs.iter().find(|rung| rung.name == BASE)?;
+    let others = results.rungs.iter().filter(|rung| rung.name != BASE);
+    let rows = others.map(|rung| {
+        let cells = results.kinds.iter().enumerate();
+        let cells = cells.map(|(i, kind)| cell(kind, &results.differences(i, rung, base), true));
+        std::iter::once(rung.name.clone()).chain(cells).collect()
+    });
+    Some(rows.collect())
+}
+
+fn shown(kind: &Kind, value: f64) -> f64 {
+    if kind.percent {
+        100.0 * value
+    } else {
+        value
+    }
+}
+
+/// Mean and spread of some figures.
+fn cell(kind: &Kind, values: &[f64], signed: bool) -> String {
+    let values: Vec<f64> = values.iter().map(|&v| shown(kind, v)).collect();
+    let digits = kind.digits;
+    let number = |v: f64| match signed {
+        true => format!("{v:+.digits$}"),
+        false => format!("{v:.digits$}"),
+    };
+    match mean_and_deviation(&values) {
+        None => "–".to_owned(),
+        Some((mean, None)) => number(mean),
+        Some((mean, Some(deviation))) => format!("{} ± {deviation:.digits$}", number(mean)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results() -> Results {
+        let rung = |name: &str, ap: &[(u64, f64)], rank: &[(u64, f64)]| Rung {
+            name: name.into(),
+            figures: vec![ap.to_vec(), rank.to_vec()],
+        };
+        let kind = |name: &str, percent| Kind {
+            name: name.into(),
+            percent,
+            digits: 1,
+        };
+        Results {
+            kinds: vec![kind("AP", true), kind("rank", false)],
+            rungs: vec![
+                rung("scratch", &[(0, 0.25), (1, 0.23)], &[]),
+                rung(BASE, &[(0, 0.27), (1, 0.24)], &[(0, 40.0)]),
+            ],
+        }
+    }
+
+    #[test]
+    fn the_table_tells_mean_spread_and_difference() {
+        let text = markdown(&results());
+        assert!(
+            text.starts_with("| rung | AP | rank |\n| --- | --- | --- |\n"),
+            "{text}"
+        );
+        assert!(text.contains("| scratch | 24.0 ± 1.4 | – |\n"), "{text}");
+        assert!(
+            text.contains("| dinov2-in1k | 25.5 ± 2.1 | 40.0 |\n"),
+            "{text}"
+        );
+        // (0.25 - 0.27, 0.23 - 0.24): -1.5 in the mean.
+        assert!(text.contains("| scratch | -1.5 ± 0.7 | – |\n"), "{text}");
+    }
+}

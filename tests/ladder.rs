@@ -1,0 +1,140 @@
+//! A ladder that is stopped goes on and comes out the same; it grows, and is not mixed with another.
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use intertwine::config::resolve;
+use intertwine::ladder::{ladder, Base, Job, Labels, Outcome, Plan};
+use intertwine::run::Interrupt;
+use intertwine::{finetune, pretrain};
+use intertwine_datasets::{Mix, PackedSet};
+
+fn plan(rungs: &[&str], seeds: u64) -> Plan {
+    let settings = |list: &[&str]| -> Vec<String> { list.iter().map(|s| (*s).into()).collect() };
+    let small = settings(&[
+        "model.depth=1",
+        "head.hidden=32",
+        "head.prototypes=64",
+        "crops.globals.size=24",
+        "crops.locals.size=16",
+        "crops.locals.count=2",
+        "optim.batch=4",
+        "optim.epochs=1.0",
+    ]);
+    let detector = settings(&["detector.size=32", "detector.channels=16", "optim.batch=4"]);
+    Plan {
+        rungs: settings(rungs),
+        seeds,
+        labels: vec![
+            Labels::parse("1", 1.0).unwrap(),
+            Labels::parse("0.25=2", 1.0).unwrap(),
+        ],
+        base: Base {
+            sweep: vec![settings(&["loss.koleo=0.3", "optim.lr=0.001"])],
+            pretrain: resolve(pretrain::config::PRESETS, "pico", None, &small).unwrap(),
+            finetune: resolve(finetune::config::PRESETS, "pico", None, &detector).unwrap(),
+        },
+    }
+}
+
+/// Runs a ladder, asking it to stop after so many steps; whether it finished.
+fn run(dir: &Path, out: &str, plan: &Plan, stop_after: usize) -> anyhow::Result<bool> {
+    let packed = PackedSet::open(&dir.join("packed"))?;
+    let labels = Arc::new(PackedSet::open(&dir.join("packed"))?);
+    let data = Arc::new(Mix::from(labels.clone()));
+    let interrupt = Interrupt::default();
+    let job = Job {
+        plan,
+        data: &data,
+        labels: &labels,
+        val: &packed,
+        out: &dir.join(out),
+        interrupt: &interrupt,
+    };
+    let mut steps = 0;
+    let outcome = ladder(job, &mut |p| {
+        steps += 1;
+        assert!(p.done <= p.steps, "{} of {}", p.done, p.steps);
+        if steps == stop_after {
+            interrupt.request();
+        }
+    })?;
+    Ok(matches!(outcome, Outcome::Finished(_)))
+}
+
+#[test]
+fn a_stopped_ladder_goes_on_and_grows() {
+    let dir = tempfile::tempdir().unwrap();
+    support::packed(dir.path(), 0..12);
+    let dir = dir.path();
+    let table = |out: &str| std::fs::read_to_string(dir.join(out).join("ladder.json")).unwrap();
+    let small = plan(&["scratch", "dino"], 1);
+    assert!(run(dir, "whole", &small, usize::MAX).unwrap());
+    // In the sweep, in a pretraining, in a fine-tuning.
+    for stop_after in [5, 4, 3, 2] {
+        assert!(!run(dir, "stopped", &small, stop_after).unwrap());
+    }
+    assert!(run(dir, "stopped", &small, usize::MAX).unwrap());
+    assert_eq!(table("stopped"), table("whole"));
+
+    // One seed and one rung more: the old figures stand.
+    let kept = dir.join("stopped/pretrain/dino-s0/probe.json");
+    let before = std::fs::metadata(&kept).unwrap().modified().unwrap();
+    assert!(run(
+        dir,
+        "stopped",
+        &plan(&["scratch", "dino", "both"], 2),
+        usize::MAX
+    )
+    .unwrap());
+    assert_eq!(
+        std::fs::metadata(&kept).unwrap().modified().unwrap(),
+        before
+    );
+    let results: serde_json::Value = serde_json::from_str(&table("stopped")).unwrap();
+    let names: Vec<_> = results["rungs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["scratch", "dino", "both"]);
+    for rung in results["rungs"].as_array().unwrap() {
+        for figures in rung["figures"].as_array().unwrap() {
+            assert_eq!(figures.as_array().unwrap().len(), 2, "{rung}");
+        }
+    }
+    let page = std::fs::read_to_string(dir.join("stopped/report.html")).unwrap();
+    assert!(page.contains("AP, 25%"));
+
+    // With other settings it is another ladder.
+    let mut other = plan(&["scratch"], 1);
+    other.base.finetune.optim.lr = 0.5;
+    let refused = run(dir, "stopped", &other, usize::MAX)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("another config (`lr = 0.001` there, `lr = 0.5` now)"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_plan_that_cannot_be_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    support::packed(dir.path(), 0..12);
+    let refused = |plan: &Plan| run(dir.path(), "out", plan, 1).unwrap_err().to_string();
+    assert!(refused(&plan(&["moco"], 1))
+        .contains("`--rungs` has `moco`, expected some of scratch, dino"));
+    assert!(refused(&plan(&[], 1)).contains("`--rungs` is empty"));
+    assert!(refused(&plan(&["dino"], 0)).contains("`--seeds` must be at least 1"));
+    for text in ["0", "1.5", "x", "0.1=0", "0.1=x"] {
+        assert!(Labels::parse(text, 4.0)
+            .unwrap_err()
+            .contains("no share of the labels"));
+    }
+    assert_eq!(Labels::parse("0.1", 4.0).unwrap().epochs, 40.0);
+    assert!(!dir.path().join("out").exists());
+}
