@@ -82,8 +82,8 @@ fn a_graph_is_drawn_with_its_numbers() {
     let (mermaid, said) = graph(dir.path(), &["--items", "40"]);
     assert!(mermaid.starts_with("flowchart LR\n"), "{mermaid}");
     assert!(mermaid.contains("[(\"Shards<br/>"), "{mermaid}");
-    // Nothing is done with the batches, so they are what is waited for.
-    assert!(mermaid.contains("style n2 stroke-width"), "{mermaid}{said}");
+    // One stage is the slowest; which, is a matter of the machine.
+    assert_eq!(mermaid.matches(" stroke-width").count(), 1, "{mermaid}{said}");
     let (dot, _) = graph(dir.path(), &["--items", "4", "--form", "dot", "--step"]);
     assert!(dot.starts_with("digraph flow {\n"), "{dot}");
     assert!(dot.contains("waiting "), "{dot}");
