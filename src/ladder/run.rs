@@ -211,14 +211,17 @@ impl Climb<'_, '_> {
     ) -> anyhow::Result<Ended> {
         let (before, whole) = (self.done, self.steps);
         let Job {
-            data, interrupt, ..
+            data,
+            labels,
+            interrupt,
+            ..
         } = self.job;
         let steps = config.steps(data.len() as u64);
         if !folder.join("model.safetensors").exists() {
             let job = pretrain::Job {
                 config,
                 data,
-                labels: None,
+                labels: Some(labels),
                 out: folder,
                 resume: true,
                 interrupt,
