@@ -83,7 +83,11 @@ fn a_graph_is_drawn_with_its_numbers() {
     assert!(mermaid.starts_with("flowchart LR\n"), "{mermaid}");
     assert!(mermaid.contains("[(\"Shards<br/>"), "{mermaid}");
     // One stage is the slowest; which, is a matter of the machine.
-    assert_eq!(mermaid.matches(" stroke-width").count(), 1, "{mermaid}{said}");
+    assert_eq!(
+        mermaid.matches(" stroke-width").count(),
+        1,
+        "{mermaid}{said}"
+    );
     let (dot, _) = graph(dir.path(), &["--items", "4", "--form", "dot", "--step"]);
     assert!(dot.starts_with("digraph flow {\n"), "{dot}");
     assert!(dot.contains("waiting "), "{dot}");
