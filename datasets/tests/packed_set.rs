@@ -236,7 +236,8 @@ fn labels_follow_a_resized_picture() {
         resize: Resize::MaxSide(12),
         ..PackOptions::default()
     };
-    pack_quietly(&Source::new(&json), &options, &out);
+    let report = pack_quietly(&Source::new(&json), &options, &out);
+    assert!(report.quarantined.is_empty(), "{report:?}");
     let set = PackedSet::open(&out).unwrap();
     let sample = set.read(0).unwrap();
     assert_eq!(

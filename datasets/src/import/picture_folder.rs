@@ -8,9 +8,9 @@ use crate::error::{DatasetError, Result};
 /// File names tried in each folder that comes into question.
 const PROBES: usize = 64;
 
-/// The folders that come into question for a label file, the likeliest first: beside the label file, in
-/// the folder above, in the folders within these two; `instances_train2017.json` prefers `train2017`, then
-/// `train`, wherever they are.
+/// The folders that come into question for a label file, the likeliest first: beside the label file and in the folders
+/// there, then the folder above and those in it, which may belong to other sets; of each, `instances_train2017.json`
+/// prefers `train2017`, then `train`.
 fn candidates(label_file: &Path) -> Vec<PathBuf> {
     let here = match label_file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
@@ -56,8 +56,11 @@ fn candidates(label_file: &Path) -> Vec<PathBuf> {
             _ => 3,
         }
     };
-    folders
-        .sort_by_cached_key(|folder| (rank(folder), folder.components().count(), folder.clone()));
+    folders.sort_by_cached_key(|folder| {
+        let outside = !folder.starts_with(&here);
+        let depth = folder.components().count();
+        (outside, rank(folder), depth, folder.clone())
+    });
     folders.dedup();
     folders
 }
@@ -122,5 +125,40 @@ pub(super) fn given(folder: &Path) -> Result<PathBuf> {
             let what = "--images expects the folder with the pictures; this is none";
             Err(DatasetError::source(folder, what))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_beside_with_the_same_file_names_is_another_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |path: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        };
+        for set in ["a", "b", "c"] {
+            put(&format!("{set}/images/0.png"));
+            put(&format!("{set}/labels.json"));
+        }
+        // Named as if it were for the labels of `train.json`, but not theirs.
+        put("train/0.png");
+        put("b/train.json");
+        for labels in ["labels.json", "train.json"] {
+            let found = find(&folder.path().join("b").join(labels), &["0.png"]);
+            assert_eq!(found.unwrap(), folder.path().join("b/images"), "{labels}");
+        }
+        // In COCO's layout the pictures are outside.
+        put("d/annotations/instances_val2017.json");
+        put("d/train2017/1.jpg");
+        put("d/val2017/1.jpg");
+        let found = find(
+            &folder.path().join("d/annotations/instances_val2017.json"),
+            &["1.jpg"],
+        );
+        assert!(found.unwrap().ends_with("d/val2017"));
     }
 }
