@@ -15,8 +15,8 @@ pub const NORM_EPSILON: f32 = 1e-6;
 pub const MAX_LOG_DISTANCE: f32 = 4.0;
 /// Hidden width of a transformer block's MLP, in widths.
 pub const MLP_RATIO: usize = 4;
-/// The levels' names in weight names, finest first; not every detector has the first.
-const LEVELS: [&str; 3] = ["up", "same", "down"];
+/// The levels' names in weight names, finest first.
+pub const LEVELS: [&str; 3] = ["up", "same", "down"];
 
 /// The sizes of a detector. [`validate`](Self::validate) says whether they describe one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,8 +39,6 @@ pub struct DetectorSpec {
     pub prototypes: usize,
     /// 3 x 3 convolutions in each of the head's two towers.
     pub tower_convs: usize,
-    /// Whether there is a level of half the patches' stride, for objects smaller than a patch.
-    pub fine: bool,
     /// Whether the blocks have LayerScale (Touvron et al. 2021) after attention and MLP.
     pub layer_scale: bool,
 }
@@ -67,7 +65,6 @@ impl DetectorSpec {
             channels: 128,
             prototypes: 0,
             tower_convs: 2,
-            fine: true,
             layer_scale: false,
         }
     }
@@ -102,8 +99,11 @@ impl DetectorSpec {
             return refuse("image_size", self.image_size, reason);
         }
         if !self.patch.is_multiple_of(2) {
-            let reason = "the finest level or the masks have stride patch / 2";
-            return refuse("patch", self.patch, reason.into());
+            return refuse(
+                "patch",
+                self.patch,
+                "the finest level has stride patch / 2".into(),
+            );
         }
         if !self.image_size.is_multiple_of(self.patch) || self.image_size < 2 * self.patch {
             let reason = format!(
@@ -119,8 +119,7 @@ impl DetectorSpec {
             );
             return refuse("width", self.width, reason);
         }
-        let fine_masks = self.fine && self.prototypes_upsampled();
-        if self.prototypes > 0 && fine_masks && !self.patch.is_multiple_of(4) {
+        if self.prototypes > 0 && self.prototypes_upsampled() && !self.patch.is_multiple_of(4) {
             return refuse("patch", self.patch, "the masks' stride is patch / 4".into());
         }
         Ok(())
@@ -136,23 +135,16 @@ impl DetectorSpec {
         self.width / self.heads
     }
 
-    /// The levels' names in weight names, finest first.
-    pub fn levels(&self) -> &'static [&'static str] {
-        &LEVELS[usize::from(!self.fine)..]
-    }
-
     /// Pixels between neighbouring locations of each level, finest first.
-    pub fn strides(&self) -> Vec<usize> {
-        let all = [self.patch / 2, self.patch, self.patch * 2];
-        all[usize::from(!self.fine)..].to_vec()
+    pub fn strides(&self) -> [usize; 3] {
+        [self.patch / 2, self.patch, self.patch * 2]
     }
 
     /// Locations along a side of each level. Where the patch grid is odd, the coarsest level leaves
     /// out its last row and column, as pooling without padding does.
-    pub fn sides(&self) -> Vec<usize> {
+    pub fn sides(&self) -> [usize; 3] {
         let grid = self.grid();
-        let all = [grid * 2, grid, grid / 2];
-        all[usize::from(!self.fine)..].to_vec()
+        [grid * 2, grid, grid / 2]
     }
 
     /// Locations of all levels: the first dimension of boxes and scores.
@@ -177,16 +169,15 @@ impl DetectorSpec {
 
     /// Whether the prototypes are one step finer than the finest level, whose stride is above 4.
     pub fn prototypes_upsampled(&self) -> bool {
-        self.strides()[0] > 4
+        self.patch / 2 > 4
     }
 
     /// Pixels between neighbouring values of a prototype, if there are any.
     pub fn mask_stride(&self) -> Option<usize> {
-        let finest = self.strides()[0];
         let stride = if self.prototypes_upsampled() {
-            finest / 2
+            self.patch / 4
         } else {
-            finest
+            self.patch / 2
         };
         (self.prototypes > 0).then_some(stride)
     }
@@ -205,7 +196,7 @@ impl DetectorSpec {
         });
         ModelCard {
             masks,
-            strides: self.strides().into_iter().map(|s| s as u32).collect(),
+            strides: self.strides().map(|stride| stride as u32).to_vec(),
             ..ModelCard::new(self.image_size as u32, classes)
         }
     }
@@ -238,26 +229,26 @@ impl DetectorSpec {
         }
         list.norm("norm", d);
 
-        if self.fine {
-            list.affine("fpn.up.deconv", &[d, d / 2, 2, 2], d / 2);
-            list.norm("fpn.up.deconv_norm", d / 2);
-        }
-        for &level in self.levels() {
+        list.affine("fpn.up.deconv", &[d, d / 2, 2, 2], d / 2);
+        list.norm("fpn.up.deconv_norm", d / 2);
+        for level in LEVELS {
             let input = if level == "up" { d / 2 } else { d };
             list.affine(&format!("fpn.{level}.lateral"), &[f, input, 1, 1], f);
             list.norm(&format!("fpn.{level}.lateral_norm"), f);
+            list.affine(&format!("fpn.{level}.output"), &[f, f, 3, 3], f);
+            list.norm(&format!("fpn.{level}.output_norm"), f);
         }
         for tower in ["cls", "reg"] {
             for i in 0..self.tower_convs {
                 list.affine(&format!("head.{tower}_tower.{i}"), &[f, f, 3, 3], f);
-                for level in 0..self.levels().len() {
+                for level in 0..LEVELS.len() {
                     list.norm(&format!("head.{tower}_norm.{level}.{i}"), f);
                 }
             }
         }
         list.affine("head.cls", &[self.classes, f, 3, 3], self.classes);
         list.affine("head.reg", &[4, f, 3, 3], 4);
-        list.push("head.scales", &[self.levels().len()]);
+        list.push("head.scales", &[LEVELS.len()]);
         if self.prototypes > 0 {
             list.affine("head.coef", &[self.prototypes, f, 3, 3], self.prototypes);
             for i in 0..2 {
