@@ -62,7 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             ..
         } => {
             eprintln!(
-                "pretrained at {images_per_second:.0} images/s; wrote {out}/model.safetensors"
+                "pretrained at {images_per_second:.1} images/s; wrote {out}/model.safetensors"
             );
             eprintln!("{data}");
             eprintln!(
