@@ -109,6 +109,15 @@ fn a_stopped_ladder_goes_on_and_grows() {
     let page = std::fs::read_to_string(dir.join("stopped/report.html")).unwrap();
     assert!(page.contains("AP, 25%"));
 
+    // Other passes over the same pictures are other runs.
+    let mut longer = plan(&["scratch"], 1);
+    longer.labels[1].epochs = 3.0;
+    assert!(run(dir, "stopped", &longer, usize::MAX).unwrap());
+    for run in ["scratch-25%x2-s0", "scratch-25%x3-s0"] {
+        let score = format!("stopped/finetune/{run}/evaluation.json");
+        assert!(dir.join(&score).exists(), "{score}");
+    }
+
     // With other settings it is another ladder.
     let mut other = plan(&["scratch"], 1);
     other.base.finetune.optim.lr = 0.5;

@@ -19,7 +19,8 @@ impl Folder<'_> {
         self.0.join("pretrain").join(format!("{rung}-s{seed}"))
     }
     pub fn finetuning(self, rung: &str, labels: Labels, seed: u64) -> PathBuf {
-        let name = format!("{rung}-{}-s{seed}", labels.percent());
+        // With the passes: as many over the same pictures are another run.
+        let name = format!("{rung}-{}x{}-s{seed}", labels.percent(), labels.epochs);
         self.0.join("finetune").join(name)
     }
     /// Written last into a run of the ladder.
