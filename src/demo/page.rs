@@ -17,7 +17,7 @@ use crate::probe::encoder::{Encoder, Shown};
 use crate::report::pictures::{
     contact_sheet, enlarge, field_arrows, mask_overlay, pca_rgb, png, FeatureMap, MaskKind,
 };
-use crate::report::run::read_curve;
+use crate::report::run::History;
 use crate::report::{BarPlot, LinePlot, Report, Section, Table, Tile};
 
 /// What the report is about.
@@ -86,7 +86,8 @@ pub fn write(facts: &Facts<'_>, detector: &mut Detector, path: &Path) -> anyhow:
                 ),
         );
 
-    let curve = |run: &str, key: &str| read_curve(&facts.out.join(run).join("metrics.jsonl"), key);
+    let [pretraining, finetuned, scratch] =
+        ["pretrain", "finetuned", "scratch"].map(|run| History::read(&facts.out.join(run)));
     let training = Section::new("Training")
         .line_plot(
             [
@@ -98,20 +99,20 @@ pub fn write(facts: &Facts<'_>, detector: &mut Detector, path: &Path) -> anyhow:
             .iter()
             .fold(
                 LinePlot::new("Pretraining: the parts of the loss").axes("step", "nats"),
-                |plot, (label, key)| plot.series(*label, curve("pretrain", key)),
+                |plot, (label, key)| plot.series(*label, pretraining.curve(key)),
             ),
         )
         .line_plot(
             LinePlot::new("The teacher: entropy of each output, and of their mean")
                 .axes("step", "nats")
-                .series("each", curve("pretrain", "teacher_entropy"))
-                .series("mean", curve("pretrain", "mean_entropy")),
+                .series("each", pretraining.curve("teacher_entropy"))
+                .series("mean", pretraining.curve("mean_entropy")),
         )
         .line_plot(
             LinePlot::new("Fine-tuning: loss")
                 .axes("step", "loss")
-                .series("pretrained", curve("finetuned", "loss"))
-                .series("from scratch", curve("scratch", "loss")),
+                .series("pretrained", finetuned.curve("loss"))
+                .series("from scratch", scratch.curve("loss")),
         );
 
     let report = Report::new("Intertwine: the whole way")

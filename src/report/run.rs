@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use intertwine_flow::Stats;
+use serde_json::Value;
 
 use super::pictures::{contact_sheet, first_column};
 use super::{LinePlot, Report, ReportError, Section, Table};
@@ -25,10 +26,10 @@ pub fn write(
     plots: &[Curves<'_>],
     stats: &Stats,
 ) -> Result<(), ReportError> {
-    let metrics = folder.join("metrics.jsonl");
+    let history = History::read(folder);
     let mut curves = Section::new("Training");
     for (title, unit, series) in plots {
-        let read = |&(label, key)| (label, read_curve(&metrics, key));
+        let read = |&(label, key)| (label, history.curve(key));
         let mut series: Vec<_> = series.iter().map(read).collect();
         // What this run does not measure.
         series.retain(|(_, points)| !points.is_empty());
@@ -115,14 +116,28 @@ fn drawings_section(folder: &Path) -> Result<Option<Section>, ReportError> {
     ))
 }
 
-/// A curve of a `metrics.jsonl`; `a.b` is key `b` of the object `a`. Lines that do not have the key are left out.
-pub fn read_curve(path: &Path, key: &str) -> Vec<(f64, f64)> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| {
-            let value: serde_json::Value = serde_json::from_str(line).ok()?;
-            let figure = key.split('.').try_fold(&value, |value, key| value.get(key));
-            Some((value.get("step")?.as_f64()?, figure?.as_f64()?))
-        })
-        .collect()
+/// The lines of a run's `metrics.jsonl`.
+#[derive(Clone, Debug)]
+pub struct History(Vec<Value>);
+
+impl History {
+    /// Those in a run folder; none if there is no such file. What is no JSON is left out.
+    pub fn read(folder: &Path) -> Self {
+        let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
+        let lines = text.lines();
+        Self(
+            lines
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .collect(),
+        )
+    }
+
+    /// A curve over the steps; `a.b` is key `b` of the object `a`. Lines that do not have the key are left out.
+    pub fn curve(&self, key: &str) -> Vec<(f64, f64)> {
+        let point = |line: &Value| {
+            let figure = key.split('.').try_fold(line, |value, key| value.get(key));
+            Some((line.get("step")?.as_f64()?, figure?.as_f64()?))
+        };
+        self.0.iter().filter_map(point).collect()
+    }
 }
