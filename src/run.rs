@@ -93,12 +93,8 @@ impl RunFolder {
     /// # Errors
     /// If there is a run already and `resume` is not set, or it was made with another config.
     pub fn open(path: &Path, config: &str, resume: bool) -> Result<Self, RunError> {
-        let checkpoints = path.join("checkpoints");
-        std::fs::create_dir_all(&checkpoints).map_err(|source| RunError::Io {
-            path: checkpoints,
-            source,
-        })?;
         claim(path, config, resume)?;
+        make_folder(&path.join("checkpoints"))?;
         Ok(Self {
             path: path.to_owned(),
         })
@@ -137,7 +133,14 @@ impl RunFolder {
     }
 }
 
-/// Notes in a folder with what config it is made: writes `config.toml`, or compares it with the one there.
+fn make_folder(path: &Path) -> Result<(), RunError> {
+    std::fs::create_dir_all(path).map_err(|source| RunError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Notes in a folder with what config it is made: makes it and writes `config.toml`, or compares it with the one there.
 ///
 /// # Errors
 /// If there is one already and `resume` is not set, or it is another.
@@ -161,10 +164,13 @@ pub fn claim(folder: &Path, config: &str, resume: bool) -> Result<(), RunError> 
             })
         }
         Ok(_) => Ok(()),
-        Err(_) => write_atomic(&stored, config.as_bytes()).map_err(|source| RunError::Io {
-            path: stored,
-            source,
-        }),
+        Err(_) => {
+            make_folder(folder)?;
+            write_atomic(&stored, config.as_bytes()).map_err(|source| RunError::Io {
+                path: stored,
+                source,
+            })
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use intertwine_datasets::PackedSet;
 
-use super::bar::bar;
+use super::bar::{advance, bar};
 use super::data::Data;
+use super::settings::Choices;
 use crate::config::resolve;
 use crate::ladder::{ladder, rungs, Base, Job, Labels, Outcome, Plan};
 use crate::run::Interrupt;
@@ -44,15 +45,9 @@ pub struct Args {
         value_name = "SHARE[=N],.."
     )]
     shares: Vec<String>,
-    /// Settings of the pretraining, before each rung's changes.
-    #[arg(long, default_value = pretrain::config::PRESETS.default())]
-    preset: String,
-    /// A TOML file that changes some of them.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Changes one of them, as in --set optim.lr=0.001; may be given often.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    /// Of the pretraining, before each rung's changes.
+    #[command(flatten)]
+    choices: Choices,
     /// Settings of the fine-tuning.
     #[arg(long, default_value = finetune::config::PRESETS.default(), value_name = "PRESET")]
     finetune_preset: String,
@@ -68,12 +63,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let pretrain = resolve(
-        pretrain::config::PRESETS,
-        &args.preset,
-        args.config.as_deref(),
-        &args.set,
-    )?;
+    let pretrain = args.choices.resolve(pretrain::config::PRESETS)?;
     let finetune: finetune::FinetuneConfig = resolve(
         finetune::config::PRESETS,
         &args.finetune_preset,
@@ -108,16 +98,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         interrupt: &interrupt,
     };
     let bar = bar("ladder", 0);
-    let mut started = false;
     let outcome = ladder(job, &mut |p| {
         bar.set_length(p.steps);
-        if !started {
-            // What was done before does not count for rate and remaining time.
-            bar.set_position(p.done);
-            bar.reset_eta();
-            started = true;
-        }
-        bar.set_position(p.done);
+        advance(&bar, p.done);
         bar.set_message(p.what.to_owned());
     })?;
     bar.abandon();

@@ -104,22 +104,27 @@ impl Presets {
         })
     }
 
-    /// The texts of a name, each to be laid on the one before.
-    fn texts(&self, name: &str) -> Option<Vec<&'static str>> {
+    /// The texts of a name: of a complete config, and of the variant of it, if the name is of one.
+    fn texts(&self, name: &str) -> Option<(&'static str, Option<&'static str>)> {
         self.complete.iter().find_map(|(complete, text)| {
             let variant = name.strip_prefix(complete)?;
             if variant.is_empty() {
-                return Some(vec![*text]);
+                return Some((*text, None));
             }
-            let variant = variant.strip_prefix('-')?;
-            let found = self.variants.iter().find(|(name, _)| *name == variant)?;
-            Some(vec![*text, found.1])
+            self.variant(variant.strip_prefix('-')?)
+                .map(|changes| (*text, Some(changes)))
         })
+    }
+
+    /// What a variant changes.
+    pub fn variant(&self, name: &str) -> Option<&'static str> {
+        let found = self.variants.iter().find(|(variant, _)| *variant == name);
+        found.map(|(_, text)| *text)
     }
 
     /// The table of a preset.
     fn table(&self, name: &str) -> Result<Table, ConfigError> {
-        let Some(texts) = self.texts(name) else {
+        let Some((complete, variant)) = self.texts(name) else {
             let names: Vec<String> = self.names().collect();
             return Err(ConfigError::UnknownPreset {
                 name: name.to_owned(),
@@ -128,14 +133,9 @@ impl Presets {
             });
         };
         let origin = format!("preset {name}");
-        let mut table = Table::new();
-        for (i, text) in texts.into_iter().enumerate() {
-            let over = parse(&origin, text)?;
-            if i == 0 {
-                table = over;
-            } else {
-                merge(&mut table, over, &origin, "")?;
-            }
+        let mut table = parse(&origin, complete)?;
+        if let Some(changes) = variant {
+            merge(&mut table, parse(&origin, changes)?, &origin, "")?;
         }
         Ok(table)
     }

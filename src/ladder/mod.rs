@@ -8,7 +8,7 @@
 //! config.toml                     the configs that the rungs change, and the data
 //! sweep/RUNG-N/                   pretraining with the N-th set of settings tried for this rung
 //! pretrain/RUNG-sSEED/            pretraining, with probe.json
-//! finetune/RUNG-SHARE-sSEED/      fine-tuning with this share of the labels, with evaluation.json
+//! finetune/RUNG-SHARExPASSES-sSEED/   fine-tuning with this share of the labels, with evaluation.json
 //! ladder.md, ladder.json, report.html
 //! ```
 //!
@@ -109,22 +109,33 @@ impl Labels {
 }
 
 impl Plan {
-    /// The pretraining of a rung, none for [`SCRATCH`], before its settings are chosen.
+    /// The pretraining of a rung, none for [`SCRATCH`], with the settings that it has chosen.
     ///
     /// # Errors
-    /// If the rung's changes make no sense with the base.
+    /// If the rung's changes or the settings make no sense with the base.
     pub fn pretraining(
         &self,
         rung: &str,
         seed: u64,
+        chosen: &[String],
     ) -> Result<Option<PretrainConfig>, ConfigError> {
         if rung == SCRATCH {
             return Ok(None);
         }
-        let found = PRESETS.variants.iter().find(|(name, _)| *name == rung);
-        let (origin, text) = (format!("rung {rung}"), found.map_or("", |(_, text)| *text));
-        let seed = format!("seed={seed}");
-        vary(&self.base.pretrain, (&origin, text), &[seed]).map(Some)
+        let changes = PRESETS.variant(rung).unwrap_or_default();
+        let settings = [&[format!("seed={seed}")], chosen].concat();
+        vary(
+            &self.base.pretrain,
+            (&format!("rung {rung}"), changes),
+            &settings,
+        )
+        .map(Some)
+    }
+
+    /// The sets of settings from which each rung chooses: none, and those of the sweep.
+    fn candidates(&self) -> impl Iterator<Item = &[String]> {
+        let tried = self.base.sweep.iter().map(Vec::as_slice);
+        std::iter::once(&[][..]).chain(tried)
     }
 
     /// A fine-tuning.
@@ -133,10 +144,7 @@ impl Plan {
         config.seed = seed;
         // From scratch the encoder is of the size that the other rungs pretrain.
         config.model = self.base.pretrain.model.clone();
-        config.data.subset = match labels.pictures(records) {
-            pictures if pictures == records => 0,
-            pictures => pictures,
-        };
+        config.data.subset = labels.pictures(records);
         config.optim.epochs = labels.epochs;
         config
     }
@@ -149,7 +157,9 @@ impl Validate for Plan {
                 let known: Vec<_> = rungs().collect();
                 format!("has `{rung}`, expected some of {}", known.join(", "))
             })?;
-            self.pretraining(rung, 0)?;
+            for settings in self.candidates() {
+                self.pretraining(rung, 0, settings)?;
+            }
         }
         require(!self.rungs.is_empty(), "--rungs", || "is empty".into())?;
         require(!self.labels.is_empty(), "--shares", || "is empty".into())?;

@@ -9,29 +9,33 @@ use crate::report::{Report, Section, SpreadPlot, Table};
 /// The rung that the paper's deltas are against.
 const BASE: &str = "dinov2-in1k";
 
-/// The table as Markdown.
+/// The tables as Markdown.
 pub(super) fn markdown(results: &Results) -> String {
-    let mut out = String::new();
-    let mut line = |cells: &mut dyn Iterator<Item = String>| {
-        let cells: Vec<String> = cells.collect();
-        let _ = writeln!(out, "| {} |", cells.join(" | "));
-    };
-    line(&mut head(results));
-    line(&mut (0..=results.kinds.len()).map(|_| "---".to_owned()));
-    for rung in &results.rungs {
-        line(&mut row(results, rung));
-    }
+    let mut out = markdown_table(results, rows(results));
     let _ = write!(out, "\n{ABOUT}\n");
-    if let Some(differences) = differences(results) {
+    if let Some(rows) = differences(results) {
         let _ = write!(out, "\nDifference to `{BASE}`, seed by seed:\n\n");
-        let mut line = |cells: Vec<String>| {
-            let _ = writeln!(out, "| {} |", cells.join(" | "));
-        };
-        line(head(results).collect());
-        line(vec!["---".to_owned(); results.kinds.len() + 1]);
-        differences.into_iter().for_each(line);
+        out.push_str(&markdown_table(results, rows));
     }
     out
+}
+
+fn markdown_table(results: &Results, rows: Vec<Vec<String>>) -> String {
+    let head = head(results);
+    let rule = vec!["---".to_owned(); head.len()];
+    let lines = [head, rule].into_iter().chain(rows);
+    lines
+        .map(|cells| format!("| {} |\n", cells.join(" | ")))
+        .collect()
+}
+
+/// The same for a browser, which must not break a cell.
+fn html_table(results: &Results, rows: Vec<Vec<String>>) -> Table {
+    let unbroken = |cell: String| cell.replace(' ', "\u{a0}");
+    let rows = rows
+        .into_iter()
+        .map(|row| row.into_iter().map(unbroken).collect::<Vec<_>>());
+    Table::new(head(results)).rows(rows)
 }
 
 const ABOUT: &str = "Mean over seeds ± standard deviation of a seed (n - 1). A percentage in a heading is the share of \
@@ -40,13 +44,9 @@ labelled. Figures other than AP are of the pretrained encoder.";
 
 /// The report.
 pub(super) fn html(results: &Results, plan: &Plan) -> Report {
-    let table = results
-        .rungs
-        .iter()
-        .fold(Table::new(head(results)), |table, rung| {
-            table.row(row(results, rung).map(unbroken))
-        });
-    let mut section = Section::new("What came out").text(ABOUT).table(table);
+    let mut section = Section::new("What came out")
+        .text(ABOUT)
+        .table(html_table(results, rows(results)));
     for (i, kind) in results.kinds.iter().enumerate() {
         let unit = if kind.percent { "%" } else { "" };
         let plot =
@@ -63,43 +63,34 @@ pub(super) fn html(results: &Results, plan: &Plan) -> Report {
     }
     let mut report = Report::new("The ablation ladder").section(section);
     if let Some(rows) = differences(results) {
-        let table = rows
-            .into_iter()
-            .fold(Table::new(head(results)), |table, row| {
-                table.row(row.into_iter().map(unbroken))
-            });
         report = report.section(
             Section::new("Against the base")
                 .text(format!(
                     "Difference to {BASE}, seed by seed. What is within its spread says nothing."
                 ))
-                .table(table),
+                .table(html_table(results, rows)),
         );
     }
     let config = toml::to_string(&plan.base).expect("a plan is plain data");
     report.section(Section::new("Config").code(config))
 }
 
-/// A cell that no browser breaks.
-fn unbroken(cell: String) -> String {
-    cell.replace(' ', "\u{a0}")
-}
-
-fn head(results: &Results) -> impl Iterator<Item = String> + '_ {
+fn head(results: &Results) -> Vec<String> {
     let kinds = results.kinds.iter().map(|kind| kind.name.clone());
-    std::iter::once("rung".to_owned()).chain(kinds)
+    std::iter::once("rung".to_owned()).chain(kinds).collect()
 }
 
-fn row<'a>(results: &'a Results, rung: &'a Rung) -> impl Iterator<Item = String> + 'a {
-    let cells = results
-        .kinds
-        .iter()
-        .zip(&rung.figures)
-        .map(|(kind, figures)| {
+/// A row a rung.
+fn rows(results: &Results) -> Vec<Vec<String>> {
+    let row = |rung: &Rung| {
+        let kinds = results.kinds.iter().zip(&rung.figures);
+        let cells = kinds.map(|(kind, figures)| {
             let values: Vec<f64> = figures.iter().map(|(_, v)| *v).collect();
             cell(kind, &values, false)
         });
-    std::iter::once(rung.name.clone()).chain(cells)
+        std::iter::once(rung.name.clone()).chain(cells).collect()
+    };
+    results.rungs.iter().map(row).collect()
 }
 
 /// The rows of the differences to the base, if that is one of the rungs.

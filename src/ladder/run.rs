@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::results::{Folder, Results};
 use super::{page, Base, Labels, Plan, SCRATCH};
-use crate::config::{vary, Validate};
+use crate::config::Validate;
 use crate::evaluate::model::evaluate_detector;
 use crate::files::write_atomic;
 use crate::finetune::{self, finetune};
@@ -72,8 +72,6 @@ enum Ended {
 pub fn ladder(job: Job<'_>, progress: &mut dyn FnMut(Progress<'_>)) -> anyhow::Result<Outcome> {
     let plan = job.plan;
     plan.validate()?;
-    std::fs::create_dir_all(job.out)
-        .with_context(|| format!("cannot make {}", job.out.display()))?;
     claim(job.out, &description(&job), true)?;
     let mut climb = Climb {
         steps: total_steps(&job)?,
@@ -81,10 +79,17 @@ pub fn ladder(job: Job<'_>, progress: &mut dyn FnMut(Progress<'_>)) -> anyhow::R
         done: 0,
         progress,
     };
+    let mut chosen = Vec::new();
+    for rung in &plan.rungs {
+        let Some(settings) = climb.choose(rung)? else {
+            return Ok(Outcome::Interrupted);
+        };
+        chosen.push(settings);
+    }
     for seed in 0..plan.seeds {
         // Rung by rung for each seed: a ladder that is stopped compares equals.
-        for rung in &plan.rungs {
-            if climb.rung(rung, seed)? == Ended::Stopped {
+        for (rung, settings) in plan.rungs.iter().zip(&chosen) {
+            if climb.rung(rung, settings, seed)? == Ended::Stopped {
                 return Ok(Outcome::Interrupted);
             }
         }
@@ -116,11 +121,11 @@ fn total_steps(job: &Job<'_>) -> anyhow::Result<u64> {
     let mut each_seed = 0;
     let mut sweeps = 0;
     for rung in &plan.rungs {
-        if let Some(config) = plan.pretraining(rung, 0)? {
+        if let Some(config) = plan.pretraining(rung, 0, &[])? {
             let steps = config.steps(job.data.len() as u64);
             each_seed += steps;
             if !plan.base.sweep.is_empty() {
-                sweeps += steps * (plan.base.sweep.len() as u64 + 1);
+                sweeps += steps * plan.candidates().count() as u64;
             }
         }
         for &labels in &plan.labels {
@@ -138,26 +143,39 @@ struct Climb<'a, 'p> {
     progress: &'p mut dyn FnMut(Progress<'_>),
 }
 
-impl Climb<'_, '_> {
+impl<'a> Climb<'a, '_> {
+    /// The settings that a rung takes of those that are tried; `None` if asked to stop.
+    fn choose(&mut self, rung: &str) -> anyhow::Result<Option<&'a [String]>> {
+        let plan = self.job.plan;
+        let mut best: (Option<f64>, &[String]) = (None, &[]);
+        if rung == SCRATCH || plan.base.sweep.is_empty() {
+            return Ok(Some(best.1));
+        }
+        for (i, settings) in plan.candidates().enumerate() {
+            let folder = Folder(self.job.out).sweep(rung, i);
+            let what = format!("sweep of {rung}, {}", i + 1);
+            let config = plan.pretraining(rung, SWEEP_SEED, settings)?;
+            let figures = match self.encoder(config, SWEEP_SEED, &folder, &what)? {
+                Some(figures) => figures,
+                None => return Ok(None),
+            };
+            let score = figures
+                .knn
+                .context("a sweep compares k-NN accuracies, and --labels has no classes")?;
+            if best.0.is_none_or(|old| score > old) {
+                best = (Some(score), settings);
+            }
+        }
+        Ok(Some(best.1))
+    }
+
     /// Everything of a rung with one seed.
-    fn rung(&mut self, rung: &str, seed: u64) -> anyhow::Result<Ended> {
-        let (plan, at) = (self.job.plan, Folder(self.job.out));
-        let folder = at.pretraining(rung, seed);
-        match plan.pretraining(rung, seed)? {
-            Some(config) => {
-                let Some(chosen) = self.choose(rung, seed == 0)? else {
-                    return Ok(Ended::Stopped);
-                };
-                let config = vary(&config, ("", ""), &chosen)?;
-                if self.pretrain(&config, &folder, rung)? == Ended::Stopped {
-                    return Ok(Ended::Stopped);
-                }
-                self.probe(&folder, || Ok(Encoder::open(&folder)?))?;
-            }
-            None => {
-                let model = &plan.base.pretrain.model;
-                self.probe(&folder, || Ok(Encoder::fresh(model, seed)?))?;
-            }
+    fn rung(&mut self, rung: &str, settings: &[String], seed: u64) -> anyhow::Result<Ended> {
+        let plan = self.job.plan;
+        let folder = Folder(self.job.out).pretraining(rung, seed);
+        let config = plan.pretraining(rung, seed, settings)?;
+        if self.encoder(config, seed, &folder, rung)?.is_none() {
+            return Ok(Ended::Stopped);
         }
         for &labels in &plan.labels {
             if self.finetune(rung, seed, labels)? == Ended::Stopped {
@@ -168,39 +186,24 @@ impl Climb<'_, '_> {
         Ok(Ended::Done)
     }
 
-    /// The settings this rung takes of those that are tried; `None` if asked to stop. `count` says whether the steps
-    /// count for the progress.
-    fn choose(&mut self, rung: &str, count: bool) -> anyhow::Result<Option<Vec<String>>> {
-        let (plan, at) = (self.job.plan, Folder(self.job.out));
-        let mut candidates = vec![Vec::new()];
-        candidates.extend(plan.base.sweep.iter().cloned());
-        if candidates.len() == 1 {
-            return Ok(Some(Vec::new()));
+    /// The figures of an encoder, pretrained as the config says or, without one, as its weights are drawn; `None` if
+    /// asked to stop.
+    fn encoder(
+        &mut self,
+        config: Option<PretrainConfig>,
+        seed: u64,
+        folder: &Path,
+        what: &str,
+    ) -> anyhow::Result<Option<Figures>> {
+        let Some(config) = config else {
+            let model = &self.job.plan.base.pretrain.model;
+            let figures = self.probe(folder, || Ok(Encoder::fresh(model, seed)?));
+            return figures.map(Some);
+        };
+        if self.pretrain(&config, folder, what)? == Ended::Stopped {
+            return Ok(None);
         }
-        let before = self.done;
-        let mut best: Option<(f64, &Vec<String>)> = None;
-        for (i, settings) in candidates.iter().enumerate() {
-            let folder = at.sweep(rung, i);
-            let config = plan.pretraining(rung, SWEEP_SEED)?;
-            let config = config.context("only rungs with pretraining choose")?;
-            let config = vary(&config, ("", ""), settings)?;
-            if self.pretrain(&config, &folder, &format!("sweep of {rung}, {}", i + 1))?
-                == Ended::Stopped
-            {
-                return Ok(None);
-            }
-            let figures = self.probe(&folder, || Ok(Encoder::open(&folder)?))?;
-            let score = figures
-                .knn
-                .context("a sweep compares k-NN accuracies, and --labels has no classes")?;
-            if best.is_none_or(|(old, _)| score > old) {
-                best = Some((score, settings));
-            }
-        }
-        if !count {
-            self.done = before;
-        }
-        Ok(best.map(|(_, settings)| settings.clone()))
+        self.probe(folder, || Ok(Encoder::open(folder)?)).map(Some)
     }
 
     fn pretrain(
@@ -244,7 +247,7 @@ impl Climb<'_, '_> {
 
     /// The figures of an encoder, measured on the labelled pictures unless that was done before.
     fn probe(
-        &mut self,
+        &self,
         folder: &Path,
         encoder: impl FnOnce() -> anyhow::Result<Encoder>,
     ) -> anyhow::Result<Figures> {

@@ -152,8 +152,8 @@ impl Gatherer<'_> {
         Ok(all)
     }
 
-    /// CLS of some pictures in each of several windows, drawn as the paper draws them, window by window, and the number of windows; none for an
-    /// encoder without a field.
+    /// CLS of some pictures in each of several windows, drawn as the paper draws them, window by window, and the number of
+    /// windows; none for an encoder without a field.
     pub fn windows(&mut self, records: &[usize]) -> Result<Option<(Rows, usize)>, ProbeError> {
         let records = &records[..self.shown_in_windows(records.len())];
         if records.is_empty() {
