@@ -266,25 +266,24 @@ fn bench_loss(b: &Bench) {
 }
 
 fn bench_conv(b: &Bench, precision: Precision) {
-    for (side, stride) in [(48, 1), (48, 2), (24, 1)] {
+    for (side, channels) in [(48, 64), (24, 64), (16, 96), (8, 96)] {
         let s = conv::Shape {
             batch: 4,
             height: side,
             width: side,
-            inp: 64,
-            out: 64,
-            stride,
+            inp: channels,
+            out: channels,
         };
         let (x, w, dy) = (
-            values(s.in_rows() * s.inp),
+            values(s.rows() * s.inp),
             values(s.out * 9 * s.inp),
-            values(s.out_rows() * s.out),
+            values(s.rows() * s.out),
         );
         let (mut y, mut dx, mut dw) = (zeros(dy.len()), zeros(x.len()), zeros(w.len()));
-        let work = 2 * s.out_rows() * 9 * s.inp * s.out;
+        let work = 2 * s.rows() * 9 * s.inp * s.out;
         b.flops(
             precision,
-            &format!("conv 4 x {side} x {side} x 64 / {stride} forward"),
+            &format!("conv 4 x {side} x {side} x {channels} forward"),
             work,
             || {
                 conv::forward(&x, &w, None, &mut y, &s, precision);
@@ -292,7 +291,7 @@ fn bench_conv(b: &Bench, precision: Precision) {
         );
         b.flops(
             precision,
-            &format!("conv 4 x {side} x {side} x 64 / {stride} backward"),
+            &format!("conv 4 x {side} x {side} x {channels} backward"),
             2 * work,
             || {
                 conv::backward(&x, &w, &dy, Some(&mut dx), &mut dw, None, &s, precision);

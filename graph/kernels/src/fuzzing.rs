@@ -246,14 +246,8 @@ fn convolve(i: &mut Input) {
         width: i.some(20),
         inp: i.some(20),
         out: i.some(20),
-        stride: i.either(1, 2),
     };
-    let sizes = [
-        s.in_rows() * s.inp,
-        s.out * 9 * s.inp,
-        s.out,
-        s.out_rows() * s.out,
-    ];
+    let sizes = [s.rows() * s.inp, s.out * 9 * s.inp, s.out, s.rows() * s.out];
     let [x, w, b, dy] = sizes.map(|n| i.values(n));
     let mut y = vec![f32::NAN; dy.len()];
     conv::forward(&x, &w, Some(&b), &mut y, &s, Precision::F32);

@@ -34,6 +34,7 @@ pub mod attention;
 pub mod block;
 pub mod buffers;
 pub mod conv;
+pub mod fused;
 pub mod gather;
 pub mod gemm;
 pub mod koleo;

@@ -76,7 +76,6 @@ pub fn fused<I: Dim, O: Dim, T: Tape<f32, Cpu>>(
         width: maps.width,
         inp: x.shape().1.size(),
         out: width.size(),
-        stride: 1,
     };
     let precision = autocast::precision();
     let mut y = vec![0.0; maps.rows() * shape.out];

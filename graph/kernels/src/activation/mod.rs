@@ -42,6 +42,14 @@ pub fn forward(kind: Activation, x: &[f32], y: &mut [f32]) {
         .for_each(|(x, y)| piece(x, y));
 }
 
+/// `x = f(x)`, on this thread.
+pub(crate) fn in_place(kind: Activation, x: &mut [f32]) {
+    match kind {
+        Activation::Gelu => gelu_in_place(x),
+        Activation::Silu => silu_in_place(x),
+    }
+}
+
 /// `dx += dy f'(x)`.
 ///
 /// # Panics
@@ -89,6 +97,20 @@ multiversion! {
     pub(crate) fn gelu<A>(x: &[f32], y: &mut [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
             *y = x * normal::<A>(*x).0;
+        }
+    }
+
+    /// `x = gelu(x)`.
+    fn gelu_in_place<A>(x: &mut [f32]) {
+        for x in x.iter_mut() {
+            *x *= normal::<A>(*x).0;
+        }
+    }
+
+    /// `x = silu(x)`.
+    fn silu_in_place<A>(x: &mut [f32]) {
+        for x in x.iter_mut() {
+            *x *= logistic::<A>(*x);
         }
     }
 

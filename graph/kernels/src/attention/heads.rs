@@ -4,6 +4,7 @@ use super::Sequence;
 use crate::gemm::{strided, Operand, Precision};
 use crate::parallel::{in_pieces_of, Scattered};
 use crate::simd::{add_lanes, dot, exp, max, LANES};
+use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -24,6 +25,8 @@ pub(super) struct Inputs<'a> {
     d: usize,
     /// Of a head.
     width: usize,
+    /// Of the scores.
+    scale: f32,
     precision: Precision,
 }
 
@@ -59,12 +62,14 @@ impl<'a> Inputs<'a> {
             heads,
             d,
             width: d / heads,
+            scale: 1.0 / ((d / heads) as f32).sqrt(),
             precision,
         }
     }
 
-    fn scale(&self) -> f32 {
-        1.0 / (self.width as f32).sqrt()
+    /// With scores multiplied by `scale` instead of `1 / sqrt(width)`.
+    pub(super) fn scaled(self, scale: f32) -> Self {
+        Self { scale, ..self }
     }
 
     /// The queries of head `h` from row `first` on.
@@ -104,26 +109,70 @@ impl<'a> Inputs<'a> {
             .collect();
         let work = |(block, _): &(Sequence, _)| 2 * block.queries.len() * block.len * self.width;
         in_pieces_of(WORK_PER_PIECE, &tasks, work, |(block, h)| {
-            let (queries, len, h) = (&block.queries, block.len, *h);
-            with_scratch(|scratch| {
-                let scores = self.scores(h, queries, block.first, len, &mut scratch.scores);
-                let log_sums = resized(&mut scratch.rows, queries.len());
-                softmax_rows(scores, padded(len), self.scale(), log_sums);
+            // SAFETY: this task alone has these rows of this head.
+            unsafe { self.attend_block(block, *h, &y, Some(&lse)) }
+        });
+    }
+
+    /// As [`attend`](Self::attend) for a single sequence, without the sums and without an allocation.
+    pub(super) fn attend_one(&self, len: usize, y: &mut [f32]) {
+        let all = Sequence {
+            queries: 0..len,
+            first: 0,
+            len,
+        };
+        let y = Scattered::new(y);
+        let blocks = query_blocks(&all).count();
+        let task = |i: usize| {
+            let (block, h) = (i / self.heads, i % self.heads);
+            let queries = block * len / blocks..(block + 1) * len / blocks;
+            let block = Sequence {
+                queries,
+                ..all.clone()
+            };
+            // SAFETY: this task alone has these rows of this head.
+            unsafe { self.attend_block(&block, h, &y, None) }
+        };
+        let tasks = 0..blocks * self.heads;
+        if 2 * len * len * self.d > WORK_PER_PIECE {
+            tasks.into_par_iter().with_max_len(1).for_each(task);
+        } else {
+            tasks.for_each(task);
+        }
+    }
+
+    /// What the queries of a block see in head `h`.
+    ///
+    /// # Safety
+    /// Nothing else accesses their rows of the head's columns of `y` and of `lse` during the call.
+    unsafe fn attend_block(
+        &self,
+        block: &Sequence,
+        h: usize,
+        y: &Scattered,
+        lse: Option<&Scattered>,
+    ) {
+        let (queries, len) = (&block.queries, block.len);
+        with_scratch(|scratch| {
+            let scores = self.scores(h, queries, block.first, len, &mut scratch.scores);
+            let log_sums = resized(&mut scratch.rows, queries.len());
+            softmax_rows(scores, padded(len), self.scale, log_sums);
+            if let Some(lse) = lse {
                 for (row, log_sum) in queries.clone().zip(log_sums) {
-                    // SAFETY: this task alone has this row and head.
+                    // SAFETY: the caller's promise.
                     unsafe { *lse.at(row * self.heads + h) = *log_sum };
                 }
-                let p = Operand {
-                    data: scores,
-                    row: padded(len),
-                    col: 1,
-                };
-                let v = self.part(1, h, block.first);
-                let y = y.from(queries.start * self.d + h * self.width);
-                let (m, n) = (queries.len(), self.width);
-                // SAFETY: this task alone has these rows of y's columns of head h.
-                unsafe { strided(m, len, n, p, v, &y, self.d, false, self.precision) }
-            });
+            }
+            let p = Operand {
+                data: scores,
+                row: padded(len),
+                col: 1,
+            };
+            let v = self.part(1, h, block.first);
+            let y = y.from(queries.start * self.d + h * self.width);
+            let (m, n) = (queries.len(), self.width);
+            // SAFETY: the caller's promise.
+            unsafe { strided(m, len, n, p, v, &y, self.d, false, self.precision) }
         });
     }
 
@@ -180,7 +229,7 @@ impl<'a> Inputs<'a> {
                         .zip(dp.chunks_exact_mut(padded(len)))
                         .zip(row_terms)
                     {
-                        softmax_row_backward(p, dp, self.scale(), lse, delta);
+                        softmax_row_backward(p, dp, self.scale, lse, delta);
                     }
                     let [p, ds] = [&*p, &*dp].map(|data| Operand {
                         data,
@@ -209,7 +258,7 @@ impl<'a> Inputs<'a> {
         with_scratch(|scratch| {
             let queries = row..row + 1;
             let scores = self.scores(h, &queries, first, out.len(), &mut scratch.scores);
-            softmax_rows(scores, padded(out.len()), self.scale(), &mut [0.0]);
+            softmax_rows(scores, padded(out.len()), self.scale, &mut [0.0]);
             out.copy_from_slice(&scores[..out.len()]);
         });
     }

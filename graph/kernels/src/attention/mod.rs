@@ -50,6 +50,25 @@ pub fn forward(
     inputs.attend(all_queries(groups), y, lse);
 }
 
+/// As [`forward`] for one sequence, its scores multiplied by `scale`, for a network that is only run.
+///
+/// # Panics
+/// If `d` is not a multiple of `heads` or a slice's length does not fit.
+pub fn forward_one(
+    qkv: &[f32],
+    heads: usize,
+    d: usize,
+    scale: f32,
+    y: &mut [f32],
+    precision: Precision,
+) {
+    let len = y.len() / d.max(1);
+    check_len("attention", "y", y, len * d);
+    check_len("attention", "qkv", qkv, len * 3 * d);
+    let inputs = Inputs::of_all(qkv, heads, d, precision).scaled(scale);
+    inputs.attend_one(len, y);
+}
+
 /// As [`forward`] where only some rows ask: `q` [queries, d] holds those of the first sequence, then those of the second
 /// and so on, `asking` how many each sequence has, `kv` [rows, 2 d] the keys and values of all rows. `y` is [queries, d],
 /// `lse` [queries * heads].

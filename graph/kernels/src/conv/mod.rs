@@ -1,8 +1,9 @@
-//! 3 x 3 convolution with padding 1 and stride 1 or 2 on NHWC rows, as im2col and a matrix product, and the
-//! rearrangement that makes a 2 x 2 stride-2 transposed convolution of a linear layer.
+//! 3 x 3 convolution with padding 1 on NHWC rows, and the rearrangement that makes a 2 x 2 stride-2 transposed
+//! convolution of a linear layer.
 //!
-//! `x` is [batch * height * width, inp], `y` [batch * out_height * out_width, out], `w` [out, 9 * inp] with columns
-//! ordered (ky, kx, c).
+//! `x` is [batch * height * width, inp], `y` [batch * height * width, out], `w` [out, 9 * inp] with columns ordered
+//! (ky, kx, c). With `dy` the gradient of `y`: `dx` is the convolution of `dy` with the weight turned by half a turn and
+//! its channels exchanged, `dw` the product of `dy` with the neighbourhoods of `x`.
 
 mod im2col;
 #[cfg(any(test, fuzzing))]
@@ -10,60 +11,45 @@ pub(crate) mod reference;
 mod shuffle;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 pub use shuffle::{pixel_shuffle, pixel_unshuffle_add};
+pub use weights::Weights;
 
 use crate::check_len;
-use crate::gemm::{matmul, Layout, Precision};
-use crate::linear;
+use crate::gemm::Precision;
+use crate::linear::{self, add_to};
 
 /// The shape of one convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Number of maps.
     pub batch: usize,
-    /// Height of the input.
+    /// Height of a map.
     pub height: usize,
-    /// Width of the input.
+    /// Width of a map.
     pub width: usize,
     /// Input channels.
     pub inp: usize,
     /// Output channels.
     pub out: usize,
-    /// 1 or 2.
-    pub stride: usize,
 }
 
 impl Shape {
-    /// Height of the output: `ceil(height / stride)`.
-    pub fn out_height(&self) -> usize {
-        self.height.div_ceil(self.stride)
-    }
-
-    /// Width of the output: `ceil(width / stride)`.
-    pub fn out_width(&self) -> usize {
-        self.width.div_ceil(self.stride)
-    }
-
-    /// Rows of the input.
-    pub fn in_rows(&self) -> usize {
+    /// Locations: rows of `x` and of `y`.
+    pub fn rows(&self) -> usize {
         self.batch * self.height * self.width
-    }
-
-    /// Rows of the output.
-    pub fn out_rows(&self) -> usize {
-        self.batch * self.out_height() * self.out_width()
     }
 
     #[track_caller]
     fn check(&self, x: &[f32], w: &[f32], y: &[f32]) {
         assert!(
-            self.inp > 0 && self.out > 0 && matches!(self.stride, 1 | 2),
-            "conv: expected channels above 0 and stride 1 or 2, found {self:?}"
+            self.inp > 0 && self.out > 0,
+            "conv: expected channels above 0, found {self:?}"
         );
-        check_len("conv", "x", x, self.in_rows() * self.inp);
+        check_len("conv", "x", x, self.rows() * self.inp);
         check_len("conv", "w", w, self.out * 9 * self.inp);
-        check_len("conv", "y", y, self.out_rows() * self.out);
+        check_len("conv", "y", y, self.rows() * self.out);
     }
 }
 
@@ -80,12 +66,16 @@ pub fn forward(
     precision: Precision,
 ) {
     shape.check(x, w, y);
-    let patch = 9 * shape.inp;
-    im2col::for_each_block(shape, |lines, outputs, columns| {
-        im2col::gather(x, shape, lines, columns);
-        let y = &mut y[outputs.start * shape.out..outputs.end * shape.out];
-        linear::forward(columns, w, b, y, patch, shape.out, precision);
-    });
+    let weights = Weights::new(w, shape.inp, shape.out, precision);
+    match b {
+        Some(b) => {
+            check_len("conv", "b", b, shape.out);
+            let add =
+                |_, rows: &mut [f32]| rows.chunks_exact_mut(b.len()).for_each(|y| add_to(y, b));
+            weights.apply(x, shape, y, false, Some(&add));
+        }
+        None => weights.apply(x, shape, y, false, None),
+    }
 }
 
 /// Adds the gradients of `x`, `w` and `b`.
@@ -97,43 +87,33 @@ pub fn backward(
     x: &[f32],
     w: &[f32],
     dy: &[f32],
-    mut dx: Option<&mut [f32]>,
+    dx: Option<&mut [f32]>,
     dw: &mut [f32],
     mut db: Option<&mut [f32]>,
     shape: &Shape,
     precision: Precision,
 ) {
     shape.check(x, w, dy);
-    if let Some(dx) = dx.as_deref() {
+    if let Some(dx) = dx {
         check_len("conv", "dx", dx, x.len());
+        let turned = Weights::turned(w, shape.inp, shape.out, precision);
+        let back = Shape {
+            inp: shape.out,
+            out: shape.inp,
+            ..*shape
+        };
+        turned.apply(dy, &back, dx, true, None);
     }
-    let patch = 9 * shape.inp;
-    im2col::for_each_block(shape, |lines, outputs, columns| {
-        let dy = &dy[outputs.start * shape.out..outputs.end * shape.out];
-        im2col::gather(x, shape, lines.clone(), columns);
+    im2col::for_each_block(shape, |lines, rows, columns| {
+        im2col::gather(x, shape, lines, columns);
         linear::backward_params(
-            dy,
+            &dy[rows.start * shape.out..rows.end * shape.out],
             columns,
             dw,
             db.as_deref_mut(),
-            patch,
+            9 * shape.inp,
             shape.out,
             precision,
         );
-        if let Some(dx) = dx.as_deref_mut() {
-            matmul(
-                outputs.len(),
-                shape.out,
-                patch,
-                dy,
-                Layout::N,
-                w,
-                Layout::N,
-                columns,
-                false,
-                precision,
-            );
-            im2col::scatter_add(columns, shape, lines, dx);
-        }
     });
 }

@@ -5,13 +5,13 @@ use super::Shape;
 /// Calls `f(output, tap, input)` for every (row of y, (ky, kx), row of x) that the convolution multiplies.
 fn products(s: &Shape, mut f: impl FnMut(usize, usize, usize)) {
     for b in 0..s.batch {
-        for oy in 0..s.out_height() {
-            for ox in 0..s.out_width() {
+        for oy in 0..s.height {
+            for ox in 0..s.width {
                 for tap in 0..9 {
-                    let iy = (oy * s.stride + tap / 3) as isize - 1;
-                    let ix = (ox * s.stride + tap % 3) as isize - 1;
+                    let iy = (oy + tap / 3) as isize - 1;
+                    let ix = (ox + tap % 3) as isize - 1;
                     if (0..s.height as isize).contains(&iy) && (0..s.width as isize).contains(&ix) {
-                        let output = (b * s.out_height() + oy) * s.out_width() + ox;
+                        let output = (b * s.height + oy) * s.width + ox;
                         f(
                             output,
                             tap,
@@ -25,7 +25,7 @@ fn products(s: &Shape, mut f: impl FnMut(usize, usize, usize)) {
 }
 
 pub(crate) fn forward(x: &[f64], w: &[f64], b: &[f64], s: &Shape) -> Vec<f64> {
-    let mut y: Vec<f64> = (0..s.out_rows()).flat_map(|_| b.iter().copied()).collect();
+    let mut y: Vec<f64> = (0..s.rows()).flat_map(|_| b.iter().copied()).collect();
     products(s, |output, tap, input| {
         for o in 0..s.out {
             for i in 0..s.inp {

@@ -1,22 +1,15 @@
 use super::{backward, forward, pixel_shuffle, pixel_unshuffle_add, reference, Shape};
+use crate::gemm::reference::nearest_bf16;
 use crate::gemm::Precision;
 use crate::testing::{assert_close, assert_gradient, inner, same_on_any_pool, values, wide};
 
-fn shape(
-    batch: usize,
-    height: usize,
-    width: usize,
-    inp: usize,
-    out: usize,
-    stride: usize,
-) -> Shape {
+fn shape(batch: usize, height: usize, width: usize, inp: usize, out: usize) -> Shape {
     Shape {
         batch,
         height,
         width,
         inp,
         out,
-        stride,
     }
 }
 
@@ -50,28 +43,21 @@ fn run(x: &[f32], w: &[f32], b: &[f32], dy: &[f32], s: &Shape, start: f32) -> Ru
 }
 
 fn inputs(s: &Shape) -> [Vec<f32>; 4] {
-    [
-        s.in_rows() * s.inp,
-        s.out * 9 * s.inp,
-        s.out,
-        s.out_rows() * s.out,
-    ]
-    .map(|n| values(n, n as u64))
+    [s.rows() * s.inp, s.out * 9 * s.inp, s.out, s.rows() * s.out].map(|n| values(n, n as u64))
 }
 
 #[test]
 fn agrees_with_the_reference() {
     for s in [
-        shape(1, 1, 1, 1, 1, 1),
-        shape(1, 1, 1, 3, 2, 2),
-        shape(2, 3, 5, 5, 3, 1),
-        shape(2, 3, 5, 5, 3, 2),
-        shape(1, 2, 1, 1, 7, 2),
-        shape(3, 8, 6, 16, 31, 2),
-        shape(2, 17, 9, 31, 24, 1),
-        shape(3, 40, 36, 16, 17, 1),
-        shape(1, 41, 37, 33, 17, 2),
-        shape(4, 61, 50, 24, 3, 2),
+        shape(1, 1, 1, 1, 1),
+        shape(1, 1, 1, 3, 2),
+        shape(2, 3, 5, 5, 3),
+        shape(1, 2, 1, 1, 7),
+        shape(3, 8, 6, 16, 31),
+        shape(2, 17, 9, 31, 24),
+        shape(3, 40, 36, 16, 17),
+        shape(1, 41, 37, 33, 17),
+        shape(4, 61, 50, 24, 3),
     ] {
         let [x, w, b, dy] = inputs(&s);
         let r = run(&x, &w, &b, &dy, &s, 1.0);
@@ -100,9 +86,36 @@ fn agrees_with_the_reference() {
 }
 
 #[test]
+fn in_bf16_only_the_inputs_are_rounded() {
+    let rounded = |x: &[f32]| {
+        x.iter()
+            .map(|v| f64::from(nearest_bf16(*v)))
+            .collect::<Vec<_>>()
+    };
+    for s in [
+        shape(1, 1, 1, 1, 1),
+        shape(2, 3, 5, 5, 3),
+        shape(2, 16, 16, 24, 50),
+        shape(1, 12, 13, 33, 17),
+    ] {
+        let [x, w, b, dy] = inputs(&s);
+        let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![1.0; x.len()]);
+        let (mut dw, precision) = (vec![0.0; w.len()], Precision::Bf16);
+        forward(&x, &w, Some(&b), &mut y, &s, precision);
+        backward(&x, &w, &dy, Some(&mut dx), &mut dw, None, &s, precision);
+        let (x, w, dy) = (rounded(&x), rounded(&w), rounded(&dy));
+        assert_close("y", &y, &reference::forward(&x, &w, &wide(&b), &s), 3e-5);
+        let g = reference::backward(&x, &w, &dy, &s);
+        let plus_one: Vec<f64> = g.dx.iter().map(|v| v + 1.0).collect();
+        assert_close("dx", &dx, &plus_one, 3e-5);
+        assert_close("dw", &dw, &g.dw, 1e-4);
+    }
+}
+
+#[test]
 fn the_reference_gradient_is_the_slope() {
-    for stride in [1, 2] {
-        let s = shape(1, 3, 4, 2, 2, stride);
+    {
+        let s = shape(1, 3, 4, 2, 2);
         let [x, w, b, dy] = inputs(&s).map(|v| wide(&v));
         let g = reference::backward(&x, &w, &dy, &s);
         assert_gradient("x", &x, &g.dx, |x| {
@@ -127,20 +140,20 @@ fn a_sum_of_neighbours_by_hand() {
         &[1.0; 9],
         None,
         &mut y,
-        &shape(1, 3, 3, 1, 1, 1),
+        &shape(1, 3, 3, 1, 1),
         Precision::F32,
     );
     assert_eq!(y, [12., 21., 16., 27., 45., 33., 24., 39., 28.]);
-    let mut y = [0.0; 4];
+    let mut with_bias = [0.0; 9];
     forward(
         &x,
         &[1.0; 9],
         Some(&[0.5]),
-        &mut y,
-        &shape(1, 3, 3, 1, 1, 2),
+        &mut with_bias,
+        &shape(1, 3, 3, 1, 1),
         Precision::F32,
     );
-    assert_eq!(y, [12.5, 16.5, 24.5, 28.5]);
+    assert_eq!(with_bias, y.map(|v| v + 0.5));
 }
 
 #[test]
@@ -174,8 +187,8 @@ fn shuffling_follows_its_formula_and_back() {
 
 #[test]
 fn threads_do_not_change_the_result() {
-    for stride in [1, 2] {
-        let s = shape(3, 28, 30, 24, 40, stride);
+    for channels in [24, 23] {
+        let s = shape(3, 28, 30, channels, 40);
         let [x, w, b, dy] = inputs(&s);
         same_on_any_pool(|| {
             let r = run(&x, &w, &b, &dy, &s, 0.0);
@@ -186,6 +199,6 @@ fn threads_do_not_change_the_result() {
 
 #[test]
 fn an_empty_batch() {
-    let r = run(&[], &[0.5; 18], &[0.0], &[], &shape(0, 4, 4, 2, 1, 1), 2.0);
+    let r = run(&[], &[0.5; 18], &[0.0], &[], &shape(0, 4, 4, 2, 1), 2.0);
     assert_eq!((r.dw, r.db), (vec![2.0; 18], vec![2.0]));
 }

@@ -6,26 +6,36 @@
 use super::kernel::{Kernel, Tile};
 use super::operand::Operand;
 use super::pack::{self, Panels};
+use super::packed::Packed;
 use crate::parallel::Scattered;
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
 
+/// The right-hand side of a product.
+#[derive(Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// To be packed, or read in place, for this product alone.
+    Matrix(Operand<'a>),
+    /// Packed before, by the same kernel.
+    Packed(&'a Packed),
+}
+
 /// Most units of `k` in a block: 8 rows of it fill a third of a first-level cache of 32 KiB.
-const UNITS: usize = 384;
+pub(super) const UNITS: usize = 384;
 
 /// Most units of `b` that are read for one tile's rows after the other: a quarter of a second-level cache of 1 MiB.
-const GROUP_UNITS: usize = 64 * 1024;
+pub(super) const GROUP_UNITS: usize = 64 * 1024;
 
 /// Most rows of a task: their units are read for one group of panels after the other and should stay in the
 /// second-level cache with it.
-const ROWS: usize = 96;
+pub(super) const ROWS: usize = 96;
 
 /// Tasks into which a product is cut if its rows suffice, so that threads end together.
-const TASKS: usize = 16;
+pub(super) const TASKS: usize = 16;
 
 /// Multiplications below which a product is not worth another thread: about ten microseconds.
-const WORK_PER_PIECE: usize = 1 << 19;
+pub(super) const WORK_PER_PIECE: usize = 1 << 19;
 
 /// A finished piece of a row of `c`: its row, its first column, its elements.
 pub(crate) type Epilogue<'a> = &'a (dyn Fn(usize, usize, &mut [f32]) + Sync);
@@ -36,7 +46,7 @@ pub(super) struct Product<'a> {
     pub k: usize,
     pub n: usize,
     pub a: Operand<'a>,
-    pub b: Operand<'a>,
+    pub b: Right<'a>,
     /// Of `c`, from a row to the next.
     pub c_row: usize,
     pub accumulate: bool,
@@ -76,8 +86,11 @@ impl Product<'_> {
         }
         let parallel = self.parallel && self.m * self.n * self.k > WORK_PER_PIECE;
         let mut buffer = B_BUFFER.take();
-        let b = pack::panels_in_place(kernel, self.b, self.n)
-            .unwrap_or_else(|| self.pack_b(kernel, parallel, &mut buffer));
+        let b = match self.b {
+            Right::Packed(packed) => packed.panels(kernel, self.k, self.n),
+            Right::Matrix(b) => pack::panels_in_place(kernel, b, self.n)
+                .unwrap_or_else(|| pack_b(kernel, b, self.k, self.n, parallel, &mut buffer)),
+        };
         // SAFETY: tasks have different rows or columns of c.
         let run = |task: Task| unsafe { self.run_task(kernel, b, &task, c) };
         if parallel {
@@ -87,30 +100,6 @@ impl Product<'_> {
             self.tasks(kernel, 1).for_each(run);
         }
         B_BUFFER.set(buffer);
-    }
-
-    /// All of `b`, panel after panel, in each one block of k after another.
-    fn pack_b(&self, kernel: &Kernel, parallel: bool, buffer: &mut Vec<u32>) -> Panels {
-        let panel = kernel.nr * kernel.entry.units(self.k);
-        let packed = pack::resized(buffer, self.n.div_ceil(kernel.nr) * panel);
-        let pack = |(i, out): (usize, &mut [u32])| {
-            let columns = i * kernel.nr..self.n.min((i + 1) * kernel.nr);
-            pack::panels(kernel, self.b, 0..self.k, columns, kernel.nr, out);
-        };
-        if parallel {
-            packed
-                .par_chunks_exact_mut(panel)
-                .with_min_len((16 * 1024 / panel).max(1))
-                .enumerate()
-                .for_each(pack);
-        } else {
-            packed.chunks_exact_mut(panel).enumerate().for_each(pack);
-        }
-        Panels {
-            start: packed.as_ptr(),
-            unit: kernel.nr,
-            panel,
-        }
     }
 
     /// The product in at least `of` tasks, if it has that many tiles. They are not stored, because small products are
@@ -206,6 +195,37 @@ impl Product<'_> {
     }
 }
 
+/// All of `b` [k, n], panel after panel, in each one block of k after another.
+pub(super) fn pack_b(
+    kernel: &Kernel,
+    b: Operand,
+    k: usize,
+    n: usize,
+    parallel: bool,
+    buffer: &mut Vec<u32>,
+) -> Panels {
+    let panel = kernel.nr * kernel.entry.units(k);
+    let packed = pack::resized(buffer, n.div_ceil(kernel.nr) * panel);
+    let pack = |(i, out): (usize, &mut [u32])| {
+        let columns = i * kernel.nr..n.min((i + 1) * kernel.nr);
+        pack::panels(kernel, b, 0..k, columns, kernel.nr, out);
+    };
+    if parallel {
+        packed
+            .par_chunks_exact_mut(panel)
+            .with_min_len((16 * 1024 / panel).max(1))
+            .enumerate()
+            .for_each(pack);
+    } else {
+        packed.chunks_exact_mut(panel).enumerate().for_each(pack);
+    }
+    Panels {
+        start: packed.as_ptr(),
+        unit: kernel.nr,
+        panel,
+    }
+}
+
 // Taken while in use, so that another product which a waiting thread picks up finds an empty one.
 thread_local! {
     static A_BUFFER: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
@@ -213,7 +233,7 @@ thread_local! {
 }
 
 /// `0..n` in nearly equal parts of at most `most`, all but the last multiples of `of` long (which divides `most`).
-fn cut(n: usize, most: usize, of: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn cut(n: usize, most: usize, of: usize) -> impl Iterator<Item = Range<usize>> {
     let steps = n.div_ceil(of);
     let parts = steps.div_ceil((most / of).max(1));
     (0..parts).map(move |i| i * steps / parts * of..n.min((i + 1) * steps / parts * of))

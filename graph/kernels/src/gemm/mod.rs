@@ -3,14 +3,18 @@
 //! # Layout
 //! - [`kernel`]: tiles in registers, one file an instruction set.
 //! - [`pack`]: operands in the order in which the tiles read them.
+//! - [`packed`]: operands packed once and used often.
 //! - [`blocks`]: the product cut for caches and threads.
+//! - [`sliding`]: the product of every 3 x 3 neighbourhood of a map, which is read in place.
 
 mod blocks;
 mod kernel;
 mod operand;
 mod pack;
+mod packed;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod reference;
+mod sliding;
 #[cfg(test)]
 mod tests;
 
@@ -18,10 +22,13 @@ use crate::check_len;
 use crate::cpu;
 use crate::parallel::Scattered;
 pub(crate) use blocks::Epilogue;
-use blocks::Product;
+use blocks::{Product, Right};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use kernel::amx;
 pub(crate) use operand::Operand;
+pub(crate) use packed::matmul_packed;
+pub use packed::Packed;
+pub(crate) use sliding::{sliding, Rows as FinishedRows};
 
 /// How an operand is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +95,7 @@ pub(crate) fn matmul_then(
         k,
         n,
         a: Operand::new(a, la, m, k),
-        b: Operand::new(b, lb, k, n),
+        b: Right::Matrix(Operand::new(b, lb, k, n)),
         c_row: n,
         accumulate,
         epilogue,
@@ -121,7 +128,7 @@ pub(crate) unsafe fn strided(
         k,
         n,
         a,
-        b,
+        b: Right::Matrix(b),
         c_row,
         accumulate,
         epilogue: None,

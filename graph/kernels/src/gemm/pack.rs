@@ -216,10 +216,14 @@ fn turned_rows(
     }
 }
 
-/// The first `n` elements of a buffer that grows when it must; what they hold is unspecified.
+/// Units of a cache line. A register that lies across two costs two loads.
+const LINE: usize = 16;
+
+/// `n` elements of a buffer that grows when it must, from the start of a cache line on; what they hold is unspecified.
 pub(super) fn resized(buffer: &mut Vec<u32>, n: usize) -> &mut [u32] {
-    if buffer.len() < n {
-        buffer.resize(n, 0);
+    if buffer.len() < n + LINE {
+        buffer.resize(n + LINE, 0);
     }
-    &mut buffer[..n]
+    let start = buffer.as_ptr().align_offset(4 * LINE).min(LINE);
+    &mut buffer[start..start + n]
 }

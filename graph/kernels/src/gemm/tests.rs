@@ -1,4 +1,4 @@
-use super::blocks::Product;
+use super::blocks::{Product, Right};
 use super::reference::nearest_bf16;
 use super::{kernel, matmul, reference, Layout, Operand, Precision};
 use crate::cpu::Path;
@@ -25,7 +25,7 @@ fn check(m: usize, k: usize, n: usize, la: Layout, lb: Layout) {
                     k,
                     n,
                     a: Operand::new(&a, la, m, k),
-                    b: Operand::new(&b, lb, k, n),
+                    b: Right::Matrix(Operand::new(&b, lb, k, n)),
                     c_row: n,
                     accumulate,
                     epilogue: None,

@@ -115,6 +115,21 @@ multiversion! {
         }
     }
 
+    /// Rows to their norms, in place.
+    pub(crate) fn normalise_rows<A>(x: &mut [f32], gamma: &[f32], beta: &[f32], eps: f32) {
+        let d = gamma.len();
+        for x in x.chunks_exact_mut(d) {
+            let mean = sum(x) / d as f32;
+            for x in x.iter_mut() {
+                *x -= mean;
+            }
+            let rstd = 1.0 / (dot::<A>(x, x) / d as f32 + eps).sqrt();
+            for ((x, g), b) in x.iter_mut().zip(gamma).zip(beta) {
+                *x = A::mul_add(*x * rstd, *g, *b);
+            }
+        }
+    }
+
     fn backward_rows<A>(
         x: &[f32],
         gamma: &[f32],

@@ -18,6 +18,7 @@ pub(super) static TILES: Kernel = Kernel {
     nr: BLOCK,
     tile: block,
     turn16: Some(transpose16_units),
+    whole_tiles: true,
     // SAFETY: this kernel is chosen only where the CPU has AMX and the system lets this process use it.
     enter: || unsafe { configure() },
     // SAFETY: as above.

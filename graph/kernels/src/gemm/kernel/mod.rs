@@ -74,6 +74,8 @@ pub(super) struct Kernel {
     pub transpose16: fn(&[f32], usize, &mut [u32], usize),
     /// For tiles that read 16 units of a row of `a` at once: 16 columns of a panel of that width to rows.
     pub turn16: Option<Turn16>,
+    /// Whether tiles of fewer rows do without the instructions that make it fast.
+    pub whole_tiles: bool,
     /// Called before a thread computes tiles.
     pub enter: fn(),
     /// Called after.

@@ -16,6 +16,7 @@ pub(super) static F32: Kernel = Kernel {
     interleave: copy_rows,
     transpose16,
     turn16: None,
+    whole_tiles: false,
     enter: || (),
     leave: || (),
 };

@@ -1,0 +1,122 @@
+//! A right-hand side packed once for many products: the weights of a network that is only run.
+
+use super::blocks::{pack_b, Epilogue, Product, Right};
+use super::kernel::{self, Kernel};
+use super::pack::Panels;
+use super::{Layout, Operand, Precision};
+use crate::parallel::Scattered;
+use crate::{check_len, cpu};
+
+/// A matrix `b` [k, n] in the order in which this CPU's tiles read it.
+pub struct Packed {
+    k: usize,
+    n: usize,
+    kernel: &'static Kernel,
+    /// What `panels` points into.
+    _units: Vec<u32>,
+    panels: Panels,
+}
+
+// SAFETY: the pointer of `panels` is into memory that this value owns, does not move and never changes.
+unsafe impl Send for Packed {}
+
+impl std::fmt::Debug for Packed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Packed [{}, {}]", self.k, self.n)
+    }
+}
+
+impl Packed {
+    /// Packs `b`, which is [k, n] (`N`) or stored as [n, k] (`T`).
+    ///
+    /// # Panics
+    /// If its length does not fit.
+    pub fn new(b: &[f32], layout: Layout, k: usize, n: usize, precision: Precision) -> Self {
+        check_len("packed", "b", b, k * n);
+        Self::with(kernel::choose(cpu::path(), precision), b, layout, k, n)
+    }
+
+    pub(super) fn with(
+        kernel: &'static Kernel,
+        b: &[f32],
+        layout: Layout,
+        k: usize,
+        n: usize,
+    ) -> Self {
+        let mut units = Vec::new();
+        let b = Operand::new(b, layout, k, n);
+        let panels = pack_b(kernel, b, k, n, false, &mut units);
+        Self {
+            k,
+            n,
+            kernel,
+            _units: units,
+            panels,
+        }
+    }
+
+    /// The least number of channels, at least so many, that fill whole units of a row in this precision.
+    pub(crate) fn whole_units(channels: usize, precision: Precision) -> usize {
+        let entry = kernel::choose(cpu::path(), precision).entry;
+        channels.next_multiple_of(entry.depth())
+    }
+
+    /// Whether rows that do not fill a tile are better gathered until they do.
+    pub(crate) fn wants_whole_tiles_of(&self, rows: usize) -> bool {
+        self.kernel.whole_tiles && !rows.is_multiple_of(self.kernel.mr)
+    }
+
+    /// Rows: the length of a row of what it is multiplied with.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns: the length of a row of the product.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    pub(super) fn kernel(&self) -> &'static Kernel {
+        self.kernel
+    }
+
+    /// Where the tiles of `kernel` find it as [k, n].
+    pub(super) fn panels(&self, kernel: &Kernel, k: usize, n: usize) -> Panels {
+        assert!(
+            std::ptr::eq(kernel, self.kernel) && (k, n) == (self.k, self.n),
+            "packed: [{}, {}] used as [{k}, {n}] or by another kernel",
+            self.k,
+            self.n
+        );
+        self.panels
+    }
+}
+
+/// `c (+)= a b`, `a` [m, k] and `c` [m, n]; each piece of a row of `c` is handed to `epilogue` as soon as it is finished.
+///
+/// # Panics
+/// If a slice's length does not fit.
+pub(crate) fn matmul_packed(
+    a: &[f32],
+    b: &Packed,
+    c: &mut [f32],
+    accumulate: bool,
+    epilogue: Option<Epilogue>,
+) {
+    let m = if b.k == 0 { 0 } else { a.len() / b.k };
+    check_len("matmul", "a", a, m * b.k);
+    check_len("matmul", "c", c, m * b.n);
+    let product = Product {
+        m,
+        k: b.k,
+        n: b.n,
+        a: Operand::new(a, Layout::N, m, b.k),
+        b: Right::Packed(b),
+        c_row: b.n,
+        accumulate,
+        epilogue,
+        parallel: true,
+    };
+    // SAFETY: c is borrowed mutably and has m rows of n elements; the path is one that this CPU can run.
+    unsafe { product.run(b.kernel, &Scattered::new(c)) }
+}
