@@ -7,7 +7,7 @@ use intertwine_detect::card::{ModelCard, METADATA_KEY};
 
 use super::network::Network;
 use super::onnx::{Graph, Value};
-use super::spec::{DetectorSpec, LEVELS, MAX_LOG_DISTANCE};
+use super::spec::{DetectorSpec, MAX_LOG_DISTANCE};
 use super::weights::Weights;
 use super::ExportError;
 
@@ -41,8 +41,8 @@ pub fn encode(spec: &DetectorSpec, weights: &Weights, card: &ModelCard) -> Resul
 }
 
 impl Network<'_> {
-    /// Three maps of `channels` from the tokens [g * g, D], finest first.
-    fn pyramid(&mut self, tokens: &Value) -> Result<[Value; 3]> {
+    /// A map of `channels` for each level from the tokens [g * g, D], finest first.
+    fn pyramid(&mut self, tokens: &Value) -> Result<Vec<Value>> {
         let (g, d) = (self.spec.grid(), self.spec.width);
         let graph = &mut self.graph;
         let same = graph.reshape("fpn.same", tokens, &[1, g, g, d])?;
@@ -50,37 +50,30 @@ impl Network<'_> {
         let pooled = graph.max_pool("fpn.down.pooled", &first, 2)?;
         let down = graph.transpose("fpn.down", &pooled, &[0, 2, 3, 1])?;
 
-        // Norm, GELU and the lateral look at one location, so they go before the locations are put
-        // in order: four rows for each token, and one rearrangement.
-        let up = self.deconv("fpn.up.deconv", tokens, d / 2)?;
-        let up = self.norm("fpn.up.deconv_norm", &up)?;
-        let up = self.graph.gelu("fpn.up.act", &up)?;
-        let up = self.lateral("up", &up)?;
-        let up = self.interleave("fpn.up", &up, g)?;
-
-        let same = self.lateral("same", &same)?;
-        let down = self.lateral("down", &down)?;
-        Ok([
-            self.smooth("up", &up)?,
-            self.smooth("same", &same)?,
-            self.smooth("down", &down)?,
-        ])
+        let mut maps = Vec::new();
+        if self.spec.fine {
+            // Norm, GELU and the lateral look at one location, so they go before the locations are put
+            // in order: four rows for each token, and one rearrangement.
+            let up = self.deconv("fpn.up.deconv", tokens, d / 2)?;
+            let up = self.norm("fpn.up.deconv_norm", &up)?;
+            let up = self.graph.gelu("fpn.up.act", &up)?;
+            let up = self.lateral("up", &up)?;
+            maps.push(self.interleave("fpn.up", &up, g)?);
+        }
+        maps.push(self.lateral("same", &same)?);
+        maps.push(self.lateral("down", &down)?);
+        Ok(maps)
     }
 
-    /// The level's channels, normalised.
+    /// The level's channels, normalised and activated.
     fn lateral(&mut self, level: &str, x: &Value) -> Result<Value> {
         let x = self.conv1(&format!("fpn.{level}.lateral"), x, self.spec.channels)?;
-        self.norm(&format!("fpn.{level}.lateral_norm"), &x)
-    }
-
-    /// The level's 3 x 3 convolution, normalised.
-    fn smooth(&mut self, level: &str, x: &Value) -> Result<Value> {
-        let x = self.conv3(&format!("fpn.{level}.output"), "", x, self.spec.channels)?;
-        self.norm(&format!("fpn.{level}.output_norm"), &x)
+        let x = self.norm(&format!("fpn.{level}.lateral_norm"), &x)?;
+        self.graph.silu(&format!("fpn.{level}.act"), &x)
     }
 
     /// Boxes, scores and mask coefficients of all levels.
-    fn head(&mut self, pyramid: &[Value; 3]) -> Result<()> {
+    fn head(&mut self, pyramid: &[Value]) -> Result<()> {
         let spec = self.spec;
         let reg = self.tower("reg", pyramid)?;
         let distances = self.predict("head.reg", &reg, 4)?;
@@ -101,9 +94,9 @@ impl Network<'_> {
     }
 
     /// A tower's features of every level.
-    fn tower(&mut self, tower: &str, pyramid: &[Value; 3]) -> Result<[Value; 3]> {
+    fn tower(&mut self, tower: &str, pyramid: &[Value]) -> Result<Vec<Value>> {
         let name = format!("head.{tower}");
-        let mut maps = pyramid.clone();
+        let mut maps = pyramid.to_vec();
         for (level, x) in maps.iter_mut().enumerate() {
             for i in 0..self.spec.tower_convs {
                 let suffix = format!(".level{level}");
@@ -116,8 +109,8 @@ impl Network<'_> {
     }
 
     /// The last convolution of a tower, at every location of every level: [A, outputs].
-    fn predict(&mut self, name: &str, maps: &[Value; 3], outputs: usize) -> Result<Value> {
-        let mut rows = Vec::with_capacity(LEVELS.len());
+    fn predict(&mut self, name: &str, maps: &[Value], outputs: usize) -> Result<Value> {
+        let mut rows = Vec::with_capacity(maps.len());
         for (level, map) in maps.iter().enumerate() {
             let x = self.conv3(name, &format!(".level{level}"), map, outputs)?;
             let shape = [self.spec.sides()[level].pow(2), outputs];
@@ -131,7 +124,7 @@ impl Network<'_> {
     /// Distances to the four sides [A, 4], in logarithms of strides, to boxes: a distance d moves its
     /// side by exp(min(scale d, 4)) strides away from the anchor point.
     fn decode(&mut self, distances: &Value) -> Result<Value> {
-        let scales = self.weight("head.scales", &[LEVELS.len()])?;
+        let scales = self.weight("head.scales", &[self.spec.levels().len()])?;
         let anchors = self.spec.anchors();
         let mut points = Vec::with_capacity(anchors * 4);
         let mut steps = Vec::with_capacity(anchors * 4);

@@ -5,7 +5,7 @@
 //! untrained model is compared with; it is not fast.
 use intertwine_detect::RawOutputs;
 
-use super::spec::{DetectorSpec, LEVELS, MAX_LOG_DISTANCE, MLP_RATIO, NORM_EPSILON};
+use super::spec::{DetectorSpec, MAX_LOG_DISTANCE, MLP_RATIO, NORM_EPSILON};
 use super::weights::Weights;
 use super::ExportError;
 
@@ -191,9 +191,7 @@ impl Network<'_> {
         out
     }
 
-    fn pyramid(&self, tokens: &Map) -> Result<[Map; 3]> {
-        let up = self.deconv("fpn.up.deconv", tokens, self.spec.width / 2)?;
-        let up = self.norm_map("fpn.up.deconv_norm", up)?.map(gelu);
+    fn pyramid(&self, tokens: &Map) -> Result<Vec<Map>> {
         let mut pooled = Map::zeros(tokens.side / 2, tokens.channels);
         for r in 0..pooled.side {
             for c in 0..pooled.side {
@@ -206,22 +204,27 @@ impl Network<'_> {
                 }
             }
         }
-        let level = |name: &str, x: &Map| {
+        let level = |name: &str, x: &Map| -> Result<Map> {
             let x = self.conv(&format!("fpn.{name}.lateral"), x, self.spec.channels, 1)?;
             let x = self.norm_map(&format!("fpn.{name}.lateral_norm"), x)?;
-            let x = self.conv(&format!("fpn.{name}.output"), &x, self.spec.channels, 3)?;
-            self.norm_map(&format!("fpn.{name}.output_norm"), x)
+            Ok(x.map(silu))
         };
-        Ok([
-            level("up", &up)?,
-            level("same", tokens)?,
-            level("down", &pooled)?,
-        ])
+        let mut maps = Vec::new();
+        if self.spec.fine {
+            let up = self.deconv("fpn.up.deconv", tokens, self.spec.width / 2)?;
+            let up = self.norm_map("fpn.up.deconv_norm", up)?.map(gelu);
+            maps.push(level("up", &up)?);
+        }
+        maps.push(level("same", tokens)?);
+        maps.push(level("down", &pooled)?);
+        Ok(maps)
     }
 
     /// All outputs but the prototypes.
-    fn head(&self, pyramid: &[Map; 3]) -> Result<Outputs> {
-        let scales = self.weights.get("head.scales", &[LEVELS.len()])?;
+    fn head(&self, pyramid: &[Map]) -> Result<Outputs> {
+        let scales = self
+            .weights
+            .get("head.scales", &[self.spec.levels().len()])?;
         let (mut boxes, mut scores, mut coefficients) = (vec![], vec![], vec![]);
         for (level, map) in pyramid.iter().enumerate() {
             let stride = self.spec.strides()[level] as f32;

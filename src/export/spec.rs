@@ -15,8 +15,8 @@ pub const NORM_EPSILON: f32 = 1e-6;
 pub const MAX_LOG_DISTANCE: f32 = 4.0;
 /// Hidden width of a transformer block's MLP, in widths.
 pub const MLP_RATIO: usize = 4;
-/// The levels' names in weight names, finest first.
-pub const LEVELS: [&str; 3] = ["up", "same", "down"];
+/// The levels' names in weight names, finest first; not every detector has the first.
+const LEVELS: [&str; 3] = ["up", "same", "down"];
 
 /// The sizes of a detector. [`validate`](Self::validate) says whether they describe one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +39,8 @@ pub struct DetectorSpec {
     pub prototypes: usize,
     /// 3 x 3 convolutions in each of the head's two towers.
     pub tower_convs: usize,
+    /// Whether there is a level of half the patches' stride, for objects smaller than a patch.
+    pub fine: bool,
     /// Whether the blocks have LayerScale (Touvron et al. 2021) after attention and MLP.
     pub layer_scale: bool,
 }
@@ -65,6 +67,7 @@ impl DetectorSpec {
             channels: 128,
             prototypes: 0,
             tower_convs: 2,
+            fine: true,
             layer_scale: false,
         }
     }
@@ -99,11 +102,8 @@ impl DetectorSpec {
             return refuse("image_size", self.image_size, reason);
         }
         if !self.patch.is_multiple_of(2) {
-            return refuse(
-                "patch",
-                self.patch,
-                "the finest level has stride patch / 2".into(),
-            );
+            let reason = "the finest level or the masks have stride patch / 2";
+            return refuse("patch", self.patch, reason.into());
         }
         if !self.image_size.is_multiple_of(self.patch) || self.image_size < 2 * self.patch {
             let reason = format!(
@@ -119,7 +119,8 @@ impl DetectorSpec {
             );
             return refuse("width", self.width, reason);
         }
-        if self.prototypes > 0 && self.prototypes_upsampled() && !self.patch.is_multiple_of(4) {
+        let fine_masks = self.fine && self.prototypes_upsampled();
+        if self.prototypes > 0 && fine_masks && !self.patch.is_multiple_of(4) {
             return refuse("patch", self.patch, "the masks' stride is patch / 4".into());
         }
         Ok(())
@@ -135,16 +136,23 @@ impl DetectorSpec {
         self.width / self.heads
     }
 
+    /// The levels' names in weight names, finest first.
+    pub fn levels(&self) -> &'static [&'static str] {
+        &LEVELS[usize::from(!self.fine)..]
+    }
+
     /// Pixels between neighbouring locations of each level, finest first.
-    pub fn strides(&self) -> [usize; 3] {
-        [self.patch / 2, self.patch, self.patch * 2]
+    pub fn strides(&self) -> Vec<usize> {
+        let all = [self.patch / 2, self.patch, self.patch * 2];
+        all[usize::from(!self.fine)..].to_vec()
     }
 
     /// Locations along a side of each level. Where the patch grid is odd, the coarsest level leaves
     /// out its last row and column, as pooling without padding does.
-    pub fn sides(&self) -> [usize; 3] {
+    pub fn sides(&self) -> Vec<usize> {
         let grid = self.grid();
-        [grid * 2, grid, grid / 2]
+        let all = [grid * 2, grid, grid / 2];
+        all[usize::from(!self.fine)..].to_vec()
     }
 
     /// Locations of all levels: the first dimension of boxes and scores.
@@ -169,15 +177,16 @@ impl DetectorSpec {
 
     /// Whether the prototypes are one step finer than the finest level, whose stride is above 4.
     pub fn prototypes_upsampled(&self) -> bool {
-        self.patch / 2 > 4
+        self.strides()[0] > 4
     }
 
     /// Pixels between neighbouring values of a prototype, if there are any.
     pub fn mask_stride(&self) -> Option<usize> {
+        let finest = self.strides()[0];
         let stride = if self.prototypes_upsampled() {
-            self.patch / 4
+            finest / 2
         } else {
-            self.patch / 2
+            finest
         };
         (self.prototypes > 0).then_some(stride)
     }
@@ -196,7 +205,7 @@ impl DetectorSpec {
         });
         ModelCard {
             masks,
-            strides: self.strides().map(|stride| stride as u32).to_vec(),
+            strides: self.strides().into_iter().map(|s| s as u32).collect(),
             ..ModelCard::new(self.image_size as u32, classes)
         }
     }
@@ -229,26 +238,26 @@ impl DetectorSpec {
         }
         list.norm("norm", d);
 
-        list.affine("fpn.up.deconv", &[d, d / 2, 2, 2], d / 2);
-        list.norm("fpn.up.deconv_norm", d / 2);
-        for level in LEVELS {
+        if self.fine {
+            list.affine("fpn.up.deconv", &[d, d / 2, 2, 2], d / 2);
+            list.norm("fpn.up.deconv_norm", d / 2);
+        }
+        for &level in self.levels() {
             let input = if level == "up" { d / 2 } else { d };
             list.affine(&format!("fpn.{level}.lateral"), &[f, input, 1, 1], f);
             list.norm(&format!("fpn.{level}.lateral_norm"), f);
-            list.affine(&format!("fpn.{level}.output"), &[f, f, 3, 3], f);
-            list.norm(&format!("fpn.{level}.output_norm"), f);
         }
         for tower in ["cls", "reg"] {
             for i in 0..self.tower_convs {
                 list.affine(&format!("head.{tower}_tower.{i}"), &[f, f, 3, 3], f);
-                for level in 0..LEVELS.len() {
+                for level in 0..self.levels().len() {
                     list.norm(&format!("head.{tower}_norm.{level}.{i}"), f);
                 }
             }
         }
         list.affine("head.cls", &[self.classes, f, 3, 3], self.classes);
         list.affine("head.reg", &[4, f, 3, 3], 4);
-        list.push("head.scales", &[LEVELS.len()]);
+        list.push("head.scales", &[self.levels().len()]);
         if self.prototypes > 0 {
             list.affine("head.coef", &[self.prototypes, f, 3, 3], self.prototypes);
             for i in 0..2 {

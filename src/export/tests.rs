@@ -20,6 +20,7 @@ fn small(patch: usize, image_size: usize, prototypes: usize) -> DetectorSpec {
         channels: 32,
         prototypes,
         tower_convs: 2,
+        fine: true,
         layer_scale: true,
     }
 }
@@ -68,6 +69,10 @@ fn tract_computes_the_plain_network() {
         small(8, 64, 0),
         small(8, 64, 7),
         small(16, 96, 4),
+        DetectorSpec {
+            fine: false,
+            ..small(8, 64, 7)
+        },
         // An odd grid (5) and no LayerScale, one tower convolution.
         DetectorSpec {
             tower_convs: 1,

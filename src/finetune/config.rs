@@ -56,6 +56,8 @@ pub struct DetectorConfig {
     pub tower_convs: usize,
     /// Mask prototypes, when the data have masks.
     pub prototypes: usize,
+    /// Whether there is a level of half the patches' stride, for objects smaller than a patch.
+    pub fine: bool,
 }
 
 /// The labelled pictures and how they vary; see [`DetectionAugmentConfig`].
@@ -138,6 +140,7 @@ impl FinetuneConfig {
             channels: self.detector.channels,
             prototypes: if masks { self.detector.prototypes } else { 0 },
             tower_convs: self.detector.tower_convs,
+            fine: self.detector.fine,
             layer_scale: model.layer_scale > 0.0,
         }
     }

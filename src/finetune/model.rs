@@ -107,11 +107,11 @@ impl<C: Dim, O: Dim, D: Backend> Deconv<C, O, D> {
     }
 }
 
-/// What every level ends in: a 1x1 convolution's norm, a 3x3 convolution and its norm.
+/// What every level ends in: a 1x1 convolution, its norm, SiLU.
 macro_rules! level_tail {
-    ($self:ident, $x:expr, $maps:expr) => {{
+    ($self:ident, $x:expr) => {{
         let x = $self.lateral_norm.forward($self.lateral.forward($x));
-        $self.output_norm.forward($self.output.forward(x, $maps))
+        D::activation(x, Activation::Silu)
     }};
 }
 
@@ -126,12 +126,8 @@ pub struct Up<A: Arch, D: Backend> {
     pub lateral: Pointwise<A::Half, D>,
     /// After it.
     pub lateral_norm: LayerNorm<usize, D>,
-    /// Mixes neighbours.
-    pub output: Conv<D>,
-    /// After it.
-    pub output_norm: LayerNorm<usize, D>,
 }
-module!([A: Arch, D: Backend] Up<A, D> { deconv, deconv_norm, lateral, lateral_norm, output, output_norm });
+module!([A: Arch, D: Backend] Up<A, D> { deconv, deconv_norm, lateral, lateral_norm });
 
 /// A level of the tokens' resolution or half of it.
 #[derive(Clone, Debug)]
@@ -140,12 +136,8 @@ pub struct Level<A: Arch, D: Backend> {
     pub lateral: Pointwise<A::Width, D>,
     /// After it.
     pub lateral_norm: LayerNorm<usize, D>,
-    /// Mixes neighbours.
-    pub output: Conv<D>,
-    /// After it.
-    pub output_norm: LayerNorm<usize, D>,
 }
-module!([A: Arch, D: Backend] Level<A, D> { lateral, lateral_norm, output, output_norm });
+module!([A: Arch, D: Backend] Level<A, D> { lateral, lateral_norm });
 
 impl<A: Arch, D: Backend> Level<A, D> {
     fn new(init: &mut Init<D>, channels: usize) -> Self {
@@ -157,17 +149,18 @@ impl<A: Arch, D: Backend> Level<A, D> {
                 (1.0 / A::WIDTH as f32).sqrt(),
             ),
             lateral_norm: LayerNorm::new(init, channels),
-            output: Conv::new(init, channels),
-            output_norm: LayerNorm::new(init, channels),
         }
     }
 }
 
 /// The simple feature pyramid (Li et al. 2022).
+///
+/// A level ends in SiLU where ViTDet has another 3x3 convolution and its norm: with that, short trainings reach the same
+/// loss and find less (docs/results.md), and take longer.
 #[derive(Clone, Debug)]
 pub struct Pyramid<A: Arch, D: Backend> {
-    /// Stride p / 2.
-    pub up: Up<A, D>,
+    /// Stride p / 2, if there is such a level.
+    pub up: Option<Up<A, D>>,
     /// Stride p.
     pub same: Level<A, D>,
     /// Stride 2 p.
@@ -261,14 +254,13 @@ impl<A: Arch, D: Backend> Detector<A, D> {
     pub fn new(init: &mut Init<D>, vit: Vit<A, D>, spec: &DetectorSpec) -> Self {
         let f = spec.channels;
         let half = A::Half::default();
-        let up = Up {
+        let up = spec.fine.then(|| Up {
             deconv: Deconv::new(init, A::Width::default(), half),
             deconv_norm: LayerNorm::new(init, half),
             lateral: Pointwise::new(init, half, f, (1.0 / half.size() as f32).sqrt()),
             lateral_norm: LayerNorm::new(init, f),
-            output: Conv::new(init, f),
-            output_norm: LayerNorm::new(init, f),
-        };
+        });
+        let levels = spec.levels().len();
         let fpn = Pyramid {
             up,
             same: Level::new(init, f),
@@ -282,7 +274,7 @@ impl<A: Arch, D: Backend> Detector<A, D> {
         let towers = |init: &mut Init<D>| {
             (
                 convs(init, spec.tower_convs),
-                (0..3).map(|_| norms(init, spec.tower_convs)).collect(),
+                (0..levels).map(|_| norms(init, spec.tower_convs)).collect(),
             )
         };
         let (cls_tower, cls_norm) = towers(init);
@@ -298,7 +290,7 @@ impl<A: Arch, D: Backend> Detector<A, D> {
             cls,
             reg: Conv::with_std(init, f, 4, 0.01),
             coef: (spec.prototypes > 0).then(|| Conv::with_std(init, f, spec.prototypes, 0.02)),
-            scales: init.constant((3,), 1.0),
+            scales: init.constant((levels,), 1.0),
         };
         let proto = (spec.prototypes > 0).then(|| Prototypes {
             conv: convs(init, 2),
@@ -345,17 +337,21 @@ impl<A: Arch, D: Backend> Detector<A, D> {
             width: side,
         };
         let (same, fine, coarse) = (maps(grid), maps(2 * grid), maps(grid / 2));
-        let up = &self.fpn.up;
-        let x = up
-            .deconv_norm
-            .forward(up.deconv.forward(map.clone().put_tape(tape), same));
-        let x = D::activation(x, Activation::Gelu);
-        let (x0, tape) = level_tail!(up, x, fine).split_tape();
+        let (mut levels, mut tape) = (Vec::new(), tape);
+        if let Some(up) = &self.fpn.up {
+            let x = up.deconv.forward(map.clone().put_tape(tape), same);
+            let x = D::activation(up.deconv_norm.forward(x), Activation::Gelu);
+            let (x, t) = level_tail!(up, x).split_tape();
+            levels.push((x, fine));
+            tape = t;
+        }
         let level = &self.fpn.same;
-        let (x1, tape) = level_tail!(level, map.clone().put_tape(tape), same).split_tape();
+        let (x, tape) = level_tail!(level, map.clone().put_tape(tape)).split_tape();
+        levels.push((x, same));
         let level = &self.fpn.down;
-        let (x2, mut tape) =
-            level_tail!(level, max_pool(map.put_tape(tape), same), coarse).split_tape();
+        let x = max_pool(map.put_tape(tape), same);
+        let (x, mut tape) = level_tail!(level, x).split_tape();
+        levels.push((x, coarse));
 
         let mut outputs = Outputs {
             logits: vec![],
@@ -364,10 +360,9 @@ impl<A: Arch, D: Backend> Detector<A, D> {
             prototypes: None,
         };
         let head = &self.head;
-        for (l, (x, maps)) in [(x0.clone(), fine), (x1, same), (x2, coarse)]
-            .into_iter()
-            .enumerate()
-        {
+        let count = levels.len();
+        let (finest, finest_maps) = levels[0].clone();
+        for (l, (x, maps)) in levels.into_iter().enumerate() {
             let mut c = x.clone().put_tape(tape);
             for (conv, norm) in head.cls_tower.iter().zip(&head.cls_norm[l]) {
                 c = D::activation(norm.forward(conv.forward(c, maps)), Activation::Silu);
@@ -379,7 +374,7 @@ impl<A: Arch, D: Backend> Detector<A, D> {
             }
             let (r, t) = r.split_tape();
             let (scale, t) = D::gather_rows(
-                head.scales.clone().put_tape(t).reshape_like(&(3, 1)),
+                head.scales.clone().put_tape(t).reshape_like(&(count, 1)),
                 &[l as u32],
             )
             .split_tape();
@@ -400,12 +395,13 @@ impl<A: Arch, D: Backend> Detector<A, D> {
             outputs.distances.push(distances);
         }
         if let Some(proto) = &self.proto {
-            let mut x = x0.put_tape(tape);
+            let mut x = finest.put_tape(tape);
             for (conv, norm) in proto.conv.iter().zip(&proto.norm) {
-                x = D::activation(norm.forward(conv.forward(x, fine)), Activation::Silu);
+                let y = norm.forward(conv.forward(x, finest_maps));
+                x = D::activation(y, Activation::Silu);
             }
             if let Some(deconv) = &proto.deconv {
-                x = D::activation(deconv.forward(x, fine), Activation::Silu);
+                x = D::activation(deconv.forward(x, finest_maps), Activation::Silu);
             }
             let (prototypes, t) = proto.out.forward(x).split_tape();
             tape = t;

@@ -27,6 +27,7 @@ fn detector() -> (DetectorSpec, Detector<Tiny8, Cpu>, WholePicture) {
         channels: 8,
         prototypes: 4,
         tower_convs: 2,
+        fine: true,
         layer_scale: true,
     };
     let config = VitConfig {
