@@ -103,7 +103,7 @@ pub(crate) fn matmul_packed(
     accumulate: bool,
     epilogue: Option<Epilogue>,
 ) {
-    let m = if b.k == 0 { 0 } else { a.len() / b.k };
+    let m = a.len().checked_div(b.k).unwrap_or(0);
     check_len("matmul", "a", a, m * b.k);
     check_len("matmul", "c", c, m * b.n);
     let product = Product {
