@@ -51,6 +51,8 @@ pub mod residual;
 pub mod resize;
 pub mod softmax_ce;
 
+pub use parallel::alone;
+
 /// Panics unless `slice` (called `name`) has `expected` elements.
 #[track_caller]
 fn check_len<T>(kernel: &str, name: &str, slice: &[T], expected: usize) {

@@ -1,6 +1,7 @@
 //! How work is cut into pieces: by shape alone, so that the number of threads never changes a result.
 
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::marker::PhantomData;
 
 /// Elements of one piece of a memory-bound loop: 64 KiB of `f32`, a few microseconds of work, large against
@@ -10,6 +11,38 @@ pub(crate) const PIECE: usize = 16 * 1024;
 /// Rows of width `d` in one piece of about `elements` elements, at least one.
 pub(crate) fn rows_per_piece(d: usize, elements: usize) -> usize {
     (elements / d.max(1)).max(1)
+}
+
+thread_local! {
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f`, in which the products and the [`fused`](crate::fused) layers called on this thread stay on it: for one
+/// picture on one core, or one of many pictures that occupy the others.
+pub fn alone<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _restore = Restore(ALONE.replace(true));
+    f()
+}
+
+/// Runs tasks `0..count`, on several threads if `share` and this one has not been asked to be [`alone`].
+pub(crate) fn for_each_task(count: usize, share: bool, task: impl Fn(usize) + Sync) {
+    if share && count > 1 && !ALONE.get() {
+        let tasks = (0..count).into_par_iter().with_max_len(1);
+        tasks.for_each(&task);
+    } else {
+        (0..count).for_each(task);
+    }
+}
+
+/// Whether this thread has been asked to be [`alone`].
+pub(crate) fn is_alone() -> bool {
+    ALONE.get()
 }
 
 /// Computes `pieces` partial sums of `width` columns, in parallel when there is more than one, and adds them to

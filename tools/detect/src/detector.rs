@@ -2,17 +2,29 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::Duration;
 
 use image::RgbImage;
 use intertwine_flow::describe::Description;
 use intertwine_flow::Counters;
 
 use crate::card::ModelCard;
-use crate::engine::Engine;
+use crate::engine::{Engine, Options};
 use crate::error::{DetectError, ModelError};
 use crate::graph::{edge_graph, unwrap_error, EdgeGraph, Frame, Judge};
 use crate::postprocess::{Detection, Postprocessor, RawOutputs, Thresholds};
 use crate::preprocess::Preprocessor;
+
+/// How long a node of the network takes.
+#[derive(Clone, Debug)]
+pub struct NodeTime {
+    /// Its name, after the model file's.
+    pub name: String,
+    /// What it does.
+    pub kind: String,
+    /// The mean of a run.
+    pub time: Duration,
+}
 
 /// Finds things in pictures with an exported model.
 ///
@@ -49,12 +61,20 @@ impl Detector {
     /// # Errors
     /// A file that cannot be read, is no model of ours, or contradicts its own metadata.
     pub fn load(path: &Path) -> Result<Self, DetectError> {
+        Self::load_with(path, Options::default())
+    }
+
+    /// [`load`](Self::load) with a choice of what computes the network.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); options that do not go together.
+    pub fn load_with(path: &Path, options: Options) -> Result<Self, DetectError> {
         let origin = || path.display().to_string();
         let bytes = std::fs::read(path).map_err(|error| DetectError::Model {
             origin: origin(),
             source: error.into(),
         })?;
-        Self::new(&bytes).map_err(|source| DetectError::Model {
+        Self::new(&bytes, options).map_err(|source| DetectError::Model {
             origin: origin(),
             source,
         })
@@ -65,14 +85,22 @@ impl Detector {
     /// # Errors
     /// Bytes that are no model of ours, or one that contradicts its own metadata.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DetectError> {
-        Self::new(bytes).map_err(|source| DetectError::Model {
+        Self::from_bytes_with(bytes, Options::default())
+    }
+
+    /// [`from_bytes`](Self::from_bytes) with a choice of what computes the network.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes); options that do not go together.
+    pub fn from_bytes_with(bytes: &[u8], options: Options) -> Result<Self, DetectError> {
+        Self::new(bytes, options).map_err(|source| DetectError::Model {
             origin: "from memory".into(),
             source,
         })
     }
 
-    fn new(bytes: &[u8]) -> Result<Self, ModelError> {
-        let (engine, card) = Engine::from_bytes(bytes)?;
+    fn new(bytes: &[u8], options: Options) -> Result<Self, ModelError> {
+        let (engine, card) = Engine::from_bytes(bytes, options)?;
         Ok(Self::assemble(engine, card))
     }
 
@@ -147,6 +175,27 @@ impl Detector {
     /// Pictures and time of each stage so far.
     pub fn counters(&self) -> Counters {
         self.graph.counters()
+    }
+
+    /// How long each node of the network takes, the mean of so many runs on the input of the last picture.
+    ///
+    /// # Errors
+    /// A failure of the runtime.
+    pub fn profile(&mut self, runs: NonZeroUsize) -> Result<Vec<NodeTime>, DetectError> {
+        let nodes = self.engine.nodes();
+        let mut times = vec![Duration::ZERO; nodes.len()];
+        for _ in 0..runs.get() {
+            self.engine.run_timed(&mut times)?;
+        }
+        let mean = |time: Duration| time.div_f64(runs.get() as f64);
+        let nodes = nodes.into_iter().zip(times);
+        Ok(nodes
+            .map(|((name, kind), time)| NodeTime {
+                name,
+                kind,
+                time: mean(time),
+            })
+            .collect())
     }
 
     /// Runs the bare network on an input tensor `[1, 3, S, S]`, normalised, row-major.

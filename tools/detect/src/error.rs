@@ -22,6 +22,12 @@ pub enum ModelError {
     /// The metadata is not a model card.
     #[error("the metadata `intertwine.model_card` is not valid: {0}; export the model again")]
     Card(#[from] CardError),
+    /// What was asked for only our own layers can do.
+    #[error("tract computes in f32 only; leave the engine out, or take `--precision f32`")]
+    Bf16InTract,
+    /// `INTERTWINE_CPU` asks for what this CPU cannot do.
+    #[error("{0}")]
+    Cpu(#[from] intertwine_kernels::cpu::UnusablePath),
     /// An input or output is missing.
     #[error("the model has no {what} named `{name}`; it has: {found}")]
     Missing {

@@ -6,7 +6,7 @@
 //! # Layout
 //! - [`Detector`]: the whole way, picture to detections. `graph`: its stages and their wiring.
 //! - [`Preprocessor`], [`Letterbox`]: picture to input tensor, and boxes back.
-//! - `engine`: the network itself; the only file that knows `tract`.
+//! - `engine`: the network itself; the only folder that knows `tract`, and where our own layers replace its.
 //! - [`Postprocessor`], [`Detection`]: candidates, non-maximum suppression, masks.
 //! - [`ModelCard`]: what a model file says about itself.
 //! - [`picture`]: reading pictures of any size and orientation without trusting them.
@@ -28,8 +28,10 @@ mod preprocess;
 pub mod write;
 
 pub use card::{Class, MaskCard, ModelCard};
-pub use detector::Detector;
+pub use detector::{Detector, NodeTime};
+pub use engine::{EngineKind, Options};
 pub use error::{CardError, DetectError, ModelError, PictureError};
+pub use intertwine_kernels::gemm::Precision;
 pub use letterbox::Letterbox;
 pub use postprocess::{iou, postprocess, Detection, Postprocessor, RawOutputs, Thresholds};
 pub use preprocess::Preprocessor;

@@ -1,8 +1,8 @@
 //! Attention within one head: blocks of queries, their scores and probabilities, the products with values, and back.
 
 use super::Sequence;
-use crate::gemm::{strided, Operand, Precision};
-use crate::parallel::{in_pieces_of, Scattered};
+use crate::gemm::{strided, with_units, Operand, Precision, Shared};
+use crate::parallel::{for_each_task, in_pieces_of, is_alone, Scattered};
 use crate::simd::{add_lanes, dot, exp, max, LANES};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -109,71 +109,87 @@ impl<'a> Inputs<'a> {
             .collect();
         let work = |(block, _): &(Sequence, _)| 2 * block.queries.len() * block.len * self.width;
         in_pieces_of(WORK_PER_PIECE, &tasks, work, |(block, h)| {
-            // SAFETY: this task alone has these rows of this head.
-            unsafe { self.attend_block(block, *h, &y, Some(&lse)) }
-        });
-    }
-
-    /// As [`attend`](Self::attend) for a single sequence, without the sums and without an allocation.
-    pub(super) fn attend_one(&self, len: usize, y: &mut [f32]) {
-        let all = Sequence {
-            queries: 0..len,
-            first: 0,
-            len,
-        };
-        let y = Scattered::new(y);
-        let blocks = query_blocks(&all).count();
-        let task = |i: usize| {
-            let (block, h) = (i / self.heads, i % self.heads);
-            let queries = block * len / blocks..(block + 1) * len / blocks;
-            let block = Sequence {
-                queries,
-                ..all.clone()
-            };
-            // SAFETY: this task alone has these rows of this head.
-            unsafe { self.attend_block(&block, h, &y, None) }
-        };
-        let tasks = 0..blocks * self.heads;
-        if 2 * len * len * self.d > WORK_PER_PIECE {
-            tasks.into_par_iter().with_max_len(1).for_each(task);
-        } else {
-            tasks.for_each(task);
-        }
-    }
-
-    /// What the queries of a block see in head `h`.
-    ///
-    /// # Safety
-    /// Nothing else accesses their rows of the head's columns of `y` and of `lse` during the call.
-    unsafe fn attend_block(
-        &self,
-        block: &Sequence,
-        h: usize,
-        y: &Scattered,
-        lse: Option<&Scattered>,
-    ) {
-        let (queries, len) = (&block.queries, block.len);
-        with_scratch(|scratch| {
-            let scores = self.scores(h, queries, block.first, len, &mut scratch.scores);
-            let log_sums = resized(&mut scratch.rows, queries.len());
-            softmax_rows(scores, padded(len), self.scale, log_sums);
-            if let Some(lse) = lse {
+            let (queries, len, h) = (&block.queries, block.len, *h);
+            with_scratch(|scratch| {
+                let scores = self.scores(h, queries, block.first, len, &mut scratch.scores);
+                let log_sums = resized(&mut scratch.rows, queries.len());
+                softmax_rows(scores, padded(len), self.scale, log_sums);
                 for (row, log_sum) in queries.clone().zip(log_sums) {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: this task alone has this row and head.
                     unsafe { *lse.at(row * self.heads + h) = *log_sum };
                 }
-            }
-            let p = Operand {
-                data: scores,
-                row: padded(len),
-                col: 1,
-            };
-            let v = self.part(1, h, block.first);
-            let y = y.from(queries.start * self.d + h * self.width);
-            let (m, n) = (queries.len(), self.width);
-            // SAFETY: the caller's promise.
-            unsafe { strided(m, len, n, p, v, &y, self.d, false, self.precision) }
+                let p = Operand {
+                    data: scores,
+                    row: padded(len),
+                    col: 1,
+                };
+                let v = self.part(1, h, block.first);
+                let y = y.from(queries.start * self.d + h * self.width);
+                let (m, n) = (queries.len(), self.width);
+                // SAFETY: this task alone has these rows of y's columns of head h.
+                unsafe { strided(m, len, n, p, v, &y, self.d, false, self.precision) }
+            });
         });
+    }
+
+    /// As [`attend`](Self::attend) for a single sequence, without the sums and without an allocation. Keys and values are
+    /// packed once for all blocks of queries.
+    pub(super) fn attend_one(&self, len: usize, y: &mut [f32]) {
+        let (d, width, heads) = (self.d, self.width, self.heads);
+        let keys = Shared::new(width, len, self.precision);
+        let values = Shared::new(len, width, self.precision);
+        let head = keys.len() + values.len();
+        let blocks = len.div_ceil((SCORES / padded(len).max(1)).max(8));
+        let y = Scattered::new(y);
+        with_units(heads * head, |units| {
+            if is_alone() {
+                let units = units.chunks_exact_mut(head).enumerate();
+                units.for_each(|(h, units)| self.pack_head(h, &keys, &values, units));
+            } else {
+                let units = units.par_chunks_exact_mut(head).enumerate();
+                units.for_each(|(h, units)| self.pack_head(h, &keys, &values, units));
+            }
+            let units = &*units;
+            let task = |i: usize| {
+                let (block, h) = (i / heads, i % heads);
+                // Whole tiles of eight queries.
+                let start = |block: usize| (block * len / blocks).next_multiple_of(8).min(len);
+                let queries = start(block)..start(block + 1);
+                let (k, v) = units[h * head..(h + 1) * head].split_at(keys.len());
+                let stride = padded(len);
+                with_scratch(|scratch| {
+                    let scores = resized(&mut scratch.scores, queries.len() * stride);
+                    for row in scores.chunks_exact_mut(stride) {
+                        row[len..].fill(f32::NEG_INFINITY);
+                    }
+                    let q = self.queries(h, queries.start);
+                    // SAFETY: scores has rows of stride >= len elements.
+                    unsafe { keys.multiply(queries.len(), q, k, &Scattered::new(scores), stride) };
+                    let sums = resized(&mut scratch.rows, queries.len());
+                    exp_rows(scores, stride, self.scale, sums);
+                    let p = Operand {
+                        data: scores,
+                        row: stride,
+                        col: 1,
+                    };
+                    let y = y.from(queries.start * d + h * width);
+                    // SAFETY: this task alone has these rows of y's columns of head h.
+                    unsafe { values.multiply(queries.len(), p, v, &y, d) };
+                    for (row, sum) in sums.iter().enumerate() {
+                        // SAFETY: as above.
+                        scale_by(unsafe { y.piece(row * d, width) }, 1.0 / sum);
+                    }
+                });
+            };
+            for_each_task(blocks * heads, 2 * len * len * d > WORK_PER_PIECE, task);
+        });
+    }
+
+    /// Keys, then values of a head.
+    fn pack_head(&self, h: usize, keys: &Shared, values: &Shared, units: &mut [u32]) {
+        let (k, v) = units.split_at_mut(keys.len());
+        keys.pack(self.part(0, h, 0).transposed(), k);
+        values.pack(self.part(1, h, 0), v);
     }
 
     /// Adds the gradients: of the queries to `dq`, whose rows are as those of `q`, of keys and values to `dkv`, as `kv`.
@@ -346,6 +362,27 @@ multiversion! {
             for p in row.iter_mut() {
                 *p *= inverse;
             }
+        }
+    }
+
+    /// Rows of raw scores to `exp(scale * (score - the row's largest))`, and each row's sum of these.
+    fn exp_rows<A>(scores: &mut [f32], stride: usize, scale: f32, row_sums: &mut [f32]) {
+        for (row, row_sum) in scores.chunks_exact_mut(stride).zip(row_sums) {
+            let largest = max(row);
+            let mut sums = [0.0f32; LANES];
+            for chunk in row.as_chunks_mut::<LANES>().0 {
+                for i in 0..LANES {
+                    chunk[i] = exp::<A>((chunk[i] - largest) * scale);
+                    sums[i] += chunk[i];
+                }
+            }
+            *row_sum = add_lanes(sums);
+        }
+    }
+
+    fn scale_by<A>(x: &mut [f32], factor: f32) {
+        for x in x.iter_mut() {
+            *x *= factor;
         }
     }
 

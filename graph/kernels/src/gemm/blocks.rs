@@ -6,8 +6,7 @@
 use super::kernel::{Kernel, Tile};
 use super::operand::Operand;
 use super::pack::{self, Panels};
-use super::packed::Packed;
-use crate::parallel::Scattered;
+use crate::parallel::{is_alone, Scattered};
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
@@ -17,8 +16,8 @@ use std::ops::Range;
 pub(super) enum Right<'a> {
     /// To be packed, or read in place, for this product alone.
     Matrix(Operand<'a>),
-    /// Packed before, by the same kernel.
-    Packed(&'a Packed),
+    /// Packed before by the same kernel, [k, n].
+    Packed(Panels),
 }
 
 /// Most units of `k` in a block: 8 rows of it fill a third of a first-level cache of 32 KiB.
@@ -84,12 +83,15 @@ impl Product<'_> {
             unsafe { self.run_empty(c) };
             return;
         }
-        let parallel = self.parallel && self.m * self.n * self.k > WORK_PER_PIECE;
+        let work = self.m * self.n * self.k;
+        let parallel = self.parallel && work > WORK_PER_PIECE && !is_alone();
         let mut buffer = B_BUFFER.take();
         let b = match self.b {
-            Right::Packed(packed) => packed.panels(kernel, self.k, self.n),
-            Right::Matrix(b) => pack::panels_in_place(kernel, b, self.n)
-                .unwrap_or_else(|| pack_b(kernel, b, self.k, self.n, parallel, &mut buffer)),
+            Right::Packed(panels) => panels,
+            Right::Matrix(b) => pack::panels_in_place(kernel, b, self.n).unwrap_or_else(|| {
+                let packed = pack::resized(&mut buffer, packed_len(kernel, self.k, self.n));
+                pack_b(kernel, b, self.k, self.n, parallel, packed)
+            }),
         };
         // SAFETY: tasks have different rows or columns of c.
         let run = |task: Task| unsafe { self.run_task(kernel, b, &task, c) };
@@ -195,17 +197,22 @@ impl Product<'_> {
     }
 }
 
-/// All of `b` [k, n], panel after panel, in each one block of k after another.
+/// Units of a packed `b` [k, n].
+pub(super) fn packed_len(kernel: &Kernel, k: usize, n: usize) -> usize {
+    n.div_ceil(kernel.nr) * kernel.nr * kernel.entry.units(k)
+}
+
+/// All of `b` [k, n] into `packed`, panel after panel, in each one block of k after another.
 pub(super) fn pack_b(
     kernel: &Kernel,
     b: Operand,
     k: usize,
     n: usize,
     parallel: bool,
-    buffer: &mut Vec<u32>,
+    packed: &mut [u32],
 ) -> Panels {
     let panel = kernel.nr * kernel.entry.units(k);
-    let packed = pack::resized(buffer, n.div_ceil(kernel.nr) * panel);
+    debug_assert_eq!(packed.len(), packed_len(kernel, k, n));
     let pack = |(i, out): (usize, &mut [u32])| {
         let columns = i * kernel.nr..n.min((i + 1) * kernel.nr);
         pack::panels(kernel, b, 0..k, columns, kernel.nr, out);

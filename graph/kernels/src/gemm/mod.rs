@@ -26,8 +26,8 @@ use blocks::{Product, Right};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use kernel::amx;
 pub(crate) use operand::Operand;
-pub(crate) use packed::matmul_packed;
 pub use packed::Packed;
+pub(crate) use packed::{matmul_packed, with_units, Shared};
 pub(crate) use sliding::{sliding, Rows as FinishedRows};
 
 /// How an operand is stored.
@@ -101,8 +101,9 @@ pub(crate) fn matmul_then(
         epilogue,
         parallel: true,
     };
+    let kernel = kernel::choose_for(cpu::path(), precision, n, la == Layout::N);
     // SAFETY: c is borrowed mutably and has m rows of n elements; the path is one that this CPU can run.
-    unsafe { product.run(kernel::choose(cpu::path(), precision), &Scattered::new(c)) }
+    unsafe { product.run(kernel, &Scattered::new(c)) }
 }
 
 /// `c (+)= a b` on this thread alone, for matrices within larger ones; row i of `c` [m, n] is at `c.at(i * c_row)`.
@@ -134,6 +135,7 @@ pub(crate) unsafe fn strided(
         epilogue: None,
         parallel: false,
     };
+    let kernel = kernel::choose_for(cpu::path(), precision, n, a.col == 1);
     // SAFETY: the caller's promise; the path is one that this CPU can run.
-    unsafe { product.run(kernel::choose(cpu::path(), precision), c) }
+    unsafe { product.run(kernel, c) }
 }

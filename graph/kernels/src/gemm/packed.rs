@@ -1,11 +1,12 @@
 //! A right-hand side packed once for many products: the weights of a network that is only run.
 
-use super::blocks::{pack_b, Epilogue, Product, Right};
+use super::blocks::{pack_b, packed_len, Epilogue, Product, Right};
 use super::kernel::{self, Kernel};
-use super::pack::Panels;
+use super::pack::{self, Panels};
 use super::{Layout, Operand, Precision};
 use crate::parallel::Scattered;
 use crate::{check_len, cpu};
+use std::cell::Cell;
 
 /// A matrix `b` [k, n] in the order in which this CPU's tiles read it.
 pub struct Packed {
@@ -33,7 +34,8 @@ impl Packed {
     /// If its length does not fit.
     pub fn new(b: &[f32], layout: Layout, k: usize, n: usize, precision: Precision) -> Self {
         check_len("packed", "b", b, k * n);
-        Self::with(kernel::choose(cpu::path(), precision), b, layout, k, n)
+        let kernel = kernel::choose_for(cpu::path(), precision, n, true);
+        Self::with(kernel, b, layout, k, n)
     }
 
     pub(super) fn with(
@@ -44,8 +46,8 @@ impl Packed {
         n: usize,
     ) -> Self {
         let mut units = Vec::new();
-        let b = Operand::new(b, layout, k, n);
-        let panels = pack_b(kernel, b, k, n, false, &mut units);
+        let packed = pack::resized(&mut units, packed_len(kernel, k, n));
+        let panels = pack_b(kernel, Operand::new(b, layout, k, n), k, n, false, packed);
         Self {
             k,
             n,
@@ -111,7 +113,7 @@ pub(crate) fn matmul_packed(
         k: b.k,
         n: b.n,
         a: Operand::new(a, Layout::N, m, b.k),
-        b: Right::Packed(b),
+        b: Right::Packed(b.panels),
         c_row: b.n,
         accumulate,
         epilogue,
@@ -119,4 +121,79 @@ pub(crate) fn matmul_packed(
     };
     // SAFETY: c is borrowed mutably and has m rows of n elements; the path is one that this CPU can run.
     unsafe { product.run(b.kernel, &Scattered::new(c)) }
+}
+
+/// Matrices [k, n] that are packed for one call and read by several products in it.
+pub(crate) struct Shared {
+    kernel: &'static Kernel,
+    k: usize,
+    n: usize,
+}
+
+impl Shared {
+    /// For matrices of this shape.
+    pub(crate) fn new(k: usize, n: usize, precision: Precision) -> Self {
+        let kernel = kernel::choose_for(cpu::path(), precision, n, true);
+        Self { kernel, k, n }
+    }
+
+    /// Units that one takes.
+    pub(crate) fn len(&self) -> usize {
+        packed_len(self.kernel, self.k, self.n)
+    }
+
+    /// Packs one.
+    ///
+    /// # Panics
+    /// If `units` is not [`len`](Self::len) long.
+    pub(crate) fn pack(&self, b: Operand, units: &mut [u32]) {
+        check_len("shared", "units", units, self.len());
+        b.check(self.k, self.n);
+        pack_b(self.kernel, b, self.k, self.n, false, units);
+    }
+
+    /// `c = a b` on this thread, `b` being what [`pack`](Self::pack) made; row i of `c` [m, n] is at `c.at(i * c_row)`.
+    ///
+    /// # Safety
+    /// Nothing else accesses these rows during the call.
+    pub(crate) unsafe fn multiply(
+        &self,
+        m: usize,
+        a: Operand,
+        units: &[u32],
+        c: &Scattered,
+        c_row: usize,
+    ) {
+        check_len("shared", "units", units, self.len());
+        a.check(m, self.k);
+        let product = Product {
+            m,
+            k: self.k,
+            n: self.n,
+            a,
+            b: Right::Packed(Panels {
+                start: units.as_ptr(),
+                unit: self.kernel.nr,
+                panel: self.kernel.nr * self.kernel.entry.units(self.k),
+            }),
+            c_row,
+            accumulate: false,
+            epilogue: None,
+            parallel: false,
+        };
+        // SAFETY: the caller's promise; the units are of this kernel and this shape.
+        unsafe { product.run(self.kernel, c) }
+    }
+}
+
+/// A buffer of this thread for `n` units, from the start of a cache line on, lent to `f`.
+pub(crate) fn with_units<R>(n: usize, f: impl FnOnce(&mut [u32]) -> R) -> R {
+    thread_local! {
+        // Taken while in use, so that what a waiting thread picks up finds an empty one.
+        static UNITS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    }
+    let mut buffer = UNITS.take();
+    let result = f(pack::resized(&mut buffer, n));
+    UNITS.set(buffer);
+    result
 }

@@ -7,7 +7,7 @@
 use super::blocks::{cut, GROUP_UNITS, ROWS, TASKS, UNITS, WORK_PER_PIECE};
 use super::kernel::{Kernel, Tile};
 use super::packed::Packed;
-use crate::parallel::{Scattered, PIECE};
+use crate::parallel::{for_each_task, is_alone, Scattered, PIECE};
 use crate::{check_len, conv::Shape};
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -56,11 +56,8 @@ pub(crate) fn sliding(
         // SAFETY: tasks have different lines, so different rows of c, which is borrowed mutably.
         unsafe { product.run(lines, &c) }
     };
-    if shape.rows() * b.k() * b.n() > WORK_PER_PIECE {
-        (0..tasks).into_par_iter().with_max_len(1).for_each(task);
-    } else {
-        (0..tasks).for_each(task);
-    }
+    let work = shape.rows() * b.k() * b.n();
+    for_each_task(tasks, work > WORK_PER_PIECE, task);
     PADDED.set(buffer);
 }
 
@@ -93,26 +90,29 @@ impl<'a> Padded<'a> {
         let location = inp.div_ceil(depth);
         let line = (width + 2) * location;
         let units = super::pack::resized(buffer, batch * (height + 2) * line);
-        let lines = units.par_chunks_exact_mut(line).enumerate();
-        lines
-            .with_min_len(PIECE.div_ceil(line))
-            .for_each(|(i, to)| {
-                let (map, y) = (i / (height + 2), i % (height + 2));
-                if !(1..=height).contains(&y) {
-                    to.fill(0);
-                    return;
-                }
-                let from = &x[(map * height + y - 1) * width * inp..][..width * inp];
-                to[..location].fill(0);
-                to[(width + 1) * location..].fill(0);
-                let inner = &mut to[location..(width + 1) * location];
-                if inp.is_multiple_of(depth) {
-                    (kernel.to_units)(from, inner);
-                } else {
-                    let locations = from.chunks_exact(inp).zip(inner.chunks_exact_mut(location));
-                    locations.for_each(|(from, to)| (kernel.to_units)(from, to));
-                }
-            });
+        let fill = |(i, to): (usize, &mut [u32])| {
+            let (map, y) = (i / (height + 2), i % (height + 2));
+            if !(1..=height).contains(&y) {
+                to.fill(0);
+                return;
+            }
+            let from = &x[(map * height + y - 1) * width * inp..][..width * inp];
+            to[..location].fill(0);
+            to[(width + 1) * location..].fill(0);
+            let inner = &mut to[location..(width + 1) * location];
+            if inp.is_multiple_of(depth) {
+                (kernel.to_units)(from, inner);
+            } else {
+                let locations = from.chunks_exact(inp).zip(inner.chunks_exact_mut(location));
+                locations.for_each(|(from, to)| (kernel.to_units)(from, to));
+            }
+        };
+        if is_alone() {
+            units.chunks_exact_mut(line).enumerate().for_each(fill);
+        } else {
+            let lines = units.par_chunks_exact_mut(line).enumerate();
+            lines.with_min_len(PIECE.div_ceil(line)).for_each(fill);
+        }
         Self {
             units,
             height,

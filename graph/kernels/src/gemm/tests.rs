@@ -32,7 +32,12 @@ fn check(m: usize, k: usize, n: usize, la: Layout, lb: Layout) {
                     parallel: true,
                 };
                 // SAFETY: c is borrowed mutably and [m, n]; the path is supported.
-                unsafe { product.run(kernel::choose(path, precision), &Scattered::new(c)) };
+                unsafe {
+                    product.run(
+                        kernel::choose_for(path, precision, n, la == Layout::N),
+                        &Scattered::new(c),
+                    )
+                };
             };
             let what = format!("{path:?} {precision:?} {m}x{k}x{n} {la:?}{lb:?}");
             let mut found = c.clone();
@@ -86,6 +91,9 @@ fn sizes_of_the_encoder_in_every_layout() {
             check(197, 192, 576, la, lb);
             check(192, 591, 65, la, lb);
             check(1, 64, 192, la, lb);
+            // Columns of the wide tiles.
+            check(113, 577, 64, la, lb);
+            check(5, 33, 128, la, lb);
             // Several blocks of k in either precision, and several tasks.
             check(203, 1601, 97, la, lb);
         }

@@ -1,13 +1,14 @@
 //! `detect bench`: how long a model takes here.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use image::{Rgb, RgbImage};
-use intertwine_detect::{picture, write, Detector};
+use intertwine_detect::{picture, write, Detector, NodeTime};
 use serde::Serialize;
 
 /// What to measure.
@@ -16,12 +17,17 @@ pub struct Args {
     /// Model written by `intertwine export`.
     #[arg(long, value_name = "M.onnx")]
     model: PathBuf,
+    #[command(flatten)]
+    engine: super::EngineArgs,
     /// Threads that work on one picture.
     #[arg(long, value_name = "N", default_value = "1")]
     threads: NonZeroUsize,
     /// Timed runs; a few more go before, untimed.
     #[arg(long, value_name = "N", default_value = "30")]
     iterations: NonZeroUsize,
+    /// Show how long each kind of node takes, and the slowest ones.
+    #[arg(long)]
+    nodes: bool,
     /// Picture for the whole way [default: a made-up one of 640 x 480].
     #[arg(long, value_name = "PATH")]
     picture: Option<PathBuf>,
@@ -29,6 +35,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
+
+/// Nodes and kinds of nodes that are shown.
+const SHOWN: usize = 20;
 
 /// Untimed runs before the timed ones.
 const WARM_UP: usize = 2;
@@ -67,7 +76,7 @@ struct Numbers {
 /// Measures, prints, and writes the numbers if asked to.
 pub fn bench(args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
-    let mut detector = Detector::load(&args.model)?;
+    let mut detector = Detector::load_with(&args.model, args.engine.into())?;
     let load_ms = milliseconds(start);
     detector.set_threads(args.threads)?;
     let size = detector.card().input_size;
@@ -114,6 +123,9 @@ pub fn bench(args: &Args) -> Result<ExitCode> {
         peak_rss_mb: peak_rss_mb(),
     };
     print(&numbers);
+    if args.nodes {
+        print_nodes(detector.profile(args.iterations)?);
+    }
     if let Some(path) = &args.json {
         let json =
             serde_json::to_vec_pretty(&numbers).context("cannot write the numbers as JSON")?;
@@ -153,6 +165,32 @@ fn print(numbers: &Numbers) {
     );
     if let Some(peak) = numbers.peak_rss_mb {
         println!("peak memory {peak:.0} MB");
+    }
+}
+
+/// Kinds of nodes, then single ones, the slowest first.
+fn print_nodes(mut nodes: Vec<NodeTime>) {
+    let total: f64 = nodes.iter().map(|node| node.time.as_secs_f64()).sum();
+    let line = |name: &str, time: Duration, count: usize| {
+        let seconds = time.as_secs_f64();
+        let share = 100.0 * seconds / total.max(f64::MIN_POSITIVE);
+        println!("{:9.3} ms {share:5.1}% {count:5}  {name}", 1e3 * seconds);
+    };
+    let mut kinds: BTreeMap<&str, (Duration, usize)> = BTreeMap::new();
+    for node in &nodes {
+        let kind = kinds.entry(&node.kind).or_default();
+        *kind = (kind.0 + node.time, kind.1 + 1);
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by_key(|(_, (time, _))| std::cmp::Reverse(*time));
+    println!("\nkinds of nodes");
+    for (kind, (time, count)) in kinds.iter().take(SHOWN) {
+        line(kind, *time, *count);
+    }
+    nodes.sort_by_key(|node| std::cmp::Reverse(node.time));
+    println!("\nslowest nodes");
+    for node in nodes.iter().take(SHOWN) {
+        line(&format!("{} ({})", node.name, node.kind), node.time, 1);
     }
 }
 

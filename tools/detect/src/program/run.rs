@@ -47,6 +47,8 @@ pub struct Args {
     /// Most detections in a picture [default: the model's choice].
     #[arg(long, value_name = "N")]
     max_detections: Option<NonZeroUsize>,
+    #[command(flatten)]
+    engine: super::EngineArgs,
     /// Threads [default: all cores]. The result does not depend on them.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -85,7 +87,7 @@ pub struct Done {
 /// Runs the program: 0 if every picture was done.
 pub fn run(args: Args) -> Result<ExitCode> {
     let tasks = Arc::new(tasks(&args)?);
-    let mut detector = Detector::load(&args.model)?;
+    let mut detector = Detector::load_with(&args.model, args.engine.into())?;
     let show = args.score.unwrap_or(detector.card().display_threshold);
     let mut thresholds = Thresholds {
         score: show,

@@ -19,6 +19,7 @@ pub(super) static TILES: Kernel = Kernel {
     tile: block,
     turn16: Some(transpose16_units),
     whole_tiles: true,
+    wide: None,
     // SAFETY: this kernel is chosen only where the CPU has AMX and the system lets this process use it.
     enter: || unsafe { configure() },
     // SAFETY: as above.

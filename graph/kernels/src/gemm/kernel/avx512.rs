@@ -1,4 +1,4 @@
-//! AVX-512: tiles of 8 x 48, 24 of the 32 registers holding sums; in `f32`, and in `bf16` where the CPU has
+//! AVX-512: tiles of 8 x 48 or 6 x 64, 24 of the 32 registers holding sums; in `f32`, and in `bf16` where the CPU has
 //! `vdpbf16ps`, which multiplies two pairs and adds both products to an `f32`.
 
 use super::portable::{self, round, round_rows, transpose16_rounded};
@@ -8,6 +8,8 @@ use std::arch::x86_64::*;
 
 const LANES: usize = 16;
 const NR: usize = 48;
+/// Columns of the wide tiles: the width of a head, and many numbers of channels, are multiples of it and not of 48.
+const WIDE: usize = 64;
 /// Units of `b` that are on their way to the first-level cache. Where rows of `b` are read in place and each lies on
 /// another page than the one before, the CPU does not foresee them.
 const AHEAD: usize = 12;
@@ -19,7 +21,16 @@ pub(super) static F32: Kernel = Kernel {
     // SAFETY: this kernel is chosen only where the CPU has AVX-512.
     interleave: |rows, panel| unsafe { copy_rows(rows, panel) },
     transpose16: transpose16_f32,
+    wide: Some(&F32_WIDE),
     ..portable::F32
+};
+
+static F32_WIDE: Kernel = Kernel {
+    mr: 6,
+    nr: WIDE,
+    tile: f32_tiles::wide,
+    wide: None,
+    ..F32
 };
 
 pub(super) static ROUNDED: Kernel = Kernel {
@@ -27,7 +38,16 @@ pub(super) static ROUNDED: Kernel = Kernel {
     to_units: round,
     interleave: round_rows,
     transpose16: transpose16_rounded,
+    wide: Some(&ROUNDED_WIDE),
     ..F32
+};
+
+static ROUNDED_WIDE: Kernel = Kernel {
+    mr: 6,
+    nr: WIDE,
+    tile: f32_tiles::wide,
+    wide: None,
+    ..ROUNDED
 };
 
 pub(super) static PAIRS: Kernel = Kernel {
@@ -38,10 +58,20 @@ pub(super) static PAIRS: Kernel = Kernel {
     // SAFETY: as above.
     interleave: |rows, panel| unsafe { interleave_pairs(rows, panel) },
     transpose16: transpose16_pairs,
+    wide: Some(&PAIRS_WIDE),
     ..F32
 };
 
-/// A module of tiles of 1 to 8 rows and 1 to 3 registers of columns around one instruction.
+static PAIRS_WIDE: Kernel = Kernel {
+    mr: 6,
+    nr: WIDE,
+    tile: pair_tiles::wide,
+    wide: None,
+    ..PAIRS
+};
+
+/// A module of tiles of 1 to 8 rows and 1 to 3 registers of columns, and of 1 to 6 rows and 4 registers, around one
+/// instruction.
 macro_rules! tiles {
     ($name:ident, $features:literal, $multiply_add:expr) => {
         mod $name {
@@ -61,12 +91,21 @@ macro_rules! tiles {
 
             /// # Safety
             /// See [`Kernel::tile`].
+            pub(super) unsafe fn wide(t: &Tile) {
+                debug_assert_eq!(t.cols, WIDE);
+                let run: unsafe fn(&Tile) = for_rows!(t.rows, [1 2 3 4 5 6], R => rows::<R, 4>);
+                // SAFETY: the caller's promise.
+                unsafe { run(t) }
+            }
+
+            /// # Safety
+            /// See [`Kernel::tile`].
             #[target_feature(enable = $features)]
             unsafe fn rows<const R: usize, const V: usize>(t: &Tile) {
                 let mut sums = [[_mm512_setzero_ps(); V]; R];
                 let (mut a, mut b) = (t.a.cast::<i32>(), t.b.cast::<i32>());
                 for _ in 0..t.units {
-                    // SAFETY: u < units; 48 units of `b` can be read `b_unit` apart, rows of a are `a_row` apart.
+                    // SAFETY: u < units; the tile's units of `b` can be read `b_unit` apart, rows of a are `a_row` apart.
                     unsafe {
                         let mut bs = [_mm512_setzero_si512(); V];
                         for (v, bs) in bs.iter_mut().enumerate() {

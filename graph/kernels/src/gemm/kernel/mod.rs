@@ -76,6 +76,8 @@ pub(super) struct Kernel {
     pub turn16: Option<Turn16>,
     /// Whether tiles of fewer rows do without the instructions that make it fast.
     pub whole_tiles: bool,
+    /// For products of columns that its panels fit and this kernel's do not.
+    pub wide: Option<&'static Kernel>,
     /// Called before a thread computes tiles.
     pub enter: fn(),
     /// Called after.
@@ -103,6 +105,22 @@ pub(super) fn choose(path: Path, precision: Precision) -> &'static Kernel {
         (Path::Neon, Precision::Bf16) => &neon::ROUNDED,
         (_, Precision::F32) => &portable::F32,
         (_, Precision::Bf16) => &portable::ROUNDED,
+    }
+}
+
+/// As [`choose`] for a product of `n` columns whose rows of `a` are contiguous or not.
+pub(super) fn choose_for(
+    path: Path,
+    precision: Precision,
+    n: usize,
+    contiguous: bool,
+) -> &'static Kernel {
+    let kernel = choose(path, precision);
+    match kernel.wide {
+        Some(wide) if contiguous && n.is_multiple_of(wide.nr) && !n.is_multiple_of(kernel.nr) => {
+            wide
+        }
+        _ => kernel,
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) static F32: Kernel = Kernel {
     transpose16,
     turn16: None,
     whole_tiles: false,
+    wide: None,
     enter: || (),
     leave: || (),
 };

@@ -1,0 +1,111 @@
+//! The network on our own kernels: what an ONNX graph spells out in small operations is found in it and replaced in
+//! tract's model by one layer each, with weights packed for this CPU.
+//!
+//! The patterns are looked for in the file's graph, where they are as they were written, and not in tract's, which
+//! changes from version to version. What is not recognised stays with tract, so any model runs.
+
+mod graph;
+mod op;
+mod rules;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use intertwine_kernels::gemm::Precision;
+use tract_onnx::pb;
+use tract_onnx::prelude::*;
+
+use graph::Graph;
+use op::Fused;
+use rules::{Found, Rules};
+
+/// Replaces what is recognised of `proto` in `model`, which was made of it, and says how many layers that were.
+pub(super) fn fuse(
+    proto: &pb::GraphProto,
+    model: &mut TypedModel,
+    precision: Precision,
+) -> TractResult<usize> {
+    let mut places: HashMap<String, OutletId> = model
+        .outlet_labels
+        .iter()
+        .map(|(outlet, name)| (name.clone(), *outlet))
+        .collect();
+    let graph = Graph::new(proto, shapes(model, &places)?);
+    let rules = Rules {
+        graph: &graph,
+        precision,
+        weights: Default::default(),
+    };
+    let mut count = 0;
+    // Nodes that a layer stands for already, by the first of their outputs.
+    let mut gone: HashSet<&str> = HashSet::new();
+    let first = |node: &pb::NodeProto| node.output.first().cloned().unwrap_or_default();
+    for node in &proto.node {
+        if gone.contains(first(node).as_str()) {
+            continue;
+        }
+        let Some(found) = rules.apply(node) else {
+            continue;
+        };
+        let inner = graph.between(&found.inputs, found.output);
+        if inner.iter().any(|name| gone.contains(name)) {
+            continue;
+        }
+        if replace(model, &mut places, &graph, found)? {
+            gone.extend(inner);
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// The shapes of all values that are `f32` and whose shape is known.
+fn shapes(
+    model: &TypedModel,
+    places: &HashMap<String, OutletId>,
+) -> TractResult<HashMap<String, Vec<usize>>> {
+    let mut shapes = HashMap::new();
+    for (name, outlet) in places {
+        let fact = model.outlet_fact(*outlet)?;
+        if let (Some(dims), true) = (
+            fact.shape.as_concrete(),
+            fact.datum_type == f32::datum_type(),
+        ) {
+            shapes.insert(name.clone(), dims.to_vec());
+        }
+    }
+    Ok(shapes)
+}
+
+/// Puts a layer in the place of what it was found in. What it makes unreachable, tract removes.
+fn replace(
+    model: &mut TypedModel,
+    places: &mut HashMap<String, OutletId>,
+    graph: &Graph,
+    found: Found,
+) -> TractResult<bool> {
+    let inputs: Option<Vec<OutletId>> = found
+        .inputs
+        .iter()
+        .map(|name| places.get(*name).copied())
+        .collect();
+    let (Some(inputs), Some(&old), Some(shape)) =
+        (inputs, places.get(found.output), graph.shape(found.output))
+    else {
+        return Ok(false);
+    };
+    let op = Fused {
+        layer: Arc::new(found.layer),
+        shape: shape.into(),
+    };
+    let mut patch = TypedModelPatch::default();
+    let taps = patch.taps(model, &inputs)?;
+    let new = patch.wire_node(format!("{}.fused", found.output), op, &taps)?[0];
+    patch.shunt_outside(model, old, new)?;
+    patch.apply(model)?;
+    let label = |(outlet, name): (&OutletId, &String)| (name == found.output).then_some(*outlet);
+    if let Some(new) = model.outlet_labels.iter().find_map(label) {
+        places.insert(found.output.to_owned(), new);
+    }
+    Ok(true)
+}

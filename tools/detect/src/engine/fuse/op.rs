@@ -1,0 +1,111 @@
+//! Our layers as an operation of tract's.
+
+use std::sync::Arc;
+
+use intertwine_kernels::attention;
+use intertwine_kernels::fused::{Conv, Linear, Norm};
+use intertwine_kernels::gemm::Precision;
+use tract_onnx::prelude::tract_itertools::Itertools;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::*;
+
+/// What a layer computes, from rows to rows.
+#[derive(Debug)]
+pub(super) enum Layer {
+    /// With a second input, that is added.
+    Linear(Linear),
+    Norm(Norm),
+    Conv {
+        conv: Conv,
+        height: usize,
+        width: usize,
+    },
+    Attention {
+        heads: usize,
+        width: usize,
+        precision: Precision,
+    },
+}
+
+/// A layer in a plan.
+#[derive(Clone, Debug)]
+pub(super) struct Fused {
+    pub layer: Arc<Layer>,
+    /// Of the output.
+    pub shape: Arc<[usize]>,
+}
+
+// Two layers with equal weights are still two, and tract merges what it finds equal.
+impl PartialEq for Fused {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.layer, &other.layer)
+    }
+}
+impl Eq for Fused {}
+
+impl Op for Fused {
+    fn name(&self) -> StaticName {
+        match &*self.layer {
+            Layer::Linear(_) => "Linear",
+            Layer::Norm(_) => "Norm",
+            Layer::Conv { .. } => "Conv3x3",
+            Layer::Attention { .. } => "Attention",
+        }
+        .into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Fused {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        // SAFETY: every layer writes its whole output, which is read only after.
+        let mut output = unsafe { Tensor::uninitialized::<f32>(&self.shape)? };
+        let x = slice(&inputs[0])?;
+        let mut plain = output.try_as_plain_ram_mut()?;
+        let y = plain.as_slice_mut::<f32>()?;
+        match &*self.layer {
+            Layer::Linear(linear) => {
+                let residual = inputs.get(1).map(slice).transpose()?;
+                linear.forward(x, residual, y);
+            }
+            Layer::Norm(norm) => norm.forward(x, y),
+            Layer::Conv {
+                conv,
+                height,
+                width,
+            } => conv.forward(x, *height, *width, y),
+            Layer::Attention {
+                heads,
+                width,
+                precision,
+            } => attention::forward_one(x, *heads, *width, 1.0, y, *precision),
+        }
+        drop(plain);
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+fn slice(value: &TValue) -> TractResult<&[f32]> {
+    value.try_as_plain_ram()?.as_slice::<f32>()
+}
+
+impl TypedOp for Fused {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        ensure!(
+            inputs
+                .iter()
+                .all(|fact| fact.datum_type == f32::datum_type()),
+            "the inputs are {}, expected f32",
+            inputs
+                .iter()
+                .map(|fact| format!("{:?}", fact.datum_type))
+                .join(", ")
+        );
+        Ok(tvec!(f32::fact(&*self.shape)))
+    }
+
+    as_op!();
+}
