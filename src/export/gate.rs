@@ -1,7 +1,7 @@
 //! Writes a model, once it is known to compute what the network it was made from computes.
 use std::path::Path;
 
-use intertwine_detect::{write, Class, Detector, ModelCard, RawOutputs};
+use intertwine_detect::{write, Class, Detector, EngineKind, ModelCard, Options, RawOutputs};
 use intertwine_flow::random::{stream, Purpose};
 use rand_distr::{Distribution, StandardNormal};
 
@@ -26,13 +26,24 @@ pub struct Reference<'a> {
 }
 
 /// How far the exported model was from its reference.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ParityReport {
     /// The largest absolute difference of each output, by its name.
     pub max_abs_diff: Vec<(&'static str, f32)>,
 }
 
 impl ParityReport {
+    /// Keeps the larger difference of each output.
+    fn join(&mut self, other: Self) {
+        if self.max_abs_diff.is_empty() {
+            self.max_abs_diff = other.max_abs_diff;
+            return;
+        }
+        for (mine, others) in self.max_abs_diff.iter_mut().zip(other.max_abs_diff) {
+            mine.1 = mine.1.max(others.1);
+        }
+    }
+
     /// The largest absolute difference of all outputs.
     pub fn max_abs_diff(&self) -> f32 {
         self.max_abs_diff
@@ -42,7 +53,8 @@ impl ParityReport {
     }
 }
 
-/// Writes the detector to an ONNX file, after running it on the reference's input as `detect` will.
+/// Writes the detector to an ONNX file, after running it on the reference's input as `detect` will, with our layers and with
+/// tract alone.
 /// The card starts as [`DetectorSpec::card`].
 ///
 /// # Errors
@@ -56,12 +68,16 @@ pub fn export(
     path: &Path,
 ) -> Result<ParityReport, ExportError> {
     let model = encode(spec, weights, card)?;
-    let mut detector = Detector::from_bytes(&model)?;
-    let report = compare(
-        spec,
-        &detector.run_raw(reference.image)?,
-        &reference.outputs,
-    )?;
+    let mut report = ParityReport::default();
+    for engine in [EngineKind::Tract, EngineKind::Fused] {
+        let options = Options {
+            engine,
+            ..Options::default()
+        };
+        let mut detector = Detector::from_bytes_with(&model, options)?;
+        let outputs = detector.run_raw(reference.image)?;
+        report.join(compare(spec, &outputs, &reference.outputs)?);
+    }
     write::bytes(path, &model).map_err(|source| ExportError::Io {
         path: path.to_owned(),
         source,

@@ -2,7 +2,9 @@
 use std::fs;
 use std::path::Path;
 
-use intertwine_detect::{Class, Detector, ModelCard};
+use std::num::NonZeroUsize;
+
+use intertwine_detect::{Class, Detector, EngineKind, ModelCard, Options};
 use intertwine_flow::random::{stream, Purpose};
 use rand_distr::{Distribution, StandardNormal};
 
@@ -119,6 +121,59 @@ fn the_edge_program_reads_what_was_written() {
     assert_eq!(raw.prototypes.unwrap().len(), 4 * 24 * 24);
     // Only the model is left in the folder.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// A pattern that the edge no longer recognises would cost its speed and nothing else.
+#[test]
+fn all_that_is_heavy_runs_on_our_own_layers() {
+    for (spec, masks) in [(small(16, 96, 4), true), (small(8, 64, 0), false)] {
+        let weights = Weights::random(&spec, 0);
+        let model = detector::encode(&spec, &weights, &card(&spec)).unwrap();
+        let load = |engine| {
+            let options = Options {
+                engine,
+                ..Options::default()
+            };
+            Detector::from_bytes_with(&model, options).unwrap()
+        };
+        let (mut fused, mut tract) = (load(EngineKind::Fused), load(EngineKind::Tract));
+        let nodes = fused.profile(NonZeroUsize::MIN).unwrap();
+        let count = |kind| nodes.iter().filter(|node| node.kind == kind).count();
+        let (d, towers) = (spec.depth, 6 * spec.tower_convs);
+        assert_eq!(count("Attention"), d);
+        let upsampled = usize::from(spec.prototypes_upsampled());
+        let (mask_linears, mask_convs) = if masks {
+            (1 + upsampled, 3 + 2)
+        } else {
+            (0, 0)
+        };
+        assert_eq!(count("Linear"), 4 * d + 4 + mask_linears);
+        assert_eq!(count("Conv3x3"), towers + 6 + mask_convs);
+        assert_eq!(count("Patches"), 1);
+        let heavy = |kind: &str| kind.contains("Mat") || kind.contains("Conv") && kind != "Conv3x3";
+        let left: Vec<_> = nodes.iter().filter(|node| heavy(&node.kind)).collect();
+        assert!(left.is_empty(), "tract computes {left:?}");
+
+        let image = picture(&spec);
+        let (fused, tract) = (
+            fused.run_raw(&image).unwrap(),
+            tract.run_raw(&image).unwrap(),
+        );
+        let pairs = [
+            (Some(fused.boxes), Some(tract.boxes)),
+            (Some(fused.scores), Some(tract.scores)),
+            (fused.coefficients, tract.coefficients),
+            (fused.prototypes, tract.prototypes),
+        ];
+        for (ours, theirs) in pairs.into_iter().filter_map(|(a, b)| a.zip(b)) {
+            for (a, b) in ours.iter().zip(theirs) {
+                assert!(
+                    (a - b).abs() <= 1e-4 * b.abs().max(1.0),
+                    "{a}, tract has {b}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

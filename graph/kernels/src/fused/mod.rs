@@ -6,9 +6,11 @@
 mod conv;
 mod linear;
 mod norm;
+mod patches;
 #[cfg(test)]
 mod tests;
 
 pub use conv::Conv;
 pub use linear::Linear;
 pub use norm::Norm;
+pub use patches::Patches;

@@ -1,4 +1,4 @@
-use super::{Conv, Linear, Norm};
+use super::{Conv, Linear, Norm, Patches};
 use crate::activation::{self, Activation};
 use crate::conv::{self, Shape, Weights};
 use crate::gemm::{Layout, Precision};
@@ -104,6 +104,32 @@ fn a_convolution_is_its_parts() {
             assert_close("normalised", &y, &wide(&expected), 1e-6);
         }
     }
+}
+
+#[test]
+fn patches_are_a_convolution_of_their_stride() {
+    let (p, channels, height, width, out) = (4, 3, 12, 20, 7);
+    let (rows, columns) = (height / p, width / p);
+    let planes = values(channels * height * width, 1);
+    let (w, b) = (values(out * channels * p * p, 2), values(out, 3));
+    let positions = values(rows * columns * out, 4);
+    let mut expected = wide(&positions);
+    for (at, y) in expected.iter_mut().enumerate() {
+        let (row, column, o) = (at / out / columns, at / out % columns, at % out);
+        *y += f64::from(b[o]);
+        for (i, w) in w[o * channels * p * p..][..channels * p * p]
+            .iter()
+            .enumerate()
+        {
+            let (c, dy, dx) = (i / (p * p), i / p % p, i % p);
+            let x = planes[(c * height + row * p + dy) * width + column * p + dx];
+            *y += f64::from(*w) * f64::from(x);
+        }
+    }
+    let linear = Linear::new(&w, Layout::T, &b, None, Precision::F32);
+    let mut y = vec![f32::NAN; expected.len()];
+    Patches::new(linear, p, &positions).forward(&planes, height, width, &mut y);
+    assert_close("y", &y, &expected, 1e-5);
 }
 
 #[test]

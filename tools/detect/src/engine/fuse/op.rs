@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use intertwine_kernels::attention;
-use intertwine_kernels::fused::{Conv, Linear, Norm};
+use intertwine_kernels::fused::{Conv, Linear, Norm, Patches};
 use intertwine_kernels::gemm::Precision;
 use tract_onnx::prelude::tract_itertools::Itertools;
 use tract_onnx::prelude::*;
@@ -17,6 +17,11 @@ pub(super) enum Layer {
     Norm(Norm),
     Conv {
         conv: Conv,
+        height: usize,
+        width: usize,
+    },
+    Patches {
+        patches: Patches,
         height: usize,
         width: usize,
     },
@@ -49,6 +54,7 @@ impl Op for Fused {
             Layer::Linear(_) => "Linear",
             Layer::Norm(_) => "Norm",
             Layer::Conv { .. } => "Conv3x3",
+            Layer::Patches { .. } => "Patches",
             Layer::Attention { .. } => "Attention",
         }
         .into()
@@ -77,6 +83,11 @@ impl EvalOp for Fused {
                 height,
                 width,
             } => conv.forward(x, *height, *width, y),
+            Layer::Patches {
+                patches,
+                height,
+                width,
+            } => patches.forward(x, *height, *width, y),
             Layer::Attention {
                 heads,
                 width,

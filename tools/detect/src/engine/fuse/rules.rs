@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use intertwine_kernels::activation::Activation;
 use intertwine_kernels::conv::Weights;
-use intertwine_kernels::fused::{Conv, Linear, Norm};
+use intertwine_kernels::fused::{Conv, Linear, Norm, Patches};
 use intertwine_kernels::gemm::{Layout, Precision};
 use tract_onnx::pb::NodeProto;
 
@@ -37,7 +37,7 @@ impl<'a> Rules<'_, 'a> {
         match node.op_type.as_str() {
             "MatMul" => self.linear(node),
             "LayerNormalization" => self.norm(node),
-            "Conv" => self.conv(node),
+            "Conv" => self.conv(node).or_else(|| self.patches(node)),
             "Softmax" => self.attention(node),
             _ => None,
         }
@@ -215,6 +215,54 @@ impl<'a> Rules<'_, 'a> {
             output: end,
             layer: Layer::Conv {
                 conv: Conv::new(weights, &bias, norm),
+                height,
+                width,
+            },
+        })
+    }
+
+    /// A convolution whose stride is its size, its result as rows, and the positions added to these.
+    fn patches(&self, node: &'a NodeProto) -> Option<Found<'a>> {
+        let [image, weight, bias] = node.input.as_slice() else {
+            return None;
+        };
+        let (dims, weight) = self.graph.constant(weight)?;
+        let &[out, channels, patch, p2] = dims.as_slice() else {
+            return None;
+        };
+        let sizes = [patch as i64; 2];
+        let plain = patch == p2
+            && patch > 0
+            && ints(node, "kernel_shape", &sizes) == sizes
+            && ints(node, "strides", &[1; 2]) == sizes
+            && ints(node, "pads", &[0; 4]) == [0; 4]
+            && ints(node, "dilations", &[1; 2]) == [1; 2]
+            && int(node, "group").unwrap_or(1) == 1;
+        plain.then_some(())?;
+        let &[1, c, height, width] = self.graph.shape(image)? else {
+            return None;
+        };
+        let flat = self.graph.reader(output(node)?, "Reshape")?;
+        let rows = self.graph.reader(output(flat)?, "Transpose")?;
+        (ints(rows, "perm", &[]) == [1, 0]).then_some(())?;
+        let rows = output(rows)?;
+        let count = (height / patch) * (width / patch);
+        let add = self.graph.reader(rows, "Add")?;
+        let (dims, positions) = self.graph.constant(other(add, rows)?)?;
+        let bias = self.graph.constant(bias)?.1;
+        let fits = c == channels
+            && channels > 0
+            && out > 0
+            && bias.len() == out
+            && self.graph.shape(rows)? == [count, out]
+            && dims == [count, out];
+        fits.then_some(())?;
+        let linear = Linear::new(&weight, Layout::T, &bias, None, self.precision);
+        Some(Found {
+            inputs: vec![image],
+            output: output(add)?,
+            layer: Layer::Patches {
+                patches: Patches::new(linear, patch, &positions),
                 height,
                 width,
             },
