@@ -50,6 +50,14 @@ pub(crate) fn in_place(kind: Activation, x: &mut [f32]) {
     }
 }
 
+/// `x = f(x + b)`, as far as `x` goes, on this thread.
+pub(crate) fn of_sum(kind: Activation, x: &mut [f32], b: &[f32]) {
+    match kind {
+        Activation::Gelu => gelu_of_sum(x, b),
+        Activation::Silu => silu_of_sum(x, b),
+    }
+}
+
 /// `dx += dy f'(x)`.
 ///
 /// # Panics
@@ -111,6 +119,20 @@ multiversion! {
     fn silu_in_place<A>(x: &mut [f32]) {
         for x in x.iter_mut() {
             *x *= logistic::<A>(*x);
+        }
+    }
+
+    fn gelu_of_sum<A>(x: &mut [f32], b: &[f32]) {
+        for (x, b) in x.iter_mut().zip(b) {
+            let sum = *x + b;
+            *x = sum * normal::<A>(sum).0;
+        }
+    }
+
+    fn silu_of_sum<A>(x: &mut [f32], b: &[f32]) {
+        for (x, b) in x.iter_mut().zip(b) {
+            let sum = *x + b;
+            *x = sum * logistic::<A>(sum);
         }
     }
 

@@ -52,14 +52,28 @@ impl Linear {
             check_len("fused linear", "residual", residual, y.len());
         }
         let finish = |row: usize, first: usize, y: &mut [f32]| {
-            add_to(y, &self.bias[first..]);
-            if let Some(activation) = self.activation {
-                activation::in_place(activation, y);
-            }
-            if let Some(residual) = residual {
-                add_to(y, &residual[row * self.out() + first..]);
+            let bias = &self.bias[first..];
+            let residual = residual.map(|r| &r[row * self.out() + first..]);
+            match (self.activation, residual) {
+                (None, Some(residual)) => add_both(y, bias, residual),
+                (None, None) => add_to(y, bias),
+                (Some(activation), residual) => {
+                    activation::of_sum(activation, y, bias);
+                    if let Some(residual) = residual {
+                        add_to(y, residual);
+                    }
+                }
             }
         };
         matmul_packed(x, &self.weight, y, false, Some(&finish));
+    }
+}
+
+multiversion! {
+    /// `y += a + b`, as far as `y` goes.
+    fn add_both<A>(y: &mut [f32], a: &[f32], b: &[f32]) {
+        for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+            *y += a + b;
+        }
     }
 }

@@ -16,7 +16,7 @@ use tract_onnx::pb;
 use tract_onnx::prelude::*;
 
 use graph::Graph;
-use op::Fused;
+use op::{Fused, Spare};
 use rules::{Found, Rules};
 
 /// Replaces what is recognised of `proto` in `model`, which was made of it, and says how many layers that were.
@@ -30,12 +30,16 @@ pub(super) fn fuse(
         .iter()
         .map(|(outlet, name)| (name.clone(), *outlet))
         .collect();
+    for outlet in model.input_outlets()? {
+        places.insert(model.node(outlet.node).name.clone(), *outlet);
+    }
     let graph = Graph::new(proto, shapes(model, &places)?);
     let rules = Rules {
         graph: &graph,
         precision,
         weights: Default::default(),
     };
+    let spare = Arc::default();
     let mut count = 0;
     // Nodes that a layer stands for already, by the first of their outputs.
     let mut gone: HashSet<&str> = HashSet::new();
@@ -51,7 +55,7 @@ pub(super) fn fuse(
         if inner.iter().any(|name| gone.contains(name)) {
             continue;
         }
-        if replace(model, &mut places, &graph, found)? {
+        if replace(model, &mut places, &graph, found, &spare)? {
             gone.extend(inner);
             count += 1;
         }
@@ -83,6 +87,7 @@ fn replace(
     places: &mut HashMap<String, OutletId>,
     graph: &Graph,
     found: Found,
+    spare: &Arc<Spare>,
 ) -> TractResult<bool> {
     let inputs: Option<Vec<OutletId>> = found
         .inputs
@@ -96,6 +101,7 @@ fn replace(
     };
     let op = Fused {
         layer: Arc::new(found.layer),
+        spare: spare.clone(),
         shape: shape.into(),
     };
     let mut patch = TypedModelPatch::default();

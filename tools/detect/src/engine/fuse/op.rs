@@ -1,6 +1,6 @@
 //! Our layers as an operation of tract's.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use intertwine_kernels::attention;
 use intertwine_kernels::fused::{Conv, Linear, Norm, Patches};
@@ -32,10 +32,49 @@ pub(super) enum Layer {
     },
 }
 
+/// Tensors that nobody reads any more, to be written again: the allocator would give back their pages after every
+/// picture, and clear them for the next.
+#[derive(Debug, Default)]
+pub(super) struct Spare(Mutex<Vec<Tensor>>);
+
+/// Most tensors that are kept: more than are alive at once in any network of ours.
+const MOST_SPARE: usize = 32;
+
+impl Spare {
+    /// A tensor of this shape, of any values.
+    fn take(&self, shape: &[usize]) -> TractResult<Tensor> {
+        let len: usize = shape.iter().product();
+        let found = {
+            let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = spare.iter().rposition(|tensor| tensor.len() == len);
+            at.map(|at| spare.swap_remove(at))
+        };
+        match found {
+            Some(mut tensor) => {
+                tensor.set_shape(shape)?;
+                Ok(tensor)
+            }
+            None => Tensor::zero::<f32>(shape),
+        }
+    }
+
+    /// Keeps a value's tensor, if this was its last reader.
+    fn give(&self, value: TValue) {
+        if value.is_exclusive() && value.datum_type() == f32::datum_type() {
+            let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if spare.len() < MOST_SPARE {
+                spare.push(value.into_tensor());
+            }
+        }
+    }
+}
+
 /// A layer in a plan.
 #[derive(Clone, Debug)]
 pub(super) struct Fused {
     pub layer: Arc<Layer>,
+    /// Shared by all layers of a plan.
+    pub spare: Arc<Spare>,
     /// Of the output.
     pub shape: Arc<[usize]>,
 }
@@ -67,8 +106,7 @@ impl EvalOp for Fused {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        // SAFETY: every layer writes its whole output, which is read only after.
-        let mut output = unsafe { Tensor::uninitialized::<f32>(&self.shape)? };
+        let mut output = self.spare.take(&self.shape)?;
         let x = slice(&inputs[0])?;
         let mut plain = output.try_as_plain_ram_mut()?;
         let y = plain.as_slice_mut::<f32>()?;
@@ -95,6 +133,7 @@ impl EvalOp for Fused {
             } => attention::forward_one(x, *heads, *width, 1.0, y, *precision),
         }
         drop(plain);
+        inputs.into_iter().for_each(|input| self.spare.give(input));
         Ok(tvec!(output.into_tvalue()))
     }
 }
