@@ -1,12 +1,14 @@
 //! `intertwine export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{bail, Context};
+use intertwine_datasets::PackedSet;
 
 use crate::config::resolve;
-use crate::export::{export_random, DetectorSpec};
+use crate::evaluate::model::evaluate_detector;
+use crate::export::{compress, export_random, DetectorSpec, WeightFormat};
 use crate::finetune::config::PRESETS;
 use crate::finetune::FinetuneConfig;
 use crate::nn::arch::{self, Arch, WithArch};
@@ -14,7 +16,7 @@ use crate::nn::arch::{self, Arch, WithArch};
 /// Copy out a run's detector, or write an untrained one for benchmarks.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  intertwine export runs/detector --out detector.onnx\n  intertwine export --preset pico --size 384 --random --out random.onnx"
+    after_help = "Examples:\n  intertwine export runs/detector --out detector.onnx\n  intertwine export runs/detector --out small.onnx --weights int8 --val packed/val\n  intertwine export --preset pico --size 384 --random --out random.onnx"
 )]
 pub struct Args {
     /// A finished fine-tuning run. Its detector was checked against training when it was written.
@@ -22,6 +24,13 @@ pub struct Args {
     /// The file to write.
     #[arg(long)]
     out: PathBuf,
+    /// How the file holds its weights: as trained, in half or in a quarter of the bytes.
+    #[arg(long, value_enum, default_value_t, requires = "run")]
+    weights: WeightFormat,
+    /// A labelled packed set: the average precision of the file written and of the run's own are put into a report beside
+    /// the file, as JSON.
+    #[arg(long, value_name = "SET", requires = "run")]
+    val: Option<PathBuf>,
     /// An untrained detector of a preset's sizes.
     #[arg(long, conflicts_with = "run")]
     random: bool,
@@ -50,11 +59,25 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     run.display()
                 )
             })?;
+            let smaller =
+                compress(&bytes, args.weights).with_context(|| model.display().to_string())?;
             // What is copied out must load.
-            intertwine_detect::Detector::from_bytes(&bytes)
+            intertwine_detect::Detector::from_bytes(&smaller)
                 .with_context(|| model.display().to_string())?;
-            crate::files::write_atomic(&args.out, &bytes)
+            crate::files::write_atomic(&args.out, &smaller)
                 .with_context(|| args.out.display().to_string())?;
+            if let Some(val) = &args.val {
+                let report = Report {
+                    weights: args.weights.name(),
+                    file: File::measure(&args.out, val)?,
+                    run: File::measure(&model, val)?,
+                };
+                report.print();
+                let path = args.out.with_extension("json");
+                crate::files::write_atomic(&path, &serde_json::to_vec_pretty(&report)?)
+                    .with_context(|| path.display().to_string())?;
+                eprintln!("wrote {}", path.display());
+            }
         }
         (None, true) => {
             let mut config: FinetuneConfig = resolve(PRESETS, &args.preset, None, &args.set)?;
@@ -81,4 +104,53 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         args.out.display()
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a file's smaller weights cost.
+#[derive(serde::Serialize)]
+struct Report {
+    weights: &'static str,
+    /// The file that was written.
+    file: File,
+    /// The run's own, with weights in f32.
+    run: File,
+}
+
+/// A model's size and figures.
+#[derive(serde::Serialize)]
+struct File {
+    bytes: u64,
+    ap: f64,
+    ap50: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mask_ap: Option<f64>,
+}
+
+impl File {
+    fn measure(model: &Path, val: &Path) -> anyhow::Result<Self> {
+        let report = evaluate_detector(model, &PackedSet::open(val)?)?;
+        let [ap, ap50, ..] = report.first.stats;
+        Ok(Self {
+            bytes: std::fs::metadata(model)?.len(),
+            ap,
+            ap50,
+            mask_ap: report.masks.map(|masks| masks.stats[0]),
+        })
+    }
+}
+
+impl Report {
+    fn print(&self) {
+        for (name, file) in [("f32", &self.run), (self.weights, &self.file)] {
+            let masks = file
+                .mask_ap
+                .map_or(String::new(), |ap| format!("  mask AP {ap:.4}"));
+            println!(
+                "{name:>5}: {:8.1} kB  AP {:.4}  AP50 {:.4}{masks}",
+                file.bytes as f64 / 1e3,
+                file.ap,
+                file.ap50
+            );
+        }
+    }
 }

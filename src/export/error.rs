@@ -71,6 +71,9 @@ pub enum ExportError {
         /// Which shapes met, and which would fit.
         reason: String,
     },
+    /// What was to be compressed is no exported model.
+    #[error("not an exported model: {0}")]
+    NoModel(String),
     /// The model card holds an impossible value.
     #[error("the model card is not valid: {0}")]
     Card(#[from] CardError),

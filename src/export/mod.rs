@@ -6,6 +6,7 @@
 //! - [`onnx`]: a graph builder that knows the shape of every value, and [`ops`], its operations.
 //! - `network`, its layers; `vit` and [`detector`]: the network, in terms of the builder.
 //! - [`reference`]: the same network in plain loops, to check the others against.
+//! - [`compress`]: weights in half or a quarter of the bytes.
 //! - [`gate`]: writes a model, but only after running it and comparing its outputs.
 //!
 //! ```no_run
@@ -17,6 +18,7 @@
 //! # Ok(())
 //! # }
 //! ```
+pub mod compress;
 pub mod detector;
 mod error;
 pub mod gate;
@@ -30,6 +32,7 @@ mod tests;
 mod vit;
 pub mod weights;
 
+pub use compress::{compress, WeightFormat};
 pub use error::ExportError;
 pub use gate::{export, export_random, ParityReport, Reference};
 pub use spec::DetectorSpec;

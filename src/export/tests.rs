@@ -177,6 +177,48 @@ fn all_that_is_heavy_runs_on_our_own_layers() {
 }
 
 #[test]
+fn smaller_weights_give_a_smaller_file_and_nearly_the_same_answers() {
+    let spec = small(16, 96, 4);
+    let weights = Weights::random(&spec, 0);
+    let model = detector::encode(&spec, &weights, &card(&spec)).unwrap();
+    let image = picture(&spec);
+    let scores = |model: &[u8], engine| {
+        let options = Options {
+            engine,
+            ..Options::default()
+        };
+        let mut detector = Detector::from_bytes_with(model, options).unwrap();
+        let nodes = detector.profile(NonZeroUsize::MIN).unwrap();
+        let linear = nodes.iter().filter(|node| node.kind == "Linear").count();
+        (detector.run_raw(&image).unwrap().scores.to_vec(), linear)
+    };
+    let difference = |a: &[f32], b: &[f32]| {
+        let pairs = a.iter().zip(b);
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    let (exact, layers) = scores(&model, EngineKind::Fused);
+    for (format, size, rounding) in [
+        (WeightFormat::F16, 0.6, 1e-3),
+        (WeightFormat::Int8, 0.4, 3e-2),
+    ] {
+        let small = compress(&model, format).unwrap();
+        assert!(
+            (small.len() as f64) < size * model.len() as f64,
+            "{format:?}"
+        );
+        let (fused, found) = scores(&small, EngineKind::Fused);
+        assert_eq!(found, layers, "{format:?}: a layer is not recognised");
+        let (tract, _) = scores(&small, EngineKind::Tract);
+        assert!(
+            difference(&fused, &tract) < 1e-4,
+            "{format:?}: the engines differ"
+        );
+        let cost = difference(&fused, &exact);
+        assert!((1e-7..rounding).contains(&cost), "{format:?} costs {cost}");
+    }
+}
+
+#[test]
 fn boxes_lie_around_their_anchor_points() {
     // With the last convolution at zero every distance is exp(bias scale) strides.
     let spec = DetectorSpec {

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tract_onnx::pb;
-use tract_onnx::prelude::multithread::{multithread_tract_scope, Executor};
 use tract_onnx::prelude::*;
 
 use intertwine_kernels::gemm::Precision;
@@ -149,7 +148,7 @@ impl Engine {
         })
     }
 
-    /// Gives the network so many threads.
+    /// Gives our layers so many threads; what is left to tract runs on one.
     pub(crate) fn set_threads(&mut self, threads: NonZeroUsize) -> Result<(), DetectError> {
         self.threads = match threads.get() {
             1 => Threads::Caller,
@@ -213,13 +212,8 @@ impl Engine {
         let input = tvec!(TValue::from_const(self.input.clone()));
         let Self { state, threads, .. } = self;
         let run = || match threads {
-            Threads::Caller => intertwine_kernels::alone(|| {
-                multithread_tract_scope(Executor::SingleThread, || run(state, input))
-            }),
-            Threads::Pool(pool) => pool.install(|| {
-                let executor = Executor::MultiThread(pool.clone());
-                multithread_tract_scope(executor, || run(state, input))
-            }),
+            Threads::Caller => intertwine_kernels::alone(|| run(state, input)),
+            Threads::Pool(pool) => pool.install(|| run(state, input)),
         };
         let outcome = catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|panic| Err(TractError::msg(message(&*panic).to_string())));

@@ -27,13 +27,13 @@ pub struct EngineArgs {
 }
 
 #[derive(clap::ValueEnum, Clone, Copy)]
-enum Engine {
+pub enum Engine {
     Fused,
     Tract,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy)]
-enum Rounding {
+pub enum Rounding {
     F32,
     Bf16,
 }

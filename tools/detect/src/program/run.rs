@@ -47,8 +47,13 @@ pub struct Args {
     /// Most detections in a picture [default: the model's choice].
     #[arg(long, value_name = "N")]
     max_detections: Option<NonZeroUsize>,
-    #[command(flatten)]
-    engine: super::EngineArgs,
+    // Not EngineArgs flattened: within optional arguments, clap then no longer sees whether any was given.
+    /// What computes the network: our own layers for what they know, or tract alone.
+    #[arg(long, value_enum, default_value_t = super::Engine::Fused)]
+    engine: super::Engine,
+    /// How inputs of matrix products are rounded. bf16 is faster on CPUs that have it, and costs some precision.
+    #[arg(long, value_enum, default_value_t = super::Rounding::F32)]
+    precision: super::Rounding,
     /// Threads [default: all cores]. The result does not depend on them.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -87,7 +92,11 @@ pub struct Done {
 /// Runs the program: 0 if every picture was done.
 pub fn run(args: Args) -> Result<ExitCode> {
     let tasks = Arc::new(tasks(&args)?);
-    let mut detector = Detector::load_with(&args.model, args.engine.into())?;
+    let engine = super::EngineArgs {
+        engine: args.engine,
+        precision: args.precision,
+    };
+    let mut detector = Detector::load_with(&args.model, engine.into())?;
     let show = args.score.unwrap_or(detector.card().display_threshold);
     let mut thresholds = Thresholds {
         score: show,

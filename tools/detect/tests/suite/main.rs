@@ -4,5 +4,6 @@ mod detector;
 mod drawing;
 mod hostile_models;
 mod hostile_pictures;
+mod mutated_models;
 mod program;
 mod squares;

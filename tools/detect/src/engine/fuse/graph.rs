@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::prelude::f16;
 
 /// A graph and the shapes of its values.
 pub(super) struct Graph<'a> {
@@ -84,21 +85,55 @@ impl<'a> Graph<'a> {
         found
     }
 
-    /// The dimensions and values of a constant of `f32`.
+    /// The dimensions and values of a constant of `f32`, or of one that a node turns into `f32`.
     pub(super) fn constant(&self, name: &str) -> Option<(Vec<usize>, Cow<'a, [f32]>)> {
-        let tensor = self.constants.get(name)?;
-        if tensor.data_type != DataType::Float as i32 {
-            return None;
-        }
-        let dims: Option<Vec<usize>> = tensor.dims.iter().map(|&d| d.try_into().ok()).collect();
-        let dims = dims?;
-        let length = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
-        let values: Cow<[f32]> = match tensor.raw_data.as_chunks::<4>() {
-            ([], []) => Cow::Borrowed(tensor.float_data.as_slice()),
-            (raw, []) => raw.iter().map(|v| f32::from_le_bytes(*v)).collect(),
-            _ => return None,
+        let Some(tensor) = self.constants.get(name) else {
+            return self.unpacked(name);
         };
-        (values.len() == length).then_some((dims, values))
+        let (dims, values) = (dims(tensor)?, f32s(tensor)?);
+        (Some(values.len()) == volume(&dims)).then_some((dims, values))
+    }
+
+    /// A constant that is stored in `f16`, or in `int8` with a scale for each place along an axis.
+    fn unpacked(&self, name: &str) -> Option<(Vec<usize>, Cow<'a, [f32]>)> {
+        let stored = |node: &'a pb::NodeProto| self.constants.get(node.input.first()?.as_str());
+        if let Some(cast) = self.maker(name, "Cast") {
+            let tensor = stored(cast)?;
+            let whole = int(cast, "to") == Some(DataType::Float as i64)
+                && tensor.data_type == DataType::Float16 as i32;
+            let (halves, rest) = tensor.raw_data.as_chunks::<2>();
+            let values = halves.iter().map(|v| f16::from_le_bytes(*v).to_f32());
+            let dims = dims(tensor)?;
+            let fits = whole && rest.is_empty() && Some(halves.len()) == volume(&dims);
+            return fits.then(|| (dims, values.collect()));
+        }
+        let node = self.maker(name, "DequantizeLinear")?;
+        let tensor = stored(node)?;
+        let dims = dims(tensor)?;
+        let (_, scales) = self.constant(node.input.get(1)?)?;
+        // The zero point, if there is one, must be zero: ours are.
+        let zero = node
+            .input
+            .get(2)
+            .map(|name| self.constants.get(name.as_str()));
+        let centred = match zero {
+            None => true,
+            Some(zero) => zero.is_some_and(|z| z.raw_data.iter().all(|&v| v == 0)),
+        };
+        let axis = usize::try_from(int(node, "axis").unwrap_or(1)).ok()?;
+        let inner = volume(dims.get(axis + 1..)?)?.max(1);
+        let fits = centred
+            && tensor.data_type == DataType::Int8 as i32
+            && scales.len() == dims[axis]
+            && !scales.is_empty()
+            && Some(tensor.raw_data.len()) == volume(&dims);
+        let value = |(i, &v): (usize, &u8)| f32::from(v as i8) * scales[i / inner % scales.len()];
+        fits.then(|| {
+            (
+                dims,
+                tensor.raw_data.iter().enumerate().map(value).collect(),
+            )
+        })
     }
 
     /// The value of a constant that has one.
@@ -144,4 +179,23 @@ pub(super) fn ints<'a>(node: &'a pb::NodeProto, name: &str, default: &'a [i64]) 
 
 fn attribute<'a>(node: &'a pb::NodeProto, name: &str) -> Option<&'a pb::AttributeProto> {
     node.attribute.iter().find(|a| a.name == name)
+}
+
+fn dims(tensor: &pb::TensorProto) -> Option<Vec<usize>> {
+    tensor.dims.iter().map(|&d| d.try_into().ok()).collect()
+}
+
+fn volume(dims: &[usize]) -> Option<usize> {
+    dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+}
+
+fn f32s(tensor: &pb::TensorProto) -> Option<Cow<'_, [f32]>> {
+    if tensor.data_type != DataType::Float as i32 {
+        return None;
+    }
+    match tensor.raw_data.as_chunks::<4>() {
+        ([], []) => Some(Cow::Borrowed(&tensor.float_data)),
+        (raw, []) => Some(raw.iter().map(|v| f32::from_le_bytes(*v)).collect()),
+        _ => None,
+    }
 }

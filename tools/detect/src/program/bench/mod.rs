@@ -1,5 +1,7 @@
 //! `detect bench`: how long a model takes here.
 
+mod peer;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use anyhow::{Context, Result};
 use image::{Rgb, RgbImage};
 use intertwine_detect::{picture, write, Detector, NodeTime};
 use serde::Serialize;
+
+use peer::Peer;
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -28,6 +32,9 @@ pub struct Args {
     /// Show how long each kind of node takes, and the slowest ones.
     #[arg(long)]
     nodes: bool,
+    /// Also time onnxruntime in this Python, in turn with us.
+    #[arg(long, value_name = "PYTHON", num_args = 0..=1, default_missing_value = "python3")]
+    onnxruntime: Option<PathBuf>,
     /// Picture for the whole way [default: a made-up one of 640 x 480].
     #[arg(long, value_name = "PATH")]
     picture: Option<PathBuf>,
@@ -39,7 +46,10 @@ pub struct Args {
 /// Nodes and kinds of nodes that are shown.
 const SHOWN: usize = 20;
 
-/// Untimed runs before the timed ones.
+/// Times that a peer and we take turns.
+const ROUNDS: usize = 5;
+
+/// Untimed runs before the timed ones of a turn.
 const WARM_UP: usize = 2;
 
 /// Times in milliseconds.
@@ -71,6 +81,19 @@ struct Numbers {
     stages_ms: Vec<(&'static str, f64)>,
     /// Most memory the process ever held; none where the system does not tell.
     peak_rss_mb: Option<f64>,
+    /// The peer, if it was asked for.
+    onnxruntime: Option<OnnxRuntime>,
+}
+
+/// onnxruntime on the same input.
+#[derive(Serialize)]
+struct OnnxRuntime {
+    version: String,
+    /// Our median over its.
+    ratio: f64,
+    /// Most memory that its process, Python included, ever held.
+    peak_rss_mb: f64,
+    model_percentiles: Percentiles,
 }
 
 /// Measures, prints, and writes the numbers if asked to.
@@ -85,14 +108,44 @@ pub fn bench(args: &Args) -> Result<ExitCode> {
     let input: Vec<f32> = (0..3 * size * size)
         .map(|i| (i as f32 * 0.37).sin())
         .collect();
-    let model = times(args.iterations, || detector.run_raw(&input).map(drop))?;
+    let mut peer = args
+        .onnxruntime
+        .as_deref()
+        .map(|python| Peer::start(python, &args.model, args.threads, size))
+        .transpose()?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut last = None;
+    // In turn, so that what else the machine does meets both.
+    for round in cut(args.iterations.get(), ROUNDS) {
+        ours.extend(times(round, || detector.run_raw(&input).map(drop))?);
+        if let Some(peer) = &mut peer {
+            peer.time(WARM_UP)?;
+            let answer = peer.time(round)?;
+            theirs.extend(&answer.times_ms);
+            last = Some(answer);
+        }
+    }
+    drop(peer);
+    let model = Percentiles::of(ours);
+    let onnxruntime = last.map(|answer| {
+        let times = Percentiles::of(theirs);
+        OnnxRuntime {
+            version: answer.version,
+            ratio: model.p50 / times.p50,
+            peak_rss_mb: answer.peak_rss_mb,
+            model_percentiles: times,
+        }
+    });
 
     let picture = match &args.picture {
         Some(path) => picture::open(path).with_context(|| format!("picture {}", path.display()))?,
         None => RgbImage::from_fn(640, 480, |x, y| Rgb([x as u8, y as u8, (x ^ y) as u8])),
     };
     let before = detector.counters().snapshot();
-    let total = times(args.iterations, || detector.detect(&picture).map(drop))?;
+    let total = times(args.iterations.get(), || {
+        detector.detect(&picture).map(drop)
+    })?;
+    let total = Percentiles::of(total);
     let stages_ms = detector
         .counters()
         .snapshot()
@@ -121,6 +174,7 @@ pub fn bench(args: &Args) -> Result<ExitCode> {
         total_percentiles: total,
         stages_ms,
         peak_rss_mb: peak_rss_mb(),
+        onnxruntime,
     };
     print(&numbers);
     if args.nodes {
@@ -163,6 +217,12 @@ fn print(numbers: &Numbers) {
         stages.join(", "),
         numbers.images_per_s
     );
+    if let Some(peer) = &numbers.onnxruntime {
+        println!(
+            "onnxruntime {}: median {:.2} ms, peak memory {:.0} MB; we take {:.3} of its time",
+            peer.version, peer.model_percentiles.p50, peer.peak_rss_mb, peer.ratio
+        );
+    }
     if let Some(peak) = numbers.peak_rss_mb {
         println!("peak memory {peak:.0} MB");
     }
@@ -194,30 +254,39 @@ fn print_nodes(mut nodes: Vec<NodeTime>) {
     }
 }
 
-fn times<E>(
-    iterations: NonZeroUsize,
-    mut work: impl FnMut() -> Result<(), E>,
-) -> Result<Percentiles, E> {
+/// `n` in at most `parts` nearly equal parts.
+fn cut(n: usize, parts: usize) -> impl Iterator<Item = usize> {
+    let parts = parts.min(n);
+    (0..parts).map(move |i| (i + 1) * n / parts - i * n / parts)
+}
+
+fn times<E>(runs: usize, mut work: impl FnMut() -> Result<(), E>) -> Result<Vec<f64>, E> {
     for _ in 0..WARM_UP {
         work()?;
     }
-    let mut times = Vec::with_capacity(iterations.get());
-    for _ in 0..iterations.get() {
+    let time = |_| {
         let start = Instant::now();
         work()?;
-        times.push(milliseconds(start));
+        Ok(milliseconds(start))
+    };
+    (0..runs).map(time).collect()
+}
+
+impl Percentiles {
+    /// Of at least one time.
+    fn of(mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        // The nearest rank; with few runs the upper percentiles are the maximum.
+        let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+        Self {
+            min: at(0.0),
+            p10: at(0.1),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            max: at(1.0),
+        }
     }
-    times.sort_by(f64::total_cmp);
-    // The nearest rank; with few runs the upper percentiles are the maximum.
-    let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
-    Ok(Percentiles {
-        min: at(0.0),
-        p10: at(0.1),
-        p50: at(0.5),
-        p90: at(0.9),
-        p99: at(0.99),
-        max: at(1.0),
-    })
 }
 
 fn milliseconds(since: Instant) -> f64 {
