@@ -1,25 +1,21 @@
 //! `detect`: pictures in; drawn copies, a COCO result file and a line each out.
 
 use std::convert::Infallible;
-use std::io;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
-use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
 use image::RgbImage;
 use intertwine_detect::coco::{self, ImageIds, ResultEntry};
 use intertwine_detect::draw::draw;
-use intertwine_detect::{picture, write, DetectError, Detection, Detector, Thresholds};
+use intertwine_detect::{picture, DetectError, Detection, Detector, Thresholds};
 use intertwine_flow::{source, stage, stage_with, FlowError, Source};
 
 use super::inputs;
 use super::report::Report;
-
-/// Quality of drawn JPEG pictures: above 90 the labels stay sharp.
-const JPEG_QUALITY: u8 = 92;
+use super::save;
 
 /// What to look at, with what, and where the results go.
 #[derive(clap::Args)]
@@ -47,8 +43,13 @@ pub struct Args {
     /// Most detections in a picture [default: the model's choice].
     #[arg(long, value_name = "N")]
     max_detections: Option<NonZeroUsize>,
-    #[command(flatten)]
-    engine: super::EngineArgs,
+    // Not EngineArgs flattened: within optional arguments, clap then no longer sees whether any was given.
+    /// What computes the network: our own layers for what they know, or tract alone.
+    #[arg(long, value_enum, default_value_t = super::Engine::Fused)]
+    engine: super::Engine,
+    /// How inputs of matrix products are rounded. bf16 is faster on CPUs that have it, and costs some precision.
+    #[arg(long, value_enum, default_value_t = super::Rounding::F32)]
+    precision: super::Rounding,
     /// Threads [default: all cores]. The result does not depend on them.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -87,7 +88,11 @@ pub struct Done {
 /// Runs the program: 0 if every picture was done.
 pub fn run(args: Args) -> Result<ExitCode> {
     let tasks = Arc::new(tasks(&args)?);
-    let mut detector = Detector::load_with(&args.model, args.engine.into())?;
+    let engine = super::EngineArgs {
+        engine: args.engine,
+        precision: args.precision,
+    };
+    let mut detector = Detector::load_with(&args.model, engine.into())?;
     let show = args.score.unwrap_or(detector.card().display_threshold);
     let mut thresholds = Thresholds {
         score: show,
@@ -256,14 +261,4 @@ fn detect(
         .map_err(|error| error.to_string())?
         .to_vec();
     Ok((read, found))
-}
-
-fn save(canvas: &RgbImage, path: &Path) -> io::Result<()> {
-    write::atomically(path, |writer| {
-        let result = match inputs::is_jpeg(path) {
-            true => canvas.write_with_encoder(JpegEncoder::new_with_quality(writer, JPEG_QUALITY)),
-            false => canvas.write_with_encoder(PngEncoder::new(writer)),
-        };
-        result.map_err(io::Error::other)
-    })
 }

@@ -6,3 +6,4 @@ mod hostile_models;
 mod hostile_pictures;
 mod program;
 mod squares;
+mod watch;
