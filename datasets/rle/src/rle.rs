@@ -137,6 +137,11 @@ impl Rle {
         &self.counts
     }
 
+    /// The runs themselves, as to use their memory again.
+    pub fn into_counts(self) -> Vec<u32> {
+        self.counts
+    }
+
     /// The inside runs as half-open ranges of the column-major pixel index, in rising order.
     pub(crate) fn spans(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let mut at = 0;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
+use intertwine_rle::Rle;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -41,6 +42,16 @@ pub struct Segmentation {
     pub counts: String,
 }
 
+impl From<&Rle> for Segmentation {
+    fn from(mask: &Rle) -> Self {
+        let (height, width) = mask.size();
+        Self {
+            size: [height, width],
+            counts: mask.to_coco_string(),
+        }
+    }
+}
+
 /// The result entries of one picture.
 pub fn entries<'a>(
     image_id: u64,
@@ -54,13 +65,7 @@ pub fn entries<'a>(
             category_id: card.classes[detection.class].id,
             bbox: [x0, y0, x1 - x0, y1 - y0],
             score: detection.score,
-            segmentation: detection.mask.as_ref().map(|mask| {
-                let (height, width) = mask.size();
-                Segmentation {
-                    size: [height, width],
-                    counts: mask.to_coco_string(),
-                }
-            }),
+            segmentation: detection.mask.as_ref().map(Segmentation::from),
             file_name: None,
         }
     })

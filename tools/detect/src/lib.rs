@@ -10,6 +10,7 @@
 //! - [`Postprocessor`], [`Detection`]: candidates, non-maximum suppression, masks.
 //! - [`ModelCard`]: what a model file says about itself.
 //! - [`picture`]: reading pictures of any size and orientation without trusting them.
+//! - [`Tracker`]: things followed from frame to frame.
 //! - [`coco`]: detections as a COCO result file. [`draw`]: detections on a picture.
 
 pub mod card;
@@ -25,6 +26,7 @@ mod mask;
 pub mod picture;
 mod postprocess;
 mod preprocess;
+mod track;
 pub mod write;
 
 pub use card::{Class, MaskCard, ModelCard};
@@ -35,3 +37,4 @@ pub use intertwine_kernels::gemm::Precision;
 pub use letterbox::Letterbox;
 pub use postprocess::{iou, postprocess, Detection, Postprocessor, RawOutputs, Thresholds};
 pub use preprocess::Preprocessor;
+pub use track::{Tracker, TrackerOptions};

@@ -5,7 +5,7 @@ mod program;
 use std::process::ExitCode;
 
 use clap::Parser;
-use program::{bench, run};
+use program::{bench, run, watch};
 
 /// Find things in pictures with an exported model.
 #[derive(Parser)]
@@ -27,6 +27,9 @@ struct Cli {
 enum Command {
     /// Measure how long a model takes on this machine.
     Bench(bench::Args),
+    /// Look at frames that never end: a folder being written to, a camera's stream, a pipe.
+    #[command(after_help = watch::AFTER_HELP)]
+    Watch(Box<watch::Args>),
 }
 
 const AFTER_HELP: &str = "\
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match (cli.command, cli.run) {
         (Some(Command::Bench(args)), _) => bench::bench(&args),
+        (Some(Command::Watch(args)), _) => watch::watch(*args),
         (None, Some(args)) => run::run(args),
         (None, None) => unreachable!("clap asks for the model and a path"),
     };

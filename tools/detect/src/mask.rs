@@ -16,6 +16,8 @@ pub(crate) struct MaskAssembler {
     cells: Vec<f32>,
     /// The same, interpolated to one column of source pixels.
     column: Vec<f32>,
+    /// Runs of masks that are no longer wanted, whose memory the next ones take.
+    spare: Vec<Vec<u32>>,
 }
 
 impl MaskAssembler {
@@ -44,7 +46,7 @@ impl MaskAssembler {
         };
         let (x0, x1) = centres_within(bbox[0], bbox[2], width);
         let (y0, y1) = centres_within(bbox[1], bbox[3], height);
-        let mut runs = Runs::new(height);
+        let mut runs = Runs::new(height, self.spare.pop().unwrap_or_default());
         if x0 < x1 && y0 < y1 {
             let (left, right) = (horizontal.at(x0).0, horizontal.at(x1 - 1).1);
             let (top, bottom) = (vertical.at(y0).0, vertical.at(y1 - 1).1);
@@ -68,6 +70,11 @@ impl MaskAssembler {
         }
         let counts = runs.finish(width);
         Rle::from_counts(height, width, counts).expect("the runs end at width * height")
+    }
+
+    /// Takes back masks that are no longer wanted.
+    pub(crate) fn recycle(&mut self, masks: impl Iterator<Item = Rle>) {
+        self.spare.extend(masks.map(Rle::into_counts));
     }
 
     /// Fills `cells` with the probabilities of the cells `[left, top, right, bottom]`, both ends included.
@@ -136,10 +143,12 @@ struct Runs {
 }
 
 impl Runs {
-    fn new(height: u32) -> Self {
+    /// None yet, in the memory of `counts`.
+    fn new(height: u32, mut counts: Vec<u32>) -> Self {
+        counts.clear();
         Self {
             height,
-            counts: Vec::new(),
+            counts,
             end: 0,
         }
     }

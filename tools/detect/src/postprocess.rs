@@ -194,7 +194,7 @@ impl Postprocessor {
         detections: &mut Vec<Detection>,
     ) {
         let Self { kept, masks, .. } = self;
-        detections.clear();
+        masks.recycle(detections.drain(..).filter_map(|old| old.mask));
         detections.extend(kept.iter().map(|candidate| {
             let bbox = letterbox.to_source(candidate.bbox);
             let mask = match (raw.coefficients, raw.prototypes, card.masks) {

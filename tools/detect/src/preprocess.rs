@@ -12,7 +12,8 @@ use crate::letterbox::Letterbox;
 /// Turns pictures into input tensors, keeping its buffers from one picture to the next.
 ///
 /// The resize is bilinear with antialiasing (the filter widens with the reduction, as PIL's does), on
-/// 8-bit values. A picture that already is `size` x `size` is not touched.
+/// 8-bit values. A picture that already is `size` x `size` is not touched. A resize allocates the filter's weights anew
+/// (`fast_image_resize` keeps none); nothing else is allocated for a picture no larger than one before.
 pub struct Preprocessor {
     size: u32,
     pad_value: [u8; 3],

@@ -4,6 +4,14 @@ pub mod bench;
 mod inputs;
 mod report;
 pub mod run;
+pub mod watch;
+
+use std::io;
+use std::path::Path;
+
+use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
+use image::RgbImage;
+use intertwine_detect::write;
 
 use intertwine_detect::{EngineKind, Options, Precision};
 
@@ -51,4 +59,18 @@ impl From<EngineArgs> for Options {
             },
         }
     }
+}
+
+/// Quality of drawn JPEG pictures: above 90 the labels stay sharp.
+const JPEG_QUALITY: u8 = 92;
+
+/// Writes a picture whole, as JPEG if the path is named like one, else as PNG.
+fn save(picture: &RgbImage, path: &Path) -> io::Result<()> {
+    write::atomically(path, |writer| {
+        let result = match inputs::is_jpeg(path) {
+            true => picture.write_with_encoder(JpegEncoder::new_with_quality(writer, JPEG_QUALITY)),
+            false => picture.write_with_encoder(PngEncoder::new(writer)),
+        };
+        result.map_err(io::Error::other)
+    })
 }

@@ -1,25 +1,21 @@
 //! `detect`: pictures in; drawn copies, a COCO result file and a line each out.
 
 use std::convert::Infallible;
-use std::io;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
-use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
 use image::RgbImage;
 use intertwine_detect::coco::{self, ImageIds, ResultEntry};
 use intertwine_detect::draw::draw;
-use intertwine_detect::{picture, write, DetectError, Detection, Detector, Thresholds};
+use intertwine_detect::{picture, DetectError, Detection, Detector, Thresholds};
 use intertwine_flow::{source, stage, stage_with, FlowError, Source};
 
 use super::inputs;
 use super::report::Report;
-
-/// Quality of drawn JPEG pictures: above 90 the labels stay sharp.
-const JPEG_QUALITY: u8 = 92;
+use super::save;
 
 /// What to look at, with what, and where the results go.
 #[derive(clap::Args)]
@@ -265,14 +261,4 @@ fn detect(
         .map_err(|error| error.to_string())?
         .to_vec();
     Ok((read, found))
-}
-
-fn save(canvas: &RgbImage, path: &Path) -> io::Result<()> {
-    write::atomically(path, |writer| {
-        let result = match inputs::is_jpeg(path) {
-            true => canvas.write_with_encoder(JpegEncoder::new_with_quality(writer, JPEG_QUALITY)),
-            false => canvas.write_with_encoder(PngEncoder::new(writer)),
-        };
-        result.map_err(io::Error::other)
-    })
 }

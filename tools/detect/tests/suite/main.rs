@@ -7,3 +7,4 @@ mod hostile_pictures;
 mod mutated_models;
 mod program;
 mod squares;
+mod watch;
