@@ -5,6 +5,8 @@ mod program;
 use std::process::ExitCode;
 
 use clap::Parser;
+#[cfg(feature = "serve")]
+use program::serve;
 use program::{bench, run};
 
 /// Find things in pictures with an exported model.
@@ -27,6 +29,20 @@ struct Cli {
 enum Command {
     /// Measure how long a model takes on this machine.
     Bench(bench::Args),
+    /// Serve a model over HTTP, with a page to try it on.
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
+}
+
+impl Cli {
+    /// Whether the program ends when nobody reads its output any more. A server goes on when a client hangs up.
+    fn ends_with_its_reader(&self) -> bool {
+        #[cfg(feature = "serve")]
+        if let Some(Command::Serve(_)) = self.command {
+            return false;
+        }
+        true
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -35,10 +51,14 @@ Exit status: 0 if every picture was done, 1 if a picture or the model could not 
 A folder called like a subcommand is given as ./bench.";
 
 fn main() -> ExitCode {
-    sigpipe::reset();
     let cli = Cli::parse();
+    if cli.ends_with_its_reader() {
+        sigpipe::reset();
+    }
     let result = match (cli.command, cli.run) {
         (Some(Command::Bench(args)), _) => bench::bench(&args),
+        #[cfg(feature = "serve")]
+        (Some(Command::Serve(args)), _) => serve::serve(&args),
         (None, Some(args)) => run::run(args),
         (None, None) => unreachable!("clap asks for the model and a path"),
     };

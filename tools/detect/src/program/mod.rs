@@ -2,8 +2,11 @@
 
 pub mod bench;
 mod inputs;
+mod memory;
 mod report;
 pub mod run;
+#[cfg(feature = "serve")]
+pub mod serve;
 
 use intertwine_detect::{EngineKind, Options, Precision};
 

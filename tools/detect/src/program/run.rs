@@ -19,7 +19,7 @@ use super::inputs;
 use super::report::Report;
 
 /// Quality of drawn JPEG pictures: above 90 the labels stay sharp.
-const JPEG_QUALITY: u8 = 92;
+pub const JPEG_QUALITY: u8 = 92;
 
 /// What to look at, with what, and where the results go.
 #[derive(clap::Args)]

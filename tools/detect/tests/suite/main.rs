@@ -5,4 +5,6 @@ mod drawing;
 mod hostile_models;
 mod hostile_pictures;
 mod program;
+#[cfg(feature = "serve")]
+mod serve;
 mod squares;

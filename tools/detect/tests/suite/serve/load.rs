@@ -1,0 +1,156 @@
+//! Too much at once, and the end.
+
+use std::thread;
+
+use super::*;
+
+#[test]
+fn a_full_queue_is_503_at_once() {
+    let server = Server::start(&["--threads", "1", "--queue", "1"]);
+    let file = heavy();
+    let mut clients: Vec<Client> = (0..6).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(&post("", file.len()), &file);
+    }
+    let answers: Vec<Answer> = clients.iter_mut().map(Client::answer).collect();
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    let refused: Vec<&Answer> = answers
+        .iter()
+        .filter(|answer| answer.status != 200)
+        .collect();
+    assert!(served >= 1 && !refused.is_empty(), "{served} of 6 served");
+    for answer in &refused {
+        answer.assert_refused(503, &["1 pictures are waiting", "try again"]);
+        assert_eq!(answer.headers["retry-after"], "1");
+    }
+    let counted = server.metric("detect_rejected_total{reason=\"queue\"}");
+    assert_eq!(counted, Some(refused.len() as f64));
+    server.assert_well();
+}
+
+#[test]
+fn those_who_left_give_up_their_places() {
+    let server = Server::start(&["--threads", "1", "--queue", "3"]);
+    let file = heavy();
+    let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(&post("", file.len()), &file);
+    }
+    drop(clients);
+    server.wait_until("all four are known to have left", |server| {
+        server.metric("detect_abandoned_total") == Some(4.0)
+    });
+    server.assert_well();
+    // At most the one that was begun was looked at to the end.
+    assert!(server.metric("detect_pictures_total") <= Some(2.0));
+}
+
+#[test]
+fn a_connection_too_many_is_503() {
+    let server = Server::start(&["--connections", "2", "--timeout", "20"]);
+    let mut first = server.connect();
+    let mut second = server.connect();
+    // Answered, so taken.
+    for client in [&mut first, &mut second] {
+        client.send("GET /health HTTP/1.1", b"");
+        assert_eq!(client.answer().status, 200);
+    }
+    let mut third = server.connect();
+    third
+        .answer()
+        .assert_refused(503, &["too many open connections"]);
+    assert!(third.is_cut_off());
+    drop(first);
+    server.wait_until("there is room again", |server| {
+        let mut client = server.connect();
+        client.send("GET /health HTTP/1.1", b"");
+        client
+            .try_answer()
+            .is_some_and(|answer| answer.status == 200)
+    });
+    drop(second);
+    server.wait_until("the refusal is counted", |server| {
+        server.metric("detect_rejected_total{reason=\"connections\"}") >= Some(1.0)
+    });
+}
+
+#[test]
+fn bodies_together_have_a_limit() {
+    // Room for two bodies of a megabyte: one thread, one place in the queue.
+    let server = Server::start(&["--threads", "1", "--queue", "1", "--max-bytes", "1M"]);
+    let large = vec![0; 1 << 20];
+    let mut held: Vec<Client> = (0..2).map(|_| server.connect()).collect();
+    for client in &mut held {
+        client.send(&post("", large.len()), &large[1..]);
+    }
+    server.wait_until("the memory is taken", |server| {
+        server.post("", &large[..1000]).status == 503
+    });
+    assert!(server.metric("detect_rejected_total{reason=\"memory\"}") >= Some(1.0));
+    for client in &mut held {
+        client.raw(&[0]);
+        client.answer().assert_refused(400, &["cannot decode"]);
+    }
+    server.assert_well();
+}
+
+#[test]
+fn many_at_once_are_all_answered_rightly() {
+    let server = Server::start(&["--threads", "2", "--queue", "64"]);
+    let file = png(&two_squares());
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = server.connect();
+                for _ in 0..20 {
+                    client.send(&post("", file.len()), &file);
+                    assert_found(&client.answer());
+                }
+            });
+        }
+    });
+    assert_eq!(server.metric("detect_pictures_total"), Some(160.0));
+}
+
+#[test]
+fn the_end_waits_for_what_was_begun() {
+    let server = Server::start(&[]);
+    let file = png(&two_squares());
+    let mut idle = server.connect();
+    idle.send("GET /health HTTP/1.1", b"");
+    assert_eq!(idle.answer().status, 200);
+    let mut client = server.connect();
+    // Waits for the server's word, so that the request is surely begun.
+    client.send(
+        &format!("{}\r\nExpect: 100-continue", post("", file.len())),
+        b"",
+    );
+    assert_eq!(client.answer().status, 100);
+    server.ask_to_stop();
+    server.wait_until("nobody else is let in", |server| {
+        TcpStream::connect(&server.address).is_err()
+    });
+    assert!(idle.is_cut_off());
+    client.raw(&file);
+    assert_found(&client.answer());
+    let (status, printed) = server.end();
+    assert_eq!(status.code(), Some(0));
+    assert!(printed.ends_with("stopped\n"), "{printed}");
+}
+
+#[test]
+fn an_address_that_is_taken_is_an_error_with_a_remedy() {
+    let server = Server::start(&[]);
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/squares.onnx");
+    for address in [server.address.as_str(), "nowhere", "127.0.0.1:99999"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_detect"))
+            .args(["serve", "--model", model, "--listen", address])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let error = String::from_utf8(output.stderr).unwrap();
+        for part in [address, "--listen"] {
+            assert!(error.contains(part), "`{part}` is missing in: {error}");
+        }
+    }
+}
