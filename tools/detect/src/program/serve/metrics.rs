@@ -51,6 +51,8 @@ pub struct Gauges {
     pub queue: usize,
     /// Connections.
     pub connections: usize,
+    /// Bytes of bodies in memory.
+    pub uploads: usize,
     /// Since the start.
     pub uptime: Duration,
 }
@@ -134,6 +136,11 @@ impl Metrics {
                 "detect_open_connections",
                 "Connections.",
                 Some(gauges.connections as f64),
+            ),
+            (
+                "detect_upload_bytes",
+                "Bytes of pictures being sent or waiting.",
+                Some(gauges.uploads as f64),
             ),
             (
                 "detect_uptime_seconds",

@@ -116,6 +116,7 @@ pub fn serve(args: &Args) -> Result<ExitCode> {
     // As many bodies of the largest size as can be worked on or wait.
     let bodies = threads.get().saturating_add(args.queue.get());
     let memory = args.max_bytes.get().saturating_mul(bodies);
+    let most_memory = memory.min(Semaphore::MAX_PERMITS);
     let server = Arc::new(Server {
         model: args
             .model
@@ -126,7 +127,8 @@ pub fn serve(args: &Args) -> Result<ExitCode> {
         limits: Limits {
             bytes: args.max_bytes.get(),
             patience: args.timeout,
-            memory: Arc::new(Semaphore::new(memory.min(Semaphore::MAX_PERMITS))),
+            memory: Arc::new(Semaphore::new(most_memory)),
+            most_memory,
         },
         connections: Arc::new(Semaphore::new(args.connections.get().into())),
         most_connections: args.connections.get().into(),

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{HeaderValue, CONNECTION, CONTENT_TYPE};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
@@ -20,7 +20,7 @@ use super::look::Look;
 use super::metrics::{Gauges, Metrics};
 use super::pool::Pool;
 use super::query::Wish;
-use super::upload::{self, Limits, Upload};
+use super::upload::{Arriving, Limits};
 use super::{answer, multipart, page};
 
 /// The field of a form that holds the picture.
@@ -96,14 +96,15 @@ pub async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let start = Instant::now();
     let pending = Pending(&server.metrics);
-    let (head, mut body) = request.into_parts();
+    let (head, body) = request.into_parts();
+    let mut body = Arriving::new(body);
     let path = Path::of(head.uri.path());
     let result = respond(path, &head, &mut body, &server).await;
     let mut response = result.unwrap_or_else(|fault| fault.response());
-    if !body.is_end_stream() {
+    if !body.ended() {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
-        tokio::spawn(upload::discard(body));
+        tokio::spawn(body.discard());
     }
     pending.answered();
     server.metrics.answered(path.name(), response.status());
@@ -132,7 +133,7 @@ impl Drop for Pending<'_> {
 async fn respond(
     path: Path,
     head: &Parts,
-    body: &mut Incoming,
+    body: &mut Arriving,
     server: &Server,
 ) -> Result<Response<Full<Bytes>>, Fault> {
     let known = match path {
@@ -158,7 +159,7 @@ async fn respond(
 /// `POST /detect`. What can be refused on the head's word is refused before the body is read.
 async fn detect(
     head: &Parts,
-    body: &mut Incoming,
+    body: &mut Arriving,
     server: &Server,
 ) -> Result<Response<Full<Bytes>>, Fault> {
     let wish = Wish::of(head)?;
@@ -179,11 +180,11 @@ async fn detect(
     if server.pool.is_full() {
         return Err(full());
     }
-    let upload = upload::read(body, &server.limits).await;
+    let upload = body.read(&server.limits).await;
     if matches!(upload, Err(Fault::Memory)) {
         server.metrics.full_memory.fetch_add(1, Relaxed);
     }
-    let mut picture: Upload = upload?;
+    let mut picture = upload?;
     if is_form {
         let field = multipart::field(&kind, &picture.bytes, FIELD)?;
         picture = picture.with(field);
@@ -235,6 +236,7 @@ fn metrics(server: &Server) -> Response<Full<Bytes>> {
     let page = server.metrics.page(&Gauges {
         queue: server.pool.waiting(),
         connections: server.most_connections - server.connections.available_permits(),
+        uploads: server.limits.most_memory - server.limits.memory.available_permits(),
         uptime: server.start.elapsed(),
     });
     answer::typed("text/plain; version=0.0.4; charset=utf-8", page)

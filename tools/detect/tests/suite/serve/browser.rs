@@ -103,7 +103,10 @@ impl Browser {
             assert_eq!(bytes.pop(), Some(0), "the browser has ended");
             let message: Value = serde_json::from_slice(&bytes).unwrap();
             match message["method"].as_str() {
-                Some("Runtime.exceptionThrown" | "Log.entryAdded") => {
+                Some("Runtime.exceptionThrown") => {
+                    self.complaints.push(message["params"].to_string());
+                }
+                Some("Log.entryAdded") if message["params"]["entry"]["level"] == "error" => {
                     self.complaints.push(message["params"].to_string());
                 }
                 _ if message["id"] == self.last_id => {

@@ -1,7 +1,5 @@
 //! Bytes that are no HTTP, clients that lie or leave. Whatever they do, the next one is served.
 
-use std::net::Shutdown;
-
 use intertwine_flow::random::{stream, Purpose};
 use rand::RngExt;
 
@@ -30,7 +28,7 @@ fn garbage_ends_its_own_connection_only() {
     for bytes in garbage {
         let mut client = server.connect();
         client.raw(bytes);
-        let _ = client.0.shutdown(Shutdown::Write);
+        client.shutdown(Shutdown::Write);
         let answer = client.try_answer();
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]);
         assert!(answer.is_none_or(|answer| answer.status >= 400), "{shown}");
@@ -45,7 +43,7 @@ fn a_length_that_is_not_true_harms_nobody_else() {
     // Less comes than was said.
     let mut client = server.connect();
     client.send(&post("", file.len() + 1), &file);
-    client.0.shutdown(Shutdown::Write).unwrap();
+    client.shutdown(Shutdown::Write);
     assert!(client
         .try_answer()
         .is_none_or(|answer| answer.status == 400));
@@ -86,9 +84,9 @@ fn hundreds_of_damaged_requests_leave_the_server_as_it_was() {
         client.raw(&bytes);
         match round % 3 {
             0 => drop(client),
-            1 => drop(client.0.shutdown(Shutdown::Both)),
+            1 => client.shutdown(Shutdown::Both),
             _ => {
-                let _ = client.0.shutdown(Shutdown::Write);
+                client.shutdown(Shutdown::Write);
                 let _ = client.try_answer();
             }
         }
@@ -123,7 +121,10 @@ fn a_client_that_does_not_read_is_cut_off() {
     let file = png(&two_squares());
     let mut client = server.connect();
     // Answers without end, none of them read: the sockets' buffers fill up.
-    let _ = client.0.set_write_timeout(Some(Duration::from_secs(5)));
+    let _ = client
+        .0
+        .get_ref()
+        .set_write_timeout(Some(Duration::from_secs(5)));
     let request = format!(
         "{}\r\nAccept: image/png\r\nHost: x\r\n\r\n",
         post("", file.len())

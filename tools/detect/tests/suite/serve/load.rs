@@ -83,14 +83,20 @@ fn bodies_together_have_a_limit() {
     for client in &mut held {
         client.send(&post("", large.len()), &large[1..]);
     }
+    let most = 2.0 * (large.len() - 1) as f64;
     server.wait_until("the memory is taken", |server| {
-        server.post("", &large[..1000]).status == 503
+        server.metric("detect_upload_bytes") == Some(most)
     });
-    assert!(server.metric("detect_rejected_total{reason=\"memory\"}") >= Some(1.0));
+    server
+        .post("", &large[..1000])
+        .assert_refused(503, &["all the memory", "try again"]);
+    let refused = server.metric("detect_rejected_total{reason=\"memory\"}");
+    assert_eq!(refused, Some(1.0));
     for client in &mut held {
         client.raw(&[0]);
         client.answer().assert_refused(400, &["cannot decode"]);
     }
+    assert_eq!(server.metric("detect_upload_bytes"), Some(0.0));
     server.assert_well();
 }
 

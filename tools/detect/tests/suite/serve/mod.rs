@@ -9,7 +9,7 @@ mod refusals;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Cursor, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ impl Server {
     pub fn connect(&self) -> Client {
         let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(FOREVER)).unwrap();
-        Client(stream)
+        Client(BufReader::new(stream))
     }
 
     /// One request on a connection of its own.
@@ -133,9 +133,16 @@ impl Drop for Server {
     }
 }
 
-pub struct Client(TcpStream);
+/// A connection, read through a buffer.
+pub struct Client(BufReader<TcpStream>);
 
 impl Client {
+    /// Sends no more, or neither sends nor reads any more.
+    pub fn shutdown(&self, how: Shutdown) {
+        // Fails where the server was faster.
+        let _ = self.0.get_ref().shutdown(how);
+    }
+
     /// A head (its first line and whatever else, without the last line ends) and a body.
     pub fn send(&mut self, head: &str, body: &[u8]) {
         self.raw(format!("{head}\r\nHost: test\r\n\r\n").as_bytes());
@@ -144,7 +151,7 @@ impl Client {
 
     /// Bytes as they are. The server may have hung up, which the answer shows.
     pub fn raw(&mut self, bytes: &[u8]) -> bool {
-        self.0.write_all(bytes).is_ok()
+        self.0.get_mut().write_all(bytes).is_ok()
     }
 
     /// The next answer.
@@ -155,7 +162,7 @@ impl Client {
 
     /// The next answer; none if the connection ends without one.
     pub fn try_answer(&mut self) -> Option<Answer> {
-        let mut reader = BufReader::new(&mut self.0);
+        let reader = &mut self.0;
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
