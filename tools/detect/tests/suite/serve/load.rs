@@ -2,6 +2,9 @@
 
 use std::thread;
 
+use prost::Message;
+use tract_onnx::pb;
+
 use super::*;
 
 #[test]
@@ -116,6 +119,49 @@ fn many_at_once_are_all_answered_rightly() {
         }
     });
     assert_eq!(server.metric("detect_pictures_total"), Some(160.0));
+}
+
+#[test]
+fn a_failure_of_the_model_is_500_and_the_next_picture_is_served() {
+    // Coefficients are read from a table at a place that follows from the strongest score: 0 on grey pictures, far
+    // outside on those with a square.
+    let to_integers = pb::AttributeProto {
+        name: "to".into(),
+        r#type: pb::attribute_proto::AttributeType::Int as i32,
+        i: pb::tensor_proto::DataType::Int64 as i64,
+        ..Default::default()
+    };
+    let mut proto = squares::proto();
+    let graph = proto.graph.as_mut().unwrap();
+    let node = graph
+        .node
+        .iter_mut()
+        .find(|node| node.output == ["coefficients"]);
+    *node.unwrap() = squares::node("Gather", &["table", "place"], "coefficients", vec![]);
+    graph.node.extend([
+        squares::node("ReduceMax", &["scores"], "strongest", vec![]),
+        squares::node("Reshape", &["strongest", "one"], "strength", vec![]),
+        squares::node("Mul", &["strength", "thousand"], "far", vec![]),
+        squares::node("Cast", &["far"], "place", vec![to_integers]),
+    ]);
+    graph.initializer.extend([
+        squares::floats("table", &[2, 64, 2], &[1.0; 256]),
+        squares::floats("thousand", &[1], &[1000.0]),
+        squares::integers("one", &[1]),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("fails.onnx");
+    std::fs::write(&model, proto.encode_to_vec()).unwrap();
+    let server = Server::with_model(model.to_str().unwrap(), &["--threads", "1"]);
+    let grey = png(&squares::picture(128, 128, &[]));
+    let fatal = png(&two_squares());
+    for _ in 0..3 {
+        server
+            .post("", &fatal)
+            .assert_refused(500, &["could not be looked at"]);
+        assert_eq!(server.post("", &grey).status, 200);
+    }
+    assert_eq!(server.get("/health").status, 200);
 }
 
 #[test]

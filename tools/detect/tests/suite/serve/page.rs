@@ -155,7 +155,7 @@ fn what_goes_wrong_is_said_in_words() {
         error
             .as_str()
             .unwrap()
-            .contains("cannot decode the picture"),
+            .contains("Cannot decode the picture"),
         "{error}"
     );
     browser.screenshot("5-error");
