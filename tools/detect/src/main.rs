@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 #[cfg(feature = "serve")]
 use program::serve;
-use program::{bench, run};
+use program::{bench, run, EngineArgs};
 
 /// Find things in pictures with an exported model.
 #[derive(Parser)]
@@ -23,6 +23,8 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     run: Option<run::Args>,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 #[derive(clap::Subcommand)]
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
         (Some(Command::Bench(args)), _) => bench::bench(&args),
         #[cfg(feature = "serve")]
         (Some(Command::Serve(args)), _) => serve::serve(&args),
-        (None, Some(args)) => run::run(args),
+        (None, Some(args)) => run::run(args, cli.engine.into()),
         (None, None) => unreachable!("clap asks for the model and a path"),
     };
     result.unwrap_or_else(|error| {

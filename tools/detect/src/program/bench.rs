@@ -11,8 +11,6 @@ use image::{Rgb, RgbImage};
 use intertwine_detect::{picture, write, Detector, NodeTime};
 use serde::Serialize;
 
-use super::memory;
-
 /// What to measure.
 #[derive(clap::Args)]
 pub struct Args {
@@ -122,7 +120,7 @@ pub fn bench(args: &Args) -> Result<ExitCode> {
         model_percentiles: model,
         total_percentiles: total,
         stages_ms,
-        peak_rss_mb: memory::peak().map(|bytes| bytes as f64 / f64::from(1 << 20)),
+        peak_rss_mb: peak_rss_mb(),
     };
     print(&numbers);
     if args.nodes {
@@ -224,4 +222,14 @@ fn times<E>(
 
 fn milliseconds(since: Instant) -> f64 {
     1e3 * since.elapsed().as_secs_f64()
+}
+
+/// Linux keeps the peak of the resident set in `/proc/self/status`.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes / 1024.0)
 }

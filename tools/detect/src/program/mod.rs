@@ -2,7 +2,6 @@
 
 pub mod bench;
 mod inputs;
-mod memory;
 mod report;
 pub mod run;
 #[cfg(feature = "serve")]

@@ -12,7 +12,7 @@ use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
 use image::RgbImage;
 use intertwine_detect::coco::{self, ImageIds, ResultEntry};
 use intertwine_detect::draw::draw;
-use intertwine_detect::{picture, write, DetectError, Detection, Detector, Thresholds};
+use intertwine_detect::{picture, write, DetectError, Detection, Detector, Options, Thresholds};
 use intertwine_flow::{source, stage, stage_with, FlowError, Source};
 
 use super::inputs;
@@ -21,7 +21,8 @@ use super::report::Report;
 /// Quality of drawn JPEG pictures: above 90 the labels stay sharp.
 pub const JPEG_QUALITY: u8 = 92;
 
-/// What to look at, with what, and where the results go.
+/// What to look at, with what, and where the results go. None of it is flattened: clap takes a struct with flattened
+/// parts for absent where it is optional.
 #[derive(clap::Args)]
 pub struct Args {
     /// Model written by `intertwine export`.
@@ -47,8 +48,6 @@ pub struct Args {
     /// Most detections in a picture [default: the model's choice].
     #[arg(long, value_name = "N")]
     max_detections: Option<NonZeroUsize>,
-    #[command(flatten)]
-    engine: super::EngineArgs,
     /// Threads [default: all cores]. The result does not depend on them.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -85,9 +84,9 @@ pub struct Done {
 }
 
 /// Runs the program: 0 if every picture was done.
-pub fn run(args: Args) -> Result<ExitCode> {
+pub fn run(args: Args, options: Options) -> Result<ExitCode> {
     let tasks = Arc::new(tasks(&args)?);
-    let mut detector = Detector::load_with(&args.model, args.engine.into())?;
+    let mut detector = Detector::load_with(&args.model, options)?;
     let show = args.score.unwrap_or(detector.card().display_threshold);
     let mut thresholds = Thresholds {
         score: show,

@@ -59,7 +59,7 @@ pub enum Fault {
     #[error("the picture could not be looked at: {0}")]
     Detect(String),
     /// No room in the queue.
-    #[error("busy: {0} pictures are waiting already; try again in a second")]
+    #[error("busy: the queue is full ({0} waiting); try again in a second")]
     Queue(usize),
     /// No room for another body.
     #[error("busy: pictures that others are sending take all the memory there is for them; try again in a second")]

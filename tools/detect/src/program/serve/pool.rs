@@ -145,7 +145,13 @@ impl<J: Job> Drop for Pool<J> {
     }
 }
 
-fn run<S: Default, J: Job>(queue: &Queue<J>, work: &(impl Fn(&mut S, J) + ?Sized)) {
+fn run<S: Default, J: Job>(queue: &Queue<J>, work: &impl Fn(&mut S, J)) {
+    // What a job computes in parallel stays on this thread: the others have jobs of their own.
+    let _alone = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .use_current_thread()
+        .build()
+        .expect("a new thread belongs to no pool yet");
     let mut state = S::default();
     while let Some(job) = queue.take() {
         let done = catch_unwind(AssertUnwindSafe(|| work(&mut state, job)));
@@ -227,6 +233,23 @@ mod tests {
         assert!(pool.push(Work::Say(say)).is_err());
         go.send(()).unwrap();
         assert_eq!(said.iter().collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn a_job_computes_on_its_own_thread() {
+        struct Count(Sender<usize>);
+        impl Job for Count {
+            fn wanted(&self) -> bool {
+                true
+            }
+        }
+        let two = NonZeroUsize::new(2).unwrap();
+        let pool = Pool::start(two, two, |_: &mut (), Count(to)| {
+            to.send(rayon::current_num_threads()).unwrap();
+        });
+        let (say, said) = channel();
+        assert!(pool.unwrap().push(Count(say)).is_ok());
+        assert_eq!(said.recv(), Ok(1));
     }
 
     #[test]

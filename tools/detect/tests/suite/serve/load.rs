@@ -23,7 +23,7 @@ fn a_full_queue_is_503_at_once() {
         .collect();
     assert!(served >= 1 && !refused.is_empty(), "{served} of 6 served");
     for answer in &refused {
-        answer.assert_refused(503, &["1 pictures are waiting", "try again"]);
+        answer.assert_refused(503, &["the queue is full (1 waiting)", "try again"]);
         assert_eq!(answer.headers["retry-after"], "1");
     }
     let counted = server.metric("detect_rejected_total{reason=\"queue\"}");
