@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{poll_fn, Future};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Write};
 use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
@@ -50,10 +50,10 @@ pub async fn until(listener: TcpListener, server: Arc<Server>, stop: &Notify) {
         .await
         .is_err()
     {
-        eprintln!(
-            "connections that were still open after {} s were cut off",
-            patience.as_secs_f64()
-        );
+        let seconds = patience.as_secs_f64();
+        complain(&format!(
+            "connections that were still open after {seconds} s were cut off"
+        ));
     }
 }
 
@@ -77,7 +77,7 @@ async fn accept(
             // The client went away before its turn.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                eprintln!("cannot accept a connection: {error}");
+                complain(&format!("cannot accept a connection: {error}"));
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -106,6 +106,11 @@ async fn serve(
     if watcher.watch(connection).await.is_err() {
         server.metrics.broken.fetch_add(1, Relaxed);
     }
+}
+
+/// A line for the owner. `eprintln!` would panic where nobody reads it.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Says no in a few bytes that fit into any socket's buffer, without waiting for anything.

@@ -137,7 +137,7 @@ async fn respond(
     server: &Server,
 ) -> Result<Response<Full<Bytes>>, Fault> {
     let known = match path {
-        Path::Unknown => return Err(Fault::Path(head.uri.path().chars().take(100).collect())),
+        Path::Unknown => true,
         Path::Detect => head.method == Method::POST,
         _ => head.method == Method::GET || head.method == Method::HEAD,
     };
@@ -152,7 +152,8 @@ async fn respond(
         Path::Page => page::response(),
         Path::Health => Ok(health(server)),
         Path::Metrics => Ok(metrics(server)),
-        Path::Detect | Path::Unknown => detect(head, body, server).await,
+        Path::Detect => detect(head, body, server).await,
+        Path::Unknown => Err(Fault::Path(head.uri.path().chars().take(100).collect())),
     }
 }
 

@@ -117,7 +117,7 @@ fn a_client_that_hangs_up_does_not_end_the_server() {
 
 #[test]
 fn a_client_that_does_not_read_is_cut_off() {
-    let server = Server::start(&["--timeout", "0.5"]);
+    let server = Server::start(&["--timeout", "1"]);
     let file = png(&two_squares());
     let mut client = server.connect();
     // Answers without end, none of them read: the sockets' buffers fill up.

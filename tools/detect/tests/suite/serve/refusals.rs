@@ -116,7 +116,7 @@ fn more_pixels_than_are_accepted_are_413() {
 
 #[test]
 fn a_slow_body_is_408_and_a_slow_head_is_cut_off() {
-    let server = Server::start(&["--timeout", "0.5"]);
+    let server = Server::start(&["--timeout", "1"]);
     let file = png(&two_squares());
     let mut slow_body = server.connect();
     slow_body.send(&post("", file.len()), &file[..10]);
@@ -129,7 +129,7 @@ fn a_slow_body_is_408_and_a_slow_head_is_cut_off() {
     assert_found(&idle.answer());
 
     let answer = slow_body.answer();
-    answer.assert_refused(408, &["after 0.5 s", "--timeout"]);
+    answer.assert_refused(408, &["after 1 s", "--timeout"]);
     assert!(slow_body.is_cut_off());
     assert!(slow_head.is_cut_off());
     assert!(silent.is_cut_off());
@@ -139,7 +139,7 @@ fn a_slow_body_is_408_and_a_slow_head_is_cut_off() {
 
 #[test]
 fn who_trickles_is_cut_off_however_steadily() {
-    let server = Server::start(&["--timeout", "0.5"]);
+    let server = Server::start(&["--timeout", "1"]);
     let mut body = server.connect();
     body.send(&post("", 1_000_000), b"");
     let mut head = server.connect();
