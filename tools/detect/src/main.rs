@@ -5,7 +5,9 @@ mod program;
 use std::process::ExitCode;
 
 use clap::Parser;
-use program::{bench, run, watch};
+#[cfg(feature = "serve")]
+use program::serve;
+use program::{bench, run, watch, EngineArgs};
 
 /// Find things in pictures with an exported model.
 #[derive(Parser)]
@@ -21,6 +23,8 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     run: Option<run::Args>,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 #[derive(clap::Subcommand)]
@@ -30,6 +34,20 @@ enum Command {
     /// Look at frames that never end: a folder being written to, a camera's stream, a pipe.
     #[command(after_help = watch::AFTER_HELP)]
     Watch(Box<watch::Args>),
+    /// Serve a model over HTTP, with a page to try it on.
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
+}
+
+impl Cli {
+    /// Whether the program ends when nobody reads its output any more. A server goes on when a client hangs up.
+    fn ends_with_its_reader(&self) -> bool {
+        #[cfg(feature = "serve")]
+        if let Some(Command::Serve(_)) = self.command {
+            return false;
+        }
+        true
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -38,12 +56,16 @@ Exit status: 0 if every picture was done, 1 if a picture or the model could not 
 A folder called like a subcommand is given as ./bench.";
 
 fn main() -> ExitCode {
-    sigpipe::reset();
     let cli = Cli::parse();
+    if cli.ends_with_its_reader() {
+        sigpipe::reset();
+    }
     let result = match (cli.command, cli.run) {
         (Some(Command::Bench(args)), _) => bench::bench(&args),
         (Some(Command::Watch(args)), _) => watch::watch(*args),
-        (None, Some(args)) => run::run(args),
+        #[cfg(feature = "serve")]
+        (Some(Command::Serve(args)), _) => serve::serve(&args),
+        (None, Some(args)) => run::run(args, cli.engine.into()),
         (None, None) => unreachable!("clap asks for the model and a path"),
     };
     result.unwrap_or_else(|error| {

@@ -4,6 +4,8 @@ pub mod bench;
 mod inputs;
 mod report;
 pub mod run;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod watch;
 
 use std::io;
@@ -11,9 +13,7 @@ use std::path::Path;
 
 use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
 use image::RgbImage;
-use intertwine_detect::write;
-
-use intertwine_detect::{EngineKind, Options, Precision};
+use intertwine_detect::{write, EngineKind, Options, Precision};
 
 /// Reads a probability given on the command line.
 fn probability(text: &str) -> Result<f32, String> {

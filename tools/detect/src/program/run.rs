@@ -10,14 +10,15 @@ use anyhow::{Context, Result};
 use image::RgbImage;
 use intertwine_detect::coco::{self, ImageIds, ResultEntry};
 use intertwine_detect::draw::draw;
-use intertwine_detect::{picture, DetectError, Detection, Detector, Thresholds};
+use intertwine_detect::{picture, DetectError, Detection, Detector, Options, Thresholds};
 use intertwine_flow::{source, stage, stage_with, FlowError, Source};
 
 use super::inputs;
 use super::report::Report;
 use super::save;
 
-/// What to look at, with what, and where the results go.
+/// What to look at, with what, and where the results go. None of it is flattened: clap takes a struct with flattened
+/// parts for absent where it is optional.
 #[derive(clap::Args)]
 pub struct Args {
     /// Model written by `intertwine export`.
@@ -43,13 +44,6 @@ pub struct Args {
     /// Most detections in a picture [default: the model's choice].
     #[arg(long, value_name = "N")]
     max_detections: Option<NonZeroUsize>,
-    // Not EngineArgs flattened: within optional arguments, clap then no longer sees whether any was given.
-    /// What computes the network: our own layers for what they know, or tract alone.
-    #[arg(long, value_enum, default_value_t = super::Engine::Fused)]
-    engine: super::Engine,
-    /// How inputs of matrix products are rounded. bf16 is faster on CPUs that have it, and costs some precision.
-    #[arg(long, value_enum, default_value_t = super::Rounding::F32)]
-    precision: super::Rounding,
     /// Threads [default: all cores]. The result does not depend on them.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -86,13 +80,9 @@ pub struct Done {
 }
 
 /// Runs the program: 0 if every picture was done.
-pub fn run(args: Args) -> Result<ExitCode> {
+pub fn run(args: Args, options: Options) -> Result<ExitCode> {
     let tasks = Arc::new(tasks(&args)?);
-    let engine = super::EngineArgs {
-        engine: args.engine,
-        precision: args.precision,
-    };
-    let mut detector = Detector::load_with(&args.model, engine.into())?;
+    let mut detector = Detector::load_with(&args.model, options)?;
     let show = args.score.unwrap_or(detector.card().display_threshold);
     let mut thresholds = Thresholds {
         score: show,

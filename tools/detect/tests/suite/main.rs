@@ -6,5 +6,7 @@ mod hostile_models;
 mod hostile_pictures;
 mod mutated_models;
 mod program;
+#[cfg(feature = "serve")]
+mod serve;
 mod squares;
 mod watch;

@@ -1,0 +1,215 @@
+//! A picture looked at: bytes to pixels to detections to the bytes of an answer, on a worker's thread.
+
+use std::io::Cursor;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
+use image::RgbImage;
+use intertwine_detect::coco::{self, Segmentation};
+use intertwine_detect::draw::draw;
+use intertwine_detect::{picture, DetectError, Detection, Detector, ModelCard, Thresholds};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::answer;
+use super::fault::Fault;
+use super::metrics::Metrics;
+use super::pool::Job;
+use super::query::{Form, Wish};
+use super::upload::Upload;
+use crate::program::JPEG_QUALITY;
+
+/// A picture to be looked at.
+pub struct Look {
+    /// Its file.
+    pub picture: Upload,
+    /// What is wanted of it.
+    pub wish: Wish,
+    /// Who waits for the answer.
+    pub reply: oneshot::Sender<Result<Response<Full<Bytes>>, Fault>>,
+}
+
+impl Job for Look {
+    fn wanted(&self) -> bool {
+        !self.reply.is_closed()
+    }
+}
+
+/// What all workers share: the detector that theirs are copies of, and where they count.
+pub struct Lookout {
+    prototype: Mutex<Detector>,
+    card: ModelCard,
+    thresholds: Thresholds,
+    metrics: Arc<Metrics>,
+}
+
+/// The answer in JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    picture: Size,
+    /// Lowest score of a detection.
+    score: f32,
+    /// Strongest first.
+    detections: Vec<Found<'a>>,
+    timing_ms: Timing,
+}
+
+/// Pixels.
+#[derive(Serialize)]
+struct Size {
+    width: u32,
+    height: u32,
+}
+
+/// As in a COCO result file, but for the picture's id, and with the name of the category.
+#[derive(Serialize)]
+struct Found<'a> {
+    category_id: u32,
+    category_name: &'a str,
+    /// `[x, y, width, height]`, pixels of the picture.
+    bbox: [f32; 4],
+    score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segmentation: Option<Segmentation>,
+}
+
+#[derive(Serialize)]
+struct Timing {
+    decode: f64,
+    detect: f64,
+}
+
+impl Lookout {
+    /// For workers that find what this detector finds.
+    pub fn new(prototype: Detector, metrics: Arc<Metrics>) -> Self {
+        Self {
+            card: prototype.card().clone(),
+            thresholds: *prototype.thresholds(),
+            prototype: Mutex::new(prototype),
+            metrics,
+        }
+    }
+
+    /// Looks at a picture with a worker's detector, which is made when it is first needed.
+    pub fn look(&self, detector: &mut Option<Detector>, look: Look) {
+        let Look {
+            picture,
+            wish,
+            reply,
+        } = look;
+        let answer = self.answer(detector, picture, wish, || reply.is_closed());
+        if let Some(answer) = answer.transpose() {
+            // Gone in the meantime: nobody to tell.
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// The answer; none when nobody waits for it any more.
+    fn answer(
+        &self,
+        detector: &mut Option<Detector>,
+        upload: Upload,
+        wish: Wish,
+        gone: impl Fn() -> bool,
+    ) -> Result<Option<Response<Full<Bytes>>>, Fault> {
+        let start = Instant::now();
+        let picture = picture::decode(&upload.bytes)?;
+        drop(upload);
+        let decode = start.elapsed();
+        if gone() {
+            return Ok(None);
+        }
+
+        let failed = |error: DetectError| Fault::Detect(error.to_string());
+        let detector = match detector {
+            Some(detector) => detector,
+            None => detector.insert(self.copy().map_err(failed)?),
+        };
+        let thresholds = Thresholds {
+            score: wish.score.unwrap_or(self.thresholds.score),
+            ..self.thresholds
+        };
+        detector.set_thresholds(thresholds);
+        let start = Instant::now();
+        let detections = detector.detect(&picture).map_err(failed)?;
+        let detect = start.elapsed();
+
+        self.metrics.pictures.fetch_add(1, Relaxed);
+        let found = detections.len() as u64;
+        self.metrics.detections.fetch_add(found, Relaxed);
+        self.metrics.decode.observe(decode);
+        self.metrics.detect.observe(detect);
+        if gone() {
+            return Ok(None);
+        }
+        let drawn = || draw(&picture, detections, &self.card.classes);
+        let response = match wish.form {
+            Form::Json => {
+                let timing_ms = Timing {
+                    decode: milliseconds(decode),
+                    detect: milliseconds(detect),
+                };
+                let report = Report {
+                    picture: Size {
+                        width: picture.width(),
+                        height: picture.height(),
+                    },
+                    score: thresholds.score,
+                    detections: self.found(detections),
+                    timing_ms,
+                };
+                Ok(answer::json(&report))
+            }
+            Form::Jpeg => encode(&drawn(), "image/jpeg", |canvas, to| {
+                canvas.write_with_encoder(JpegEncoder::new_with_quality(to, JPEG_QUALITY))
+            }),
+            Form::Png => encode(&drawn(), "image/png", |canvas, to| {
+                canvas.write_with_encoder(PngEncoder::new(to))
+            }),
+        };
+        response.map(Some)
+    }
+
+    fn found(&self, detections: &[Detection]) -> Vec<Found<'_>> {
+        let entries = coco::entries(0, detections, &self.card);
+        detections
+            .iter()
+            .zip(entries)
+            .map(|(detection, entry)| Found {
+                category_id: entry.category_id,
+                category_name: &self.card.classes[detection.class].name,
+                bbox: entry.bbox,
+                score: entry.score,
+                segmentation: entry.segmentation,
+            })
+            .collect()
+    }
+
+    fn copy(&self) -> Result<Detector, DetectError> {
+        // It is only copied, so a panic leaves it as it was.
+        let prototype = self.prototype.lock();
+        prototype
+            .unwrap_or_else(PoisonError::into_inner)
+            .try_clone()
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    1e3 * time.as_secs_f64()
+}
+
+fn encode(
+    canvas: &RgbImage,
+    kind: &'static str,
+    write: impl FnOnce(&RgbImage, &mut Cursor<Vec<u8>>) -> Result<(), image::ImageError>,
+) -> Result<Response<Full<Bytes>>, Fault> {
+    let mut bytes = Cursor::new(Vec::new());
+    write(canvas, &mut bytes)
+        .map_err(|error| Fault::Detect(format!("cannot write the drawn picture: {error}")))?;
+    Ok(answer::typed(kind, bytes.into_inner()))
+}
