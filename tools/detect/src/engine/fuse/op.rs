@@ -107,9 +107,18 @@ impl EvalOp for Fused {
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let mut output = self.spare.take(&self.shape)?;
+        self.run(
+            &inputs,
+            output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?,
+        )?;
+        inputs.into_iter().for_each(|input| self.spare.give(input));
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+impl Fused {
+    fn run(&self, inputs: &[TValue], y: &mut [f32]) -> TractResult<()> {
         let x = slice(&inputs[0])?;
-        let mut plain = output.try_as_plain_ram_mut()?;
-        let y = plain.as_slice_mut::<f32>()?;
         match &*self.layer {
             Layer::Linear(linear) => {
                 let residual = inputs.get(1).map(slice).transpose()?;
@@ -132,9 +141,7 @@ impl EvalOp for Fused {
                 precision,
             } => attention::forward_one(x, *heads, *width, 1.0, y, *precision),
         }
-        drop(plain);
-        inputs.into_iter().for_each(|input| self.spare.give(input));
-        Ok(tvec!(output.into_tvalue()))
+        Ok(())
     }
 }
 

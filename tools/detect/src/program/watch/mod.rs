@@ -214,13 +214,26 @@ pub fn watch(args: Args) -> Result<ExitCode> {
     slot.stop();
 
     eprintln!("{}", Line(&summary, slot.dropped()));
+    // The detector is a graph of its own, and time in it is counted there.
+    let inner: Duration = detector
+        .counters()
+        .snapshot()
+        .stages
+        .iter()
+        .map(|stage| stage.busy)
+        .sum();
     let stages = graph.counters().snapshot().stages;
     let times: Vec<String> = stages
         .iter()
         .filter(|stage| stage.items > 0)
         .map(|stage| {
-            let milliseconds = 1e3 * stage.busy.as_secs_f64() / stage.items as f64;
-            format!("{} {milliseconds:.2} ms", stage.name)
+            let within = if stage.name == "Detect" {
+                inner
+            } else {
+                Duration::ZERO
+            };
+            let seconds = (stage.busy + within).as_secs_f64() / stage.items as f64;
+            format!("{} {:.2} ms", stage.name, 1e3 * seconds)
         })
         .collect();
     if !times.is_empty() {
