@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, CONNECTION, CONTENT_TYPE};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use intertwine_detect::{Class, ModelCard};
 use serde::Serialize;
 use tokio::sync::{oneshot, Semaphore};
@@ -104,7 +104,10 @@ pub async fn answer(
     if !body.ended() {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
-        tokio::spawn(body.discard());
+        // Who was too slow has had its time.
+        if response.status() != StatusCode::REQUEST_TIMEOUT {
+            tokio::spawn(body.discard());
+        }
     }
     pending.answered();
     server.metrics.answered(path.name(), response.status());

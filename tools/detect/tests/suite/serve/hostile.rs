@@ -98,11 +98,7 @@ fn hundreds_of_damaged_requests_leave_the_server_as_it_was() {
 fn a_client_that_hangs_up_does_not_end_the_server() {
     let server = Server::start(&["--threads", "1"]);
     // Answers of megabytes, to sockets that are gone.
-    let noise = RgbImage::from_fn(2000, 2000, |x, y| {
-        let bits = (x * 7919 + y * 104_729).wrapping_mul(2_654_435_761);
-        image::Rgb([bits as u8, (bits >> 8) as u8, (bits >> 16) as u8])
-    });
-    let file = png(&noise);
+    let file = noise(2000);
     for _ in 0..2 {
         let mut client = server.connect();
         client.send(
@@ -118,9 +114,9 @@ fn a_client_that_hangs_up_does_not_end_the_server() {
 #[test]
 fn a_client_that_does_not_read_is_cut_off() {
     let server = Server::start(&["--timeout", "1"]);
-    let file = png(&two_squares());
+    let file = noise(1000);
     let mut client = server.connect();
-    // Answers without end, none of them read: the sockets' buffers fill up.
+    // Answers of megabytes, none of them read: the sockets' buffers fill up.
     let _ = client
         .0
         .get_ref()
@@ -136,4 +132,12 @@ fn a_client_that_does_not_read_is_cut_off() {
     });
     assert_eq!(server.metric("detect_broken_connections_total"), Some(1.0));
     server.assert_well();
+}
+
+/// A picture file that does not compress, and neither does its drawn copy.
+fn noise(side: u32) -> Vec<u8> {
+    png(&RgbImage::from_fn(side, side, |x, y| {
+        let bits = (x * 7919 + y * 104_729).wrapping_mul(2_654_435_761);
+        image::Rgb([bits as u8, (bits >> 8) as u8, (bits >> 16) as u8])
+    }))
 }
