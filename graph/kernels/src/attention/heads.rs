@@ -3,7 +3,7 @@
 use super::Sequence;
 use crate::gemm::{strided, with_units, Operand, Precision, Shared};
 use crate::parallel::{for_each_task, in_pieces_of, is_alone, Scattered};
-use crate::simd::{add_lanes, dot, exp, max, LANES};
+use crate::simd::{add_lanes, dot, exp, max, Arithmetic, LANES};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -344,19 +344,25 @@ fn query_blocks(s: &Sequence) -> impl Iterator<Item = Range<usize>> {
     (0..blocks).map(move |b| first + b * count / blocks..first + (b + 1) * count / blocks)
 }
 
+/// A row of raw scores, whole registers long, to `exp(scale * (score - largest))`: the largest, and the sum.
+#[inline(always)]
+fn exponentials<A: Arithmetic>(row: &mut [f32], scale: f32) -> (f32, f32) {
+    let largest = max(row);
+    let mut sums = [0.0f32; LANES];
+    for chunk in row.as_chunks_mut::<LANES>().0 {
+        for i in 0..LANES {
+            chunk[i] = exp::<A>((chunk[i] - largest) * scale);
+            sums[i] += chunk[i];
+        }
+    }
+    (largest, add_lanes(sums))
+}
+
 multiversion! {
     /// Rows of raw scores to probabilities, and the logarithm of each row's sum of `exp(scale * score)`.
     fn softmax_rows<A>(scores: &mut [f32], stride: usize, scale: f32, log_sums: &mut [f32]) {
         for (row, log_sum) in scores.chunks_exact_mut(stride).zip(log_sums) {
-            let largest = max(row);
-            let mut sums = [0.0f32; LANES];
-            for chunk in row.as_chunks_mut::<LANES>().0 {
-                for i in 0..LANES {
-                    chunk[i] = exp::<A>((chunk[i] - largest) * scale);
-                    sums[i] += chunk[i];
-                }
-            }
-            let sum = add_lanes(sums);
+            let (largest, sum) = exponentials::<A>(row, scale);
             *log_sum = largest * scale + sum.ln();
             let inverse = 1.0 / sum;
             for p in row.iter_mut() {
@@ -368,15 +374,7 @@ multiversion! {
     /// Rows of raw scores to `exp(scale * (score - the row's largest))`, and each row's sum of these.
     fn exp_rows<A>(scores: &mut [f32], stride: usize, scale: f32, row_sums: &mut [f32]) {
         for (row, row_sum) in scores.chunks_exact_mut(stride).zip(row_sums) {
-            let largest = max(row);
-            let mut sums = [0.0f32; LANES];
-            for chunk in row.as_chunks_mut::<LANES>().0 {
-                for i in 0..LANES {
-                    chunk[i] = exp::<A>((chunk[i] - largest) * scale);
-                    sums[i] += chunk[i];
-                }
-            }
-            *row_sum = add_lanes(sums);
+            *row_sum = exponentials::<A>(row, scale).1;
         }
     }
 
