@@ -65,3 +65,42 @@ macro_rules! forward {
     )*};
 }
 forward!(&S, #[cfg(feature = "std")] std::sync::Arc<S>);
+
+/// Implements [`Stage`] for a unit struct whose items bring their tools along: loans of buffers that live as long as the
+/// item, `'a`, so that the stage needs no scratch and nothing is copied between stages.
+///
+/// ```
+/// use intertwine_flow::{input, lending_stage};
+///
+/// /// A word, and room for the answer.
+/// struct Asked<'a>(&'a str, &'a mut String);
+/// struct Shout;
+/// lending_stage!(Shout, "Shout", Asked => &'a str, std::fmt::Error, |asked| {
+///     asked.1.clear();
+///     asked.1.extend(asked.0.chars().flat_map(char::to_uppercase));
+///     Ok(asked.1.as_str())
+/// });
+///
+/// let (mut room, mut graph) = (String::new(), input::<Asked<'static>>("Word").then(Shout).inline());
+/// assert_eq!(graph.push(Asked("loud", &mut room)).unwrap(), "LOUD");
+/// ```
+#[macro_export]
+macro_rules! lending_stage {
+    ($stage:ty, $name:literal, $in:ident => $out:ty, $error:ty, |$item:ident| $body:expr) => {
+        impl<'a> $crate::Stage<$in<'a>> for $stage {
+            type Out = $out;
+            type Scratch = ();
+            type Error = $error;
+
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            fn scratch(&self) {}
+
+            fn run(&self, $item: $in<'a>, (): &mut ()) -> ::core::result::Result<$out, $error> {
+                $body
+            }
+        }
+    };
+}

@@ -40,6 +40,25 @@ pub(crate) fn for_each_task(count: usize, share: bool, task: impl Fn(usize) + Sy
     }
 }
 
+/// Calls `f(i, chunk)` for the chunks of `size` elements of a slice, neighbours of together at least `least` elements on
+/// one thread; on this one alone if it has been asked to be [`alone`].
+pub(crate) fn for_each_chunk<T: Send>(
+    slice: &mut [T],
+    size: usize,
+    least: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) {
+    if ALONE.get() {
+        for (i, chunk) in slice.chunks_mut(size).enumerate() {
+            f(i, chunk);
+        }
+    } else {
+        let chunks = slice.par_chunks_mut(size).enumerate();
+        let chunks = chunks.with_min_len(least.div_ceil(size));
+        chunks.for_each(|(i, chunk)| f(i, chunk));
+    }
+}
+
 /// Whether this thread has been asked to be [`alone`].
 pub(crate) fn is_alone() -> bool {
     ALONE.get()

@@ -6,7 +6,7 @@
 
 use image::RgbImage;
 use intertwine_flow::chain::{Chain, Input, Then};
-use intertwine_flow::{input, FlowError, Graph, Inline, Stage};
+use intertwine_flow::{input, lending_stage, FlowError, Graph, Inline};
 
 use crate::card::ModelCard;
 use crate::engine::Engine;
@@ -57,44 +57,23 @@ pub struct DecodeStage;
 /// Non-maximum suppression and masks.
 pub struct NmsStage;
 
-/// Implements [`Stage`] for a stage whose buffers travel with the item.
-macro_rules! stage {
-    ($stage:ty, $name:literal, $in:ident => $out:ty, |$item:ident| $body:expr) => {
-        impl<'a> Stage<$in<'a>> for $stage {
-            type Out = $out;
-            type Scratch = ();
-            type Error = DetectError;
-
-            fn name(&self) -> &'static str {
-                $name
-            }
-
-            fn scratch(&self) {}
-
-            fn run(&self, $item: $in<'a>, (): &mut ()) -> Result<Self::Out, DetectError> {
-                $body
-            }
-        }
-    };
-}
-
-stage!(FitStage, "Letterbox", Frame => Prepared<'a>, |frame| {
+lending_stage!(FitStage, "Letterbox", Frame => Prepared<'a>, DetectError, |frame| {
     let letterbox = frame.preprocessor.apply(frame.picture, frame.engine.input_mut()?)?;
     Ok(Prepared { letterbox, engine: frame.engine, judge: frame.judge })
 });
 
-stage!(ModelStage, "Model", Prepared => Answered<'a>, |prepared| {
+lending_stage!(ModelStage, "Model", Prepared => Answered<'a>, DetectError, |prepared| {
     let raw = prepared.engine.run()?;
     Ok(Answered { letterbox: prepared.letterbox, raw, judge: prepared.judge })
 });
 
-stage!(DecodeStage, "Decode", Answered => Ranked<'a>, |answered| {
+lending_stage!(DecodeStage, "Decode", Answered => Ranked<'a>, DetectError, |answered| {
     let Judge { card, thresholds, postprocessor, .. } = &mut *answered.judge;
     postprocessor.decode(&answered.raw, card, &answered.letterbox, thresholds)?;
     Ok(Ranked(answered))
 });
 
-stage!(NmsStage, "Nms", Ranked => &'a [Detection], |ranked| {
+lending_stage!(NmsStage, "Nms", Ranked => &'a [Detection], DetectError, |ranked| {
     let Answered { letterbox, raw, judge } = ranked.0;
     let Judge { card, thresholds, postprocessor, detections } = judge;
     postprocessor.suppress(thresholds);

@@ -2,9 +2,8 @@
 
 use super::Sequence;
 use crate::gemm::{strided, with_units, Operand, Precision, Shared};
-use crate::parallel::{for_each_task, in_pieces_of, is_alone, Scattered};
+use crate::parallel::{for_each_chunk, for_each_task, in_pieces_of, Scattered};
 use crate::simd::{add_lanes, dot, exp, max, Arithmetic, LANES};
-use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -142,13 +141,11 @@ impl<'a> Inputs<'a> {
         let blocks = len.div_ceil((SCORES / padded(len).max(1)).max(8));
         let y = Scattered::new(y);
         with_units(heads * head, |units| {
-            if is_alone() {
-                let units = units.chunks_exact_mut(head).enumerate();
-                units.for_each(|(h, units)| self.pack_head(h, &keys, &values, units));
-            } else {
-                let units = units.par_chunks_exact_mut(head).enumerate();
-                units.for_each(|(h, units)| self.pack_head(h, &keys, &values, units));
-            }
+            for_each_chunk(units, head, head, |h, units| {
+                let (k, v) = units.split_at_mut(keys.len());
+                keys.pack(self.part(0, h, 0).transposed(), k);
+                values.pack(self.part(1, h, 0), v);
+            });
             let units = &*units;
             let task = |i: usize| {
                 let (block, h) = (i / heads, i % heads);
@@ -158,10 +155,7 @@ impl<'a> Inputs<'a> {
                 let (k, v) = units[h * head..(h + 1) * head].split_at(keys.len());
                 let stride = padded(len);
                 with_scratch(|scratch| {
-                    let scores = resized(&mut scratch.scores, queries.len() * stride);
-                    for row in scores.chunks_exact_mut(stride) {
-                        row[len..].fill(f32::NEG_INFINITY);
-                    }
+                    let scores = padded_rows(&mut scratch.scores, queries.len(), len);
                     let q = self.queries(h, queries.start);
                     // SAFETY: scores has rows of stride >= len elements.
                     unsafe { keys.multiply(queries.len(), q, k, &Scattered::new(scores), stride) };
@@ -183,13 +177,6 @@ impl<'a> Inputs<'a> {
             };
             for_each_task(blocks * heads, 2 * len * len * d > WORK_PER_PIECE, task);
         });
-    }
-
-    /// Keys, then values of a head.
-    fn pack_head(&self, h: usize, keys: &Shared, values: &Shared, units: &mut [u32]) {
-        let (k, v) = units.split_at_mut(keys.len());
-        keys.pack(self.part(0, h, 0).transposed(), k);
-        values.pack(self.part(1, h, 0), v);
     }
 
     /// Adds the gradients: of the queries to `dq`, whose rows are as those of `q`, of keys and values to `dkv`, as `kv`.
@@ -279,8 +266,7 @@ impl<'a> Inputs<'a> {
         });
     }
 
-    /// `q k^T` of some queries against the sequence from `first` on: rows of [`padded`] width, padded with negative
-    /// infinity so that the row loops have no remainder and the padding gets probability 0.
+    /// `q k^T` of some queries against the sequence from `first` on, in [`padded_rows`].
     fn scores<'s>(
         &self,
         h: usize,
@@ -290,10 +276,7 @@ impl<'a> Inputs<'a> {
         scores: &'s mut Vec<f32>,
     ) -> &'s mut [f32] {
         let stride = padded(len);
-        let scores = resized(scores, queries.len() * stride);
-        for row in scores.chunks_exact_mut(stride) {
-            row[len..].fill(f32::NEG_INFINITY);
-        }
+        let scores = padded_rows(scores, queries.len(), len);
         let (q, k) = (
             self.queries(h, queries.start),
             self.part(0, h, first).transposed(),
@@ -330,6 +313,16 @@ fn resized(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
         buffer.resize(n, 0.0);
     }
     &mut buffer[..n]
+}
+
+/// Room for rows of `len` scores, of [`padded`] width: padded with negative infinity, so that the row loops have no
+/// remainder and the padding gets probability 0.
+fn padded_rows(buffer: &mut Vec<f32>, rows: usize, len: usize) -> &mut [f32] {
+    let scores = resized(buffer, rows * padded(len));
+    for row in scores.chunks_exact_mut(padded(len)) {
+        row[len..].fill(f32::NEG_INFINITY);
+    }
+    scores
 }
 
 /// Elements of a row of scores in memory: whole registers.

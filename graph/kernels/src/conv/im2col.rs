@@ -1,8 +1,7 @@
 //! Neighbourhoods of a map as rows of a matrix, a block of lines at a time.
 
 use super::Shape;
-use crate::parallel::PIECE;
-use rayon::prelude::*;
+use crate::parallel::{for_each_chunk, PIECE};
 use std::ops::Range;
 
 /// Elements of a block of columns: 2 MiB, which stays in the caches between the copy and the product, where all
@@ -38,23 +37,20 @@ pub(super) fn gather(x: &[f32], shape: &Shape, lines: Range<usize>, columns: &mu
         height, width, inp, ..
     } = shape;
     let line = width * 9 * inp;
-    columns
-        .par_chunks_mut(line)
-        .zip(lines)
-        .with_min_len(PIECE.div_ceil(line))
-        .for_each(|(columns, line)| {
-            let (image, y) = (line / height, line % height);
-            for (x_at, patch) in columns.chunks_exact_mut(9 * inp).enumerate() {
-                for (tap, patch) in patch.chunks_exact_mut(inp).enumerate() {
-                    // Shifted by the padding: the map is at 1..=height and 1..=width.
-                    let (iy, ix) = (y + tap / 3, x_at + tap % 3);
-                    if (1..=height).contains(&iy) && (1..=width).contains(&ix) {
-                        let from = (image * height + iy - 1) * width + ix - 1;
-                        patch.copy_from_slice(&x[from * inp..(from + 1) * inp]);
-                    } else {
-                        patch.fill(0.0);
-                    }
+    for_each_chunk(columns, line, PIECE, |i, columns| {
+        let at = lines.start + i;
+        let (image, y) = (at / height, at % height);
+        for (x_at, patch) in columns.chunks_exact_mut(9 * inp).enumerate() {
+            for (tap, patch) in patch.chunks_exact_mut(inp).enumerate() {
+                // Shifted by the padding: the map is at 1..=height and 1..=width.
+                let (iy, ix) = (y + tap / 3, x_at + tap % 3);
+                if (1..=height).contains(&iy) && (1..=width).contains(&ix) {
+                    let from = (image * height + iy - 1) * width + ix - 1;
+                    patch.copy_from_slice(&x[from * inp..(from + 1) * inp]);
+                } else {
+                    patch.fill(0.0);
                 }
             }
-        });
+        }
+    });
 }

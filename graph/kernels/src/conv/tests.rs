@@ -114,20 +114,18 @@ fn in_bf16_only_the_inputs_are_rounded() {
 
 #[test]
 fn the_reference_gradient_is_the_slope() {
-    {
-        let s = shape(1, 3, 4, 2, 2);
-        let [x, w, b, dy] = inputs(&s).map(|v| wide(&v));
-        let g = reference::backward(&x, &w, &dy, &s);
-        assert_gradient("x", &x, &g.dx, |x| {
-            inner(&dy, &reference::forward(x, &w, &b, &s))
-        });
-        assert_gradient("w", &w, &g.dw, |w| {
-            inner(&dy, &reference::forward(&x, w, &b, &s))
-        });
-        assert_gradient("b", &b, &g.db, |b| {
-            inner(&dy, &reference::forward(&x, &w, b, &s))
-        });
-    }
+    let s = shape(1, 3, 4, 2, 2);
+    let [x, w, b, dy] = inputs(&s).map(|v| wide(&v));
+    let g = reference::backward(&x, &w, &dy, &s);
+    assert_gradient("x", &x, &g.dx, |x| {
+        inner(&dy, &reference::forward(x, &w, &b, &s))
+    });
+    assert_gradient("w", &w, &g.dw, |w| {
+        inner(&dy, &reference::forward(&x, w, &b, &s))
+    });
+    assert_gradient("b", &b, &g.db, |b| {
+        inner(&dy, &reference::forward(&x, &w, b, &s))
+    });
 }
 
 #[test]

@@ -2,9 +2,8 @@
 
 use crate::activation::{self, Activation};
 use crate::layer_norm::normalise_rows;
-use crate::parallel::{is_alone, rows_per_piece, PIECE};
+use crate::parallel::{for_each_chunk, rows_per_piece, PIECE};
 use crate::{check_len, rows_of};
-use rayon::prelude::*;
 
 /// A layer norm over the last axis, and what follows it.
 #[derive(Clone, Debug)]
@@ -43,17 +42,10 @@ impl Norm {
         rows_of("fused norm", "x", x, self.width());
         check_len("fused norm", "y", y, x.len());
         let piece = rows_per_piece(self.width(), PIECE) * self.width();
-        let run = |(x, y): (&[f32], &mut [f32])| {
-            y.copy_from_slice(x);
+        for_each_chunk(y, piece, piece, |i, y| {
+            y.copy_from_slice(&x[i * piece..][..y.len()]);
             self.rows(y);
-        };
-        if is_alone() {
-            x.chunks(piece).zip(y.chunks_mut(piece)).for_each(run);
-        } else {
-            (x.par_chunks(piece), y.par_chunks_mut(piece))
-                .into_par_iter()
-                .for_each(run);
-        }
+        });
     }
 
     /// Rows in place, on this thread.

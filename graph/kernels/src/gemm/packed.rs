@@ -35,16 +35,6 @@ impl Packed {
     pub fn new(b: &[f32], layout: Layout, k: usize, n: usize, precision: Precision) -> Self {
         check_len("packed", "b", b, k * n);
         let kernel = kernel::choose_for(cpu::path(), precision, n, true);
-        Self::with(kernel, b, layout, k, n)
-    }
-
-    pub(super) fn with(
-        kernel: &'static Kernel,
-        b: &[f32],
-        layout: Layout,
-        k: usize,
-        n: usize,
-    ) -> Self {
         let mut units = Vec::new();
         let packed = pack::resized(&mut units, packed_len(kernel, k, n));
         let panels = pack_b(kernel, Operand::new(b, layout, k, n), k, n, false, packed);

@@ -7,9 +7,8 @@
 use super::blocks::{cut, GROUP_UNITS, ROWS, TASKS, UNITS, WORK_PER_PIECE};
 use super::kernel::{Kernel, Tile};
 use super::packed::Packed;
-use crate::parallel::{for_each_task, is_alone, Scattered, PIECE};
+use crate::parallel::{for_each_chunk, for_each_task, Scattered, PIECE};
 use crate::{check_len, conv::Shape};
-use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -90,7 +89,7 @@ impl<'a> Padded<'a> {
         let location = inp.div_ceil(depth);
         let line = (width + 2) * location;
         let units = super::pack::resized(buffer, batch * (height + 2) * line);
-        let fill = |(i, to): (usize, &mut [u32])| {
+        for_each_chunk(units, line, PIECE, |i, to| {
             let (map, y) = (i / (height + 2), i % (height + 2));
             if !(1..=height).contains(&y) {
                 to.fill(0);
@@ -106,13 +105,7 @@ impl<'a> Padded<'a> {
                 let locations = from.chunks_exact(inp).zip(inner.chunks_exact_mut(location));
                 locations.for_each(|(from, to)| (kernel.to_units)(from, to));
             }
-        };
-        if is_alone() {
-            units.chunks_exact_mut(line).enumerate().for_each(fill);
-        } else {
-            let lines = units.par_chunks_exact_mut(line).enumerate();
-            lines.with_min_len(PIECE.div_ceil(line)).for_each(fill);
-        }
+        });
         Self {
             units,
             height,

@@ -2,17 +2,22 @@
 
 pub mod bench;
 mod inputs;
+mod media_type;
+mod memory;
 mod report;
 pub mod run;
 #[cfg(feature = "serve")]
 pub mod serve;
 pub mod watch;
 
-use std::io;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::Duration;
 
+use anyhow::Context;
 use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
-use image::RgbImage;
+use image::{ImageError, RgbImage};
 use intertwine_detect::{write, EngineKind, Options, Precision};
 
 /// Reads a probability given on the command line.
@@ -21,6 +26,20 @@ fn probability(text: &str) -> Result<f32, String> {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
         _ => Err("expected a number from 0 to 1".into()),
     }
+}
+
+/// As many threads as asked for, or as there are cores.
+fn threads(asked: Option<NonZeroUsize>) -> anyhow::Result<NonZeroUsize> {
+    match asked {
+        Some(threads) => Ok(threads),
+        None => {
+            std::thread::available_parallelism().context("cannot count the cores; give --threads")
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    1e3 * time.as_secs_f64()
 }
 
 /// What computes the network.
@@ -35,13 +54,13 @@ pub struct EngineArgs {
 }
 
 #[derive(clap::ValueEnum, Clone, Copy)]
-pub enum Engine {
+enum Engine {
     Fused,
     Tract,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy)]
-pub enum Rounding {
+enum Rounding {
     F32,
     Bf16,
 }
@@ -66,11 +85,16 @@ const JPEG_QUALITY: u8 = 92;
 
 /// Writes a picture whole, as JPEG if the path is named like one, else as PNG.
 fn save(picture: &RgbImage, path: &Path) -> io::Result<()> {
+    let jpeg = inputs::is_jpeg(path);
     write::atomically(path, |writer| {
-        let result = match inputs::is_jpeg(path) {
-            true => picture.write_with_encoder(JpegEncoder::new_with_quality(writer, JPEG_QUALITY)),
-            false => picture.write_with_encoder(PngEncoder::new(writer)),
-        };
-        result.map_err(io::Error::other)
+        encode(picture, jpeg, writer).map_err(io::Error::other)
     })
+}
+
+/// Writes a picture as JPEG or as PNG.
+fn encode(picture: &RgbImage, jpeg: bool, to: impl Write) -> Result<(), ImageError> {
+    match jpeg {
+        true => picture.write_with_encoder(JpegEncoder::new_with_quality(to, JPEG_QUALITY)),
+        false => picture.write_with_encoder(PngEncoder::new(to)),
+    }
 }

@@ -95,11 +95,7 @@ pub fn run(args: Args, options: Options) -> Result<ExitCode> {
         .max_detections
         .map_or(thresholds.max_detections, NonZeroUsize::get);
     detector.set_thresholds(thresholds);
-    let threads = match args.threads {
-        Some(threads) => threads,
-        None => std::thread::available_parallelism()
-            .context("cannot count the cores; give --threads")?,
-    };
+    let threads = super::threads(args.threads)?;
     // Every thread takes pictures of its own; where there are fewer pictures, they share a picture's work.
     let spare = threads.get() / tasks.len().clamp(1, threads.get());
     detector.set_threads(NonZeroUsize::new(spare).unwrap_or(NonZeroUsize::MIN))?;

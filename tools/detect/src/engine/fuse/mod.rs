@@ -19,12 +19,12 @@ use graph::Graph;
 use op::{Fused, Spare};
 use rules::{Found, Rules};
 
-/// Replaces what is recognised of `proto` in `model`, which was made of it, and says how many layers that were.
+/// Replaces what is recognised of `proto` in `model`, which was made of it.
 pub(super) fn fuse(
     proto: &pb::GraphProto,
     model: &mut TypedModel,
     precision: Precision,
-) -> TractResult<usize> {
+) -> TractResult<()> {
     let mut places: HashMap<String, OutletId> = model
         .outlet_labels
         .iter()
@@ -40,12 +40,11 @@ pub(super) fn fuse(
         weights: Default::default(),
     };
     let spare = Arc::default();
-    let mut count = 0;
     // Nodes that a layer stands for already, by the first of their outputs.
     let mut gone: HashSet<&str> = HashSet::new();
-    let first = |node: &pb::NodeProto| node.output.first().cloned().unwrap_or_default();
     for node in &proto.node {
-        if gone.contains(first(node).as_str()) {
+        let first = node.output.first().map(String::as_str);
+        if first.is_some_and(|first| gone.contains(first)) {
             continue;
         }
         let Some(found) = rules.apply(node) else {
@@ -57,10 +56,9 @@ pub(super) fn fuse(
         }
         if replace(model, &mut places, &graph, found, &spare)? {
             gone.extend(inner);
-            count += 1;
         }
     }
-    Ok(count)
+    Ok(())
 }
 
 /// The shapes of all values that are `f32` and whose shape is known.

@@ -177,12 +177,7 @@ impl<'a> Rules<'_, 'a> {
         let [planes, weight, bias] = node.input.as_slice() else {
             return None;
         };
-        let plain = ints(node, "kernel_shape", &[3, 3]) == [3, 3]
-            && ints(node, "pads", &[0; 4]) == [1; 4]
-            && ints(node, "strides", &[1; 2]) == [1; 2]
-            && ints(node, "dilations", &[1; 2]) == [1; 2]
-            && int(node, "group").unwrap_or(1) == 1;
-        plain.then_some(())?;
+        is_convolution(node, 3, 1, 1).then_some(())?;
         let first = self.graph.maker(planes, "Transpose")?;
         (ints(first, "perm", &[]) == [0, 3, 1, 2]).then_some(())?;
         let x = first.input.first()?;
@@ -230,15 +225,8 @@ impl<'a> Rules<'_, 'a> {
         let &[out, channels, patch, p2] = dims.as_slice() else {
             return None;
         };
-        let sizes = [patch as i64; 2];
-        let plain = patch == p2
-            && patch > 0
-            && ints(node, "kernel_shape", &sizes) == sizes
-            && ints(node, "strides", &[1; 2]) == sizes
-            && ints(node, "pads", &[0; 4]) == [0; 4]
-            && ints(node, "dilations", &[1; 2]) == [1; 2]
-            && int(node, "group").unwrap_or(1) == 1;
-        plain.then_some(())?;
+        let side = patch as i64;
+        (patch == p2 && patch > 0 && is_convolution(node, side, side, 0)).then_some(())?;
         let &[1, c, height, width] = self.graph.shape(image)? else {
             return None;
         };
@@ -356,4 +344,13 @@ impl<'a> Rules<'_, 'a> {
             },
         })
     }
+}
+
+/// Whether a Conv has a square kernel of this side, this stride and padding, and nothing out of the ordinary.
+fn is_convolution(node: &NodeProto, side: i64, stride: i64, padding: i64) -> bool {
+    ints(node, "kernel_shape", &[side; 2]) == [side; 2]
+        && ints(node, "strides", &[1; 2]) == [stride; 2]
+        && ints(node, "pads", &[0; 4]) == [padding; 4]
+        && ints(node, "dilations", &[1; 2]) == [1; 2]
+        && int(node, "group").unwrap_or(1) == 1
 }

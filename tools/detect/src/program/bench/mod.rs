@@ -13,6 +13,7 @@ use image::{Rgb, RgbImage};
 use intertwine_detect::{picture, write, Detector, NodeTime};
 use serde::Serialize;
 
+use super::{memory, milliseconds};
 use peer::Peer;
 
 /// What to measure.
@@ -100,7 +101,7 @@ struct OnnxRuntime {
 pub fn bench(args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
     let mut detector = Detector::load_with(&args.model, args.engine.into())?;
-    let load_ms = milliseconds(start);
+    let load_ms = milliseconds(start.elapsed());
     detector.set_threads(args.threads)?;
     let size = detector.card().input_size;
 
@@ -173,7 +174,7 @@ pub fn bench(args: &Args) -> Result<ExitCode> {
         model_percentiles: model,
         total_percentiles: total,
         stages_ms,
-        peak_rss_mb: peak_rss_mb(),
+        peak_rss_mb: memory::peak().map(|bytes| bytes as f64 / f64::from(1 << 20)),
         onnxruntime,
     };
     print(&numbers);
@@ -267,7 +268,7 @@ fn times<E>(runs: usize, mut work: impl FnMut() -> Result<(), E>) -> Result<Vec<
     let time = |_| {
         let start = Instant::now();
         work()?;
-        Ok(milliseconds(start))
+        Ok(milliseconds(start.elapsed()))
     };
     (0..runs).map(time).collect()
 }
@@ -287,18 +288,4 @@ impl Percentiles {
             max: at(1.0),
         }
     }
-}
-
-fn milliseconds(since: Instant) -> f64 {
-    1e3 * since.elapsed().as_secs_f64()
-}
-
-/// Linux keeps the peak of the resident set in `/proc/self/status`.
-fn peak_rss_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kilobytes / 1024.0)
 }

@@ -3,12 +3,11 @@
 use std::io::Cursor;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
-use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
 use image::RgbImage;
 use intertwine_detect::coco::{self, Segmentation};
 use intertwine_detect::draw::draw;
@@ -22,7 +21,7 @@ use super::metrics::Metrics;
 use super::pool::Job;
 use super::query::{Form, Wish};
 use super::upload::Upload;
-use crate::program::JPEG_QUALITY;
+use crate::program::{encode, milliseconds};
 
 /// A picture to be looked at.
 pub struct Look {
@@ -147,7 +146,7 @@ impl Lookout {
         if gone() {
             return Ok(None);
         }
-        let drawn = || draw(&picture, detections, &self.card.classes);
+        let canvas = || draw(&picture, detections, &self.card.classes);
         let response = match wish.form {
             Form::Json => {
                 let timing_ms = Timing {
@@ -165,12 +164,8 @@ impl Lookout {
                 };
                 Ok(answer::json(&report))
             }
-            Form::Jpeg => encode(&drawn(), "image/jpeg", |canvas, to| {
-                canvas.write_with_encoder(JpegEncoder::new_with_quality(to, JPEG_QUALITY))
-            }),
-            Form::Png => encode(&drawn(), "image/png", |canvas, to| {
-                canvas.write_with_encoder(PngEncoder::new(to))
-            }),
+            Form::Jpeg => drawn(&canvas(), true),
+            Form::Png => drawn(&canvas(), false),
         };
         response.map(Some)
     }
@@ -199,17 +194,11 @@ impl Lookout {
     }
 }
 
-fn milliseconds(time: Duration) -> f64 {
-    1e3 * time.as_secs_f64()
-}
-
-fn encode(
-    canvas: &RgbImage,
-    kind: &'static str,
-    write: impl FnOnce(&RgbImage, &mut Cursor<Vec<u8>>) -> Result<(), image::ImageError>,
-) -> Result<Response<Full<Bytes>>, Fault> {
+/// A drawn picture as an answer.
+fn drawn(canvas: &RgbImage, jpeg: bool) -> Result<Response<Full<Bytes>>, Fault> {
     let mut bytes = Cursor::new(Vec::new());
-    write(canvas, &mut bytes)
+    encode(canvas, jpeg, &mut bytes)
         .map_err(|error| Fault::Detect(format!("cannot write the drawn picture: {error}")))?;
+    let kind = if jpeg { "image/jpeg" } else { "image/png" };
     Ok(answer::typed(kind, bytes.into_inner()))
 }

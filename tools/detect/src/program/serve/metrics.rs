@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
+use crate::program::memory;
+
 /// Upper bounds of the histograms, seconds: a small model on a fast machine to a large picture on a slow one.
 const BOUNDS: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -148,7 +150,7 @@ impl Metrics {
             (
                 "process_resident_memory_bytes",
                 "Memory the process holds.",
-                resident_memory().map(|bytes| bytes as f64),
+                memory::resident().map(|bytes| bytes as f64),
             ),
         ] {
             if let Some(value) = value {
@@ -208,16 +210,6 @@ impl Page {
         };
         writeln!(self.0, "{name}{labels} {value}").expect("a String takes everything");
     }
-}
-
-/// Bytes of memory the process holds. Linux says it in `/proc/self/status`, in kB.
-fn resident_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(1024 * kilobytes)
 }
 
 #[cfg(test)]

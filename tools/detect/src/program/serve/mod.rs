@@ -101,11 +101,7 @@ pub fn serve(args: &Args) -> Result<ExitCode> {
             ..thresholds
         });
     }
-    let threads = match args.threads {
-        Some(threads) => threads,
-        None => std::thread::available_parallelism()
-            .context("cannot count the cores; give --threads")?,
-    };
+    let threads = super::threads(args.threads)?;
     let (card, score) = (detector.card().clone(), detector.thresholds().score);
     let metrics = Arc::new(Metrics::default());
     let lookout = Lookout::new(detector, metrics.clone());

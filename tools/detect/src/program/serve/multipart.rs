@@ -6,6 +6,8 @@ use bytes::Bytes;
 use memchr::memmem;
 use thiserror::Error;
 
+use crate::program::media_type;
+
 /// Most header lines of a part; browsers write two.
 const MAX_HEADERS: usize = 16;
 
@@ -96,14 +98,9 @@ fn head(bytes: &[u8]) -> Result<(String, usize), FormError> {
     }
 }
 
-/// `key` of `kind; key=value; key="value"`.
+/// `key` of `kind; key=value; key="value"`, without quotes.
 fn parameter<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    let value = text.split(';').skip(1).find_map(|piece| {
-        let (name, value) = piece.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case(key)
-            .then_some(value.trim())
-    })?;
+    let value = media_type::parameter(text, key)?;
     let value = value
         .strip_prefix('"')
         .and_then(|v| v.strip_suffix('"'))

@@ -11,7 +11,7 @@ use std::time::Duration;
 use image::RgbImage;
 use intertwine_detect::{DetectError, Detection, Detector, PictureError, Tracker};
 use intertwine_flow::chain::{Chain, Input, Then};
-use intertwine_flow::{input, Inline, Stage};
+use intertwine_flow::{input, lending_stage, Inline};
 
 use super::sink::Sink;
 use super::source::Frame;
@@ -64,44 +64,23 @@ pub struct TrackStage;
 /// Results to where they are wanted.
 pub struct WriteStage;
 
-/// Implements [`Stage`] for a stage whose tools travel with the item.
-macro_rules! stage {
-    ($stage:ty, $name:literal, $in:ident => $out:ty, $error:ty, |$item:ident| $body:expr) => {
-        impl<'a> Stage<$in<'a>> for $stage {
-            type Out = $out;
-            type Scratch = ();
-            type Error = $error;
-
-            fn name(&self) -> &'static str {
-                $name
-            }
-
-            fn scratch(&self) {}
-
-            fn run(&self, $item: $in<'a>, (): &mut ()) -> Result<Self::Out, $error> {
-                $body
-            }
-        }
-    };
-}
-
-stage!(DecodeStage, "Decode", Arrived => Decoded<'a>, PictureError, |arrived| {
+lending_stage!(DecodeStage, "Decode", Arrived => Decoded<'a>, PictureError, |arrived| {
     Ok(Decoded { picture: arrived.frame.pixels.decode()?, arrived })
 });
 
-stage!(DetectStage, "Detect", Decoded => Detected<'a>, DetectError, |decoded| {
+lending_stage!(DetectStage, "Detect", Decoded => Detected<'a>, DetectError, |decoded| {
     let Decoded { arrived, picture } = decoded;
     let Arrived { frame, dropped, detector, tracker, sink } = arrived;
     let detections = detector.detect(&picture)?;
     Ok(Detected { arrived: Told { frame, dropped, sink }, picture, detections, tracker })
 });
 
-stage!(TrackStage, "Track", Detected => Tracked<'a>, std::convert::Infallible, |detected| {
+lending_stage!(TrackStage, "Track", Detected => Tracked<'a>, std::convert::Infallible, |detected| {
     let Detected { arrived, picture, detections, tracker } = detected;
     Ok(Tracked { arrived, picture, detections, ids: tracker.update(detections) })
 });
 
-stage!(WriteStage, "Write", Tracked => Duration, anyhow::Error, |tracked| {
+lending_stage!(WriteStage, "Write", Tracked => Duration, anyhow::Error, |tracked| {
     let Tracked { arrived: Told { frame, dropped, sink }, picture, detections, ids } = tracked;
     sink.write(frame, dropped, &picture, detections, ids)
 });

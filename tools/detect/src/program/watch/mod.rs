@@ -295,12 +295,7 @@ fn open(args: &Args) -> Result<(Box<dyn Source>, Policy)> {
 /// The detector, the tracker, and the lowest score that counts by itself.
 fn prepare(args: &Args) -> Result<(Detector, Tracker, f32)> {
     let mut detector = Detector::load_with(&args.model, args.engine.into())?;
-    let threads = match args.threads {
-        Some(threads) => threads,
-        None => std::thread::available_parallelism()
-            .context("cannot count the cores; give --threads")?,
-    };
-    detector.set_threads(threads)?;
+    detector.set_threads(super::threads(args.threads)?)?;
     let show = args.score.unwrap_or(detector.card().display_threshold);
     let defaults = TrackerOptions::default();
     let options = TrackerOptions {

@@ -12,6 +12,7 @@ use super::drawn::Drawn;
 use super::lines::{Found, Line, Lines, Outcome};
 use super::post::Post;
 use super::source::Frame;
+use crate::program::milliseconds;
 
 /// Writes results.
 pub struct Sink {
@@ -147,8 +148,4 @@ fn label(frame: &Frame) -> String {
         Some(name) => name.clone(),
         None => format!("frame {}", frame.number),
     }
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    1e3 * time.as_secs_f64()
 }

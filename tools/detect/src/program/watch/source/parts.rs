@@ -4,6 +4,8 @@ use std::io::{self, BufRead, Read};
 
 use thiserror::Error;
 
+use crate::program::media_type;
+
 /// The most bytes of a part's headers, and of what lies between parts.
 const MAX_HEAD: usize = 64 << 10;
 
@@ -58,18 +60,12 @@ enum Place {
 /// The boundary that a content type announces, if it is one of parts. Some cameras count the two dashes before each
 /// boundary as part of it, so dashes at its beginning are not told apart.
 pub fn boundary(content_type: &str) -> Option<&str> {
-    let mut parameters = content_type.split(';').map(str::trim);
-    let kind = parameters.next()?;
-    if !kind.to_ascii_lowercase().starts_with("multipart/") {
+    let kind = content_type.trim_start().to_ascii_lowercase();
+    if !kind.starts_with("multipart/") {
         return None;
     }
-    let value = parameters.find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("boundary")
-            .then_some(value)
-    })?;
-    let value = value.trim().trim_matches('"').trim_start_matches('-');
+    let value = media_type::parameter(content_type, "boundary")?;
+    let value = value.trim_matches('"').trim_start_matches('-');
     (!value.is_empty()).then_some(value)
 }
 
