@@ -10,10 +10,11 @@ use intertwine_kernels::gemm::Precision;
 use intertwine_kernels::optim::AdamW;
 use intertwine_kernels::prototypes::Targets;
 use intertwine_kernels::{
-    activation, attention, conv, cpu, gather, koleo, layer_norm, linear, optim, peak, prototypes,
-    residual, softmax_ce,
+    activation, attention, conv, cpu, fused, gather, koleo, layer_norm, linear, optim, peak,
+    prototypes, residual, softmax_ce,
 };
 use rayon::prelude::*;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const D: usize = 192;
@@ -300,6 +301,20 @@ fn bench_conv(b: &Bench, precision: Precision) {
     }
 }
 
+/// Convolutions of the edge: one map, weights packed before. Rates count the multiplications of the direct sum.
+fn bench_conv_of_one(b: &Bench, precision: Precision) {
+    for (side, channels) in [(48, 128), (24, 128), (12, 128), (16, 96)] {
+        let (rows, weight) = (side * side, values(channels * 9 * channels));
+        let weights = Arc::new(conv::Weights::new(&weight, channels, channels, precision));
+        let layer = fused::Conv::new(weights, &values(channels), None);
+        let (x, mut y) = (values(rows * channels), zeros(rows * channels));
+        let name = format!("packed conv {side} x {side} x {channels}");
+        b.flops(precision, &name, 2 * rows * 9 * channels * channels, || {
+            layer.forward(&x, side, side, &mut y)
+        });
+    }
+}
+
 fn bench_memory(b: &Bench) {
     let n = 5_500_000;
     let (mut p, g, mut m, mut v) = (values(n), values(n), zeros(n), zeros(n));
@@ -351,6 +366,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let local = [group(64, 37), group(64, 10)];
                 bench_attention(&bench, "64 x 37 + 64 x 10", &local, precision);
                 bench_conv(&bench, precision);
+                bench_conv_of_one(&bench, precision);
                 bench_prototypes(&bench, precision);
             }
             bench_rows(&bench, 8 * 197);

@@ -3,7 +3,8 @@
 //!
 //! `x` is [batch * height * width, inp], `y` [batch * height * width, out], `w` [out, 9 * inp] with columns ordered
 //! (ky, kx, c). With `dy` the gradient of `y`: `dx` is the convolution of `dy` with the weight turned by half a turn and
-//! its channels exchanged, `dw` the product of `dy` with the neighbourhoods of `x`.
+//! its channels exchanged, `dw` the product of `dy` with the neighbourhoods of `x`. Where there are many channels, all three
+//! are computed by transforms ([`winograd`]).
 
 mod im2col;
 #[cfg(any(test, fuzzing))]
@@ -12,9 +13,11 @@ mod shuffle;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod winograd;
 
 pub use shuffle::{pixel_shuffle, pixel_unshuffle_add};
 pub use weights::Weights;
+use winograd::Winograd;
 
 use crate::check_len;
 use crate::gemm::Precision;
@@ -103,6 +106,13 @@ pub fn backward(
             ..*shape
         };
         turned.apply(dy, &back, dx, true, None);
+    }
+    if Winograd::suits_gradient(shape) {
+        Winograd::add_gradient(x, dy, shape, dw, precision);
+        if let Some(db) = db {
+            linear::add_column_sums(dy, shape.out, db);
+        }
+        return;
     }
     im2col::for_each_block(shape, |lines, rows, columns| {
         im2col::gather(x, shape, lines, columns);

@@ -58,6 +58,11 @@ fn agrees_with_the_reference() {
         shape(3, 40, 36, 16, 17),
         shape(1, 41, 37, 33, 17),
         shape(4, 61, 50, 24, 3),
+        shape(1, 1, 1, 32, 1),
+        shape(2, 3, 5, 32, 7),
+        shape(2, 12, 13, 48, 80),
+        shape(5, 7, 2, 64, 33),
+        shape(1, 26, 31, 96, 32),
     ] {
         let [x, w, b, dy] = inputs(&s);
         let r = run(&x, &w, &b, &dy, &s, 1.0);
@@ -109,6 +114,40 @@ fn in_bf16_only_the_inputs_are_rounded() {
         let plus_one: Vec<f64> = g.dx.iter().map(|v| v + 1.0).collect();
         assert_close("dx", &dx, &plus_one, 3e-5);
         assert_close("dw", &dw, &g.dw, 1e-4);
+    }
+}
+
+/// What is rounded are transformed maps and filters, sums of up to 16 values. That is less exact than to round the values
+/// themselves, by a factor below 2.
+#[test]
+fn in_bf16_transforms_cost_little_precision() {
+    let s = shape(2, 12, 13, 64, 48);
+    let [x, w, b, dy] = inputs(&s);
+    let all = |x: &[f64], w: &[f64], dy: &[f64]| {
+        let g = reference::backward(x, w, dy, &s);
+        [reference::forward(x, w, &wide(&b), &s), g.dx, g.dw]
+    };
+    let exact = all(&wide(&x), &wide(&w), &wide(&dy));
+    let rounded = |x: &[f32]| -> Vec<f64> {
+        let round = |v: &f32| f64::from(nearest_bf16(*v));
+        x.iter().map(round).collect()
+    };
+    let direct = all(&rounded(&x), &rounded(&w), &rounded(&dy));
+    let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+    let precision = Precision::Bf16;
+    forward(&x, &w, Some(&b), &mut y, &s, precision);
+    backward(&x, &w, &dy, Some(&mut dx), &mut dw, None, &s, precision);
+    for (i, found) in [y, dx, dw].iter().enumerate() {
+        let error = |found: &[f64]| {
+            let squares = found.iter().zip(&exact[i]).map(|(a, b)| (a - b) * (a - b));
+            (squares.sum::<f64>() / exact[i].iter().map(|v| v * v).sum::<f64>()).sqrt()
+        };
+        let (direct, transformed) = (error(&direct[i]), error(&wide(found)));
+        assert!(
+            transformed < 2.0 * direct && direct < transformed,
+            "{}: relative error {transformed:e}, {direct:e} without transforms",
+            ["y", "dx", "dw"][i]
+        );
     }
 }
 

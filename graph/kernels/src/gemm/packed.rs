@@ -1,7 +1,7 @@
 //! A right-hand side packed once for many products: the weights of a network that is only run.
 
-use super::blocks::{pack_b, packed_len, Epilogue, Product, Right};
-use super::kernel::{self, Kernel};
+use super::blocks::{cut, pack_b, packed_len, Epilogue, Product, Right, GROUP_UNITS, UNITS};
+use super::kernel::{self, Kernel, Tile};
 use super::pack::{self, Panels};
 use super::{Layout, Operand, Precision};
 use crate::parallel::Scattered;
@@ -70,6 +70,65 @@ impl Packed {
 
     pub(super) fn kernel(&self) -> &'static Kernel {
         self.kernel
+    }
+
+    /// Units of a row of what it is multiplied with.
+    pub(crate) fn row_units(&self) -> usize {
+        self.kernel.entry.units(self.k)
+    }
+
+    /// One such row to units.
+    pub(crate) fn to_units(&self, x: &[f32], units: &mut [u32]) {
+        (self.kernel.to_units)(x, units);
+    }
+
+    /// The least number of rows, at least so many, that fill whole tiles.
+    pub(crate) fn whole_tiles(&self, rows: usize) -> usize {
+        rows.next_multiple_of(self.kernel.mr)
+    }
+
+    /// `c = a b` on this thread, for rows of `a` that are in units and fill [whole tiles](Self::whole_tiles); rows of `c`
+    /// are `c_row` apart.
+    ///
+    /// # Panics
+    /// If a slice's length does not fit.
+    pub(crate) fn multiply_units(&self, a: &[u32], c: &mut [f32], c_row: usize) {
+        let (kernel, row, n) = (self.kernel, self.row_units(), self.n);
+        let rows = a.len().checked_div(row).unwrap_or(0);
+        check_len("multiply", "a", a, self.whole_tiles(rows) * row);
+        assert!(c_row >= n, "multiply: rows of {n} are {c_row} apart");
+        check_len("multiply", "c", c, rows * c_row);
+        let c = Scattered::new(c);
+        (kernel.enter)();
+        for units in cut(row, UNITS, 1) {
+            let group = (GROUP_UNITS / (units.len() * kernel.nr)).max(1);
+            for panels in cut(n.div_ceil(kernel.nr), group, 1) {
+                for first in (0..rows).step_by(kernel.mr) {
+                    for panel in panels.clone() {
+                        let column = panel * kernel.nr;
+                        let b = panel * self.panels.panel + units.start * self.panels.unit;
+                        // SAFETY: whole tiles of rows lie within `a` and `c`, the panel within what is packed; `c` is
+                        // borrowed mutably, and written before it is added to.
+                        unsafe {
+                            (kernel.tile)(&Tile {
+                                units: units.len(),
+                                a: a[first * row + units.start..].as_ptr(),
+                                a_row: row,
+                                a_unit: 1,
+                                b: self.panels.start.add(b),
+                                b_unit: self.panels.unit,
+                                c: c.at(first * c_row + column),
+                                c_row,
+                                rows: kernel.mr,
+                                cols: kernel.nr.min(n - column),
+                                accumulate: units.start > 0,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        (kernel.leave)();
     }
 
     /// Where the tiles of `kernel` find it as [k, n].
