@@ -9,7 +9,7 @@ use intertwine_flow::describe::Description;
 use intertwine_flow::Counters;
 
 use crate::card::ModelCard;
-use crate::engine::{Engine, Options};
+use crate::engine::{Engine, Model, Options};
 use crate::error::{DetectError, ModelError};
 use crate::graph::{edge_graph, unwrap_error, EdgeGraph, Frame, Judge};
 use crate::postprocess::{Detection, Postprocessor, RawOutputs, Thresholds};
@@ -69,13 +69,14 @@ impl Detector {
     /// # Errors
     /// As [`load`](Self::load); options that do not go together.
     pub fn load_with(path: &Path, options: Options) -> Result<Self, DetectError> {
-        let origin = || path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| DetectError::Model {
-            origin: origin(),
-            source: error.into(),
-        })?;
-        Self::new(&bytes, options).map_err(|source| DetectError::Model {
-            origin: origin(),
+        let read = || {
+            let bytes = std::fs::read(path)?;
+            let model = Model::decode(&bytes)?;
+            drop(bytes);
+            Self::new(model, options)
+        };
+        read().map_err(|source| DetectError::Model {
+            origin: path.display().to_string(),
             source,
         })
     }
@@ -93,14 +94,15 @@ impl Detector {
     /// # Errors
     /// As [`from_bytes`](Self::from_bytes); options that do not go together.
     pub fn from_bytes_with(bytes: &[u8], options: Options) -> Result<Self, DetectError> {
-        Self::new(bytes, options).map_err(|source| DetectError::Model {
+        let model = Model::decode(bytes).and_then(|model| Self::new(model, options));
+        model.map_err(|source| DetectError::Model {
             origin: "from memory".into(),
             source,
         })
     }
 
-    fn new(bytes: &[u8], options: Options) -> Result<Self, ModelError> {
-        let (engine, card) = Engine::from_bytes(bytes, options)?;
+    fn new(model: Model, options: Options) -> Result<Self, ModelError> {
+        let (engine, card) = Engine::new(model, options)?;
         Ok(Self::assemble(engine, card))
     }
 

@@ -9,6 +9,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prost::Message;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
 
@@ -51,6 +52,20 @@ pub(crate) struct Engine {
     threads: Threads,
 }
 
+/// A model file's content.
+pub(crate) struct Model(pb::ModelProto);
+
+impl Model {
+    /// Takes a file apart. It copies what it needs: `bytes` may go before a plan is made, which saves the memory of all
+    /// weights.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ModelError> {
+        let decoded = pb::ModelProto::decode(bytes);
+        decoded
+            .map(Self)
+            .map_err(|error| ModelError::Onnx(error.to_string()))
+    }
+}
+
 /// Who may work on one picture.
 #[derive(Clone)]
 enum Threads {
@@ -71,10 +86,7 @@ struct Layout {
 
 impl Engine {
     /// Plans a model and checks it against the card in its metadata.
-    pub(crate) fn from_bytes(
-        bytes: &[u8],
-        options: Options,
-    ) -> Result<(Self, ModelCard), ModelError> {
+    pub(crate) fn new(model: Model, options: Options) -> Result<(Self, ModelCard), ModelError> {
         if options
             == (Options {
                 engine: EngineKind::Tract,
@@ -85,7 +97,7 @@ impl Engine {
         }
         intertwine_kernels::cpu::checked_path()?;
         // tract indexes and unwraps in a few places on what a file says; a damaged model must stay an error.
-        catch_unwind(AssertUnwindSafe(|| Self::plan(bytes, options))).unwrap_or_else(|panic| {
+        catch_unwind(AssertUnwindSafe(|| Self::plan(model.0, options))).unwrap_or_else(|panic| {
             Err(ModelError::Onnx(format!(
                 "the planner gave up: {}",
                 message(&*panic)
@@ -93,10 +105,7 @@ impl Engine {
         })
     }
 
-    fn plan(mut bytes: &[u8], options: Options) -> Result<(Self, ModelCard), ModelError> {
-        let proto = onnx()
-            .proto_model_for_read(&mut bytes)
-            .map_err(onnx_error)?;
+    fn plan(mut proto: pb::ModelProto, options: Options) -> Result<(Self, ModelCard), ModelError> {
         // Before planning: the advice to export with our program helps more than a missing operator.
         let card = read_card(&proto)?;
         let graph = proto
@@ -112,7 +121,7 @@ impl Engine {
             .map_err(onnx_error)?;
         check_tensor_sizes(&typed)?;
         check_shapes(&typed, &card, layout)?;
-        if options.engine == EngineKind::Fused {
+        if let (EngineKind::Fused, Some(graph)) = (options.engine, &mut proto.graph) {
             fuse::fuse(graph, &mut typed, options.precision).map_err(onnx_error)?;
         }
         // Weights now live in the plan; the file's copy is not kept through the optimisation.

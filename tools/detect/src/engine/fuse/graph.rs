@@ -5,20 +5,26 @@ use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::prelude::f16;
+use tract_onnx::prelude::*;
+
+use super::constants::Constants;
 
 /// A graph and the shapes of its values.
 pub(super) struct Graph<'a> {
     makers: HashMap<&'a str, &'a pb::NodeProto>,
     readers: HashMap<&'a str, Vec<&'a pb::NodeProto>>,
-    constants: HashMap<&'a str, &'a pb::TensorProto>,
+    constants: &'a Constants,
     outputs: HashSet<&'a str>,
     shapes: HashMap<String, Vec<usize>>,
 }
 
 impl<'a> Graph<'a> {
     /// `shapes` are those of the values that are known to be `f32`.
-    pub(super) fn new(proto: &'a pb::GraphProto, shapes: HashMap<String, Vec<usize>>) -> Self {
+    pub(super) fn new(
+        proto: &'a pb::GraphProto,
+        constants: &'a Constants,
+        shapes: HashMap<String, Vec<usize>>,
+    ) -> Self {
         let mut readers: HashMap<&str, Vec<&pb::NodeProto>> = HashMap::new();
         for node in &proto.node {
             for input in &node.input {
@@ -29,11 +35,7 @@ impl<'a> Graph<'a> {
         Self {
             makers: proto.node.iter().flat_map(made).collect(),
             readers,
-            constants: proto
-                .initializer
-                .iter()
-                .map(|tensor| (tensor.name.as_str(), tensor))
-                .collect(),
+            constants,
             outputs: proto.output.iter().map(|o| o.name.as_str()).collect(),
             shapes,
         }
@@ -86,54 +88,35 @@ impl<'a> Graph<'a> {
     }
 
     /// The dimensions and values of a constant of `f32`, or of one that a node turns into `f32`.
-    pub(super) fn constant(&self, name: &str) -> Option<(Vec<usize>, Cow<'a, [f32]>)> {
-        let Some(tensor) = self.constants.get(name) else {
-            return self.unpacked(name);
-        };
-        let (dims, values) = (dims(tensor)?, f32s(tensor)?);
-        (Some(values.len()) == volume(&dims)).then_some((dims, values))
+    pub(super) fn constant(&self, name: &str) -> Option<(&'a [usize], Cow<'a, [f32]>)> {
+        if let Some(tensor) = self.constants.get(name) {
+            return Some((tensor.shape(), Cow::Borrowed(values(tensor)?)));
+        }
+        if let Some(cast) = self.maker(name, "Cast") {
+            let tensor = self.constants.get(cast.input.first()?)?;
+            let halves: &[f16] = values(tensor)?;
+            let to_f32 = int(cast, "to") == Some(DataType::Float as i64);
+            return to_f32.then(|| (tensor.shape(), halves.iter().map(|v| v.to_f32()).collect()));
+        }
+        self.dequantized(self.maker(name, "DequantizeLinear")?)
     }
 
-    /// A constant that is stored in `f16`, or in `int8` with a scale for each place along an axis.
-    fn unpacked(&self, name: &str) -> Option<(Vec<usize>, Cow<'a, [f32]>)> {
-        let stored = |node: &'a pb::NodeProto| self.constants.get(node.input.first()?.as_str());
-        if let Some(cast) = self.maker(name, "Cast") {
-            let tensor = stored(cast)?;
-            let whole = int(cast, "to") == Some(DataType::Float as i64)
-                && tensor.data_type == DataType::Float16 as i32;
-            let (halves, rest) = tensor.raw_data.as_chunks::<2>();
-            let values = halves.iter().map(|v| f16::from_le_bytes(*v).to_f32());
-            let dims = dims(tensor)?;
-            let fits = whole && rest.is_empty() && Some(halves.len()) == volume(&dims);
-            return fits.then(|| (dims, values.collect()));
-        }
-        let node = self.maker(name, "DequantizeLinear")?;
-        let tensor = stored(node)?;
-        let dims = dims(tensor)?;
-        let (_, scales) = self.constant(node.input.get(1)?)?;
+    /// A constant that is stored in `int8` with a scale for each place along an axis.
+    fn dequantized(&self, node: &'a pb::NodeProto) -> Option<(&'a [usize], Cow<'a, [f32]>)> {
+        let constant = |input: &String| self.constants.get(input);
+        let tensor = constant(node.input.first()?)?;
+        let (dims, stored) = (tensor.shape(), values::<i8>(tensor)?);
+        let scales: &[f32] = values(constant(node.input.get(1)?)?)?;
         // The zero point, if there is one, must be zero: ours are.
-        let zero = node
-            .input
-            .get(2)
-            .map(|name| self.constants.get(name.as_str()));
-        let centred = match zero {
+        let centred = match node.input.get(2) {
             None => true,
-            Some(zero) => zero.is_some_and(|z| z.raw_data.iter().all(|&v| v == 0)),
+            Some(zero) => values::<i8>(constant(zero)?)?.iter().all(|&v| v == 0),
         };
         let axis = usize::try_from(int(node, "axis").unwrap_or(1)).ok()?;
-        let inner = volume(dims.get(axis + 1..)?)?.max(1);
-        let fits = centred
-            && tensor.data_type == DataType::Int8 as i32
-            && scales.len() == dims[axis]
-            && !scales.is_empty()
-            && Some(tensor.raw_data.len()) == volume(&dims);
-        let value = |(i, &v): (usize, &u8)| f32::from(v as i8) * scales[i / inner % scales.len()];
-        fits.then(|| {
-            (
-                dims,
-                tensor.raw_data.iter().enumerate().map(value).collect(),
-            )
-        })
+        let inner = dims.get(axis + 1..)?.iter().product::<usize>().max(1);
+        let fits = centred && scales.len() == dims[axis] && !scales.is_empty();
+        let value = |(i, &v): (usize, &i8)| f32::from(v) * scales[i / inner % scales.len()];
+        fits.then(|| (dims, stored.iter().enumerate().map(value).collect()))
     }
 
     /// The value of a constant that has one.
@@ -181,21 +164,7 @@ fn attribute<'a>(node: &'a pb::NodeProto, name: &str) -> Option<&'a pb::Attribut
     node.attribute.iter().find(|a| a.name == name)
 }
 
-fn dims(tensor: &pb::TensorProto) -> Option<Vec<usize>> {
-    tensor.dims.iter().map(|&d| d.try_into().ok()).collect()
-}
-
-fn volume(dims: &[usize]) -> Option<usize> {
-    dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
-}
-
-fn f32s(tensor: &pb::TensorProto) -> Option<Cow<'_, [f32]>> {
-    if tensor.data_type != DataType::Float as i32 {
-        return None;
-    }
-    match tensor.raw_data.as_chunks::<4>() {
-        ([], []) => Some(Cow::Borrowed(&tensor.float_data)),
-        (raw, []) => Some(raw.iter().map(|v| f32::from_le_bytes(*v)).collect()),
-        _ => None,
-    }
+/// All values of a tensor, if they are of this type.
+fn values<T: Datum>(tensor: &Tensor) -> Option<&[T]> {
+    tensor.try_as_plain_ram().ok()?.as_slice().ok()
 }

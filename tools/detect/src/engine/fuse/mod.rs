@@ -4,6 +4,7 @@
 //! The patterns are looked for in the file's graph, where they are as they were written, and not in tract's, which
 //! changes from version to version. What is not recognised stays with tract, so any model runs.
 
+mod constants;
 mod graph;
 mod op;
 mod rules;
@@ -15,13 +16,14 @@ use intertwine_kernels::gemm::Precision;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
 
+use constants::Constants;
 use graph::Graph;
 use op::{Fused, Spare};
 use rules::{Found, Rules};
 
-/// Replaces what is recognised of `proto` in `model`, which was made of it.
+/// Replaces what is recognised of `proto` in `model`, which was made of it. Takes the constants out of `proto`.
 pub(super) fn fuse(
-    proto: &pb::GraphProto,
+    proto: &mut pb::GraphProto,
     model: &mut TypedModel,
     precision: Precision,
 ) -> TractResult<()> {
@@ -33,7 +35,8 @@ pub(super) fn fuse(
     for outlet in model.input_outlets()? {
         places.insert(model.node(outlet.node).name.clone(), *outlet);
     }
-    let graph = Graph::new(proto, shapes(model, &places)?);
+    let constants = Constants::take(proto, model, &places)?;
+    let graph = Graph::new(proto, &constants, shapes(model, &places)?);
     let rules = Rules {
         graph: &graph,
         precision,

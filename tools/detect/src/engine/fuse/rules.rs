@@ -49,7 +49,7 @@ impl<'a> Rules<'_, 'a> {
             return None;
         };
         let (dims, weight) = self.graph.constant(weight)?;
-        let &[inp, out] = dims.as_slice() else {
+        let &[inp, out] = dims else {
             return None;
         };
         if inp == 0 || out == 0 || self.graph.shape(x)?.last() != Some(&inp) {
@@ -222,7 +222,7 @@ impl<'a> Rules<'_, 'a> {
             return None;
         };
         let (dims, weight) = self.graph.constant(weight)?;
-        let &[out, channels, patch, p2] = dims.as_slice() else {
+        let &[out, channels, patch, p2] = dims else {
             return None;
         };
         let side = patch as i64;

@@ -92,8 +92,8 @@ struct OnnxRuntime {
     version: String,
     /// Our median over its.
     ratio: f64,
-    /// Most memory that its process, Python included, ever held.
-    peak_rss_mb: f64,
+    /// Most memory that its process, Python included, ever held; none where the system does not tell.
+    peak_rss_mb: Option<f64>,
     model_percentiles: Percentiles,
 }
 
@@ -220,12 +220,17 @@ fn print(numbers: &Numbers) {
     );
     if let Some(peer) = &numbers.onnxruntime {
         println!(
-            "onnxruntime {}: median {:.2} ms, peak memory {:.0} MB; we take {:.3} of its time",
-            peer.version, peer.model_percentiles.p50, peer.peak_rss_mb, peer.ratio
+            "onnxruntime {}: median {:.2} ms; we take {:.3} of its time",
+            peer.version, peer.model_percentiles.p50, peer.ratio
         );
     }
-    if let Some(peak) = numbers.peak_rss_mb {
-        println!("peak memory {peak:.0} MB");
+    let peers = numbers.onnxruntime.as_ref().and_then(|p| p.peak_rss_mb);
+    match (numbers.peak_rss_mb, peers) {
+        (Some(peak), Some(peers)) => {
+            println!("peak memory {peak:.0} MB, onnxruntime {peers:.0} MB with Python");
+        }
+        (Some(peak), None) => println!("peak memory {peak:.0} MB"),
+        (None, _) => {}
     }
 }
 

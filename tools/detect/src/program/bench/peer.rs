@@ -23,7 +23,7 @@ pub struct Answer {
     /// Of each run, milliseconds.
     pub times_ms: Vec<f64>,
     /// Most memory that the process, Python included, ever held.
-    pub peak_rss_mb: f64,
+    pub peak_rss_mb: Option<f64>,
 }
 
 impl Peer {
