@@ -160,15 +160,30 @@ impl<'a> Inputs<'a> {
                     // SAFETY: scores has rows of stride >= len elements.
                     unsafe { keys.multiply(queries.len(), q, k, &Scattered::new(scores), stride) };
                     let sums = resized(&mut scratch.rows, queries.len());
-                    exp_rows(scores, stride, self.scale, sums);
-                    let p = Operand {
-                        data: scores,
-                        row: stride,
-                        col: 1,
-                    };
                     let y = y.from(queries.start * d + h * width);
-                    // SAFETY: this task alone has these rows of y's columns of head h.
-                    unsafe { values.multiply(queries.len(), p, v, &y, d) };
+                    match self.precision {
+                        Precision::F32 => {
+                            exp_rows(scores, stride, self.scale, sums);
+                            let p = Operand {
+                                data: scores,
+                                row: stride,
+                                col: 1,
+                            };
+                            // SAFETY: this task alone has these rows of y's columns of head h.
+                            unsafe { values.multiply(queries.len(), p, v, &y, d) };
+                        }
+                        Precision::Bf16 => {
+                            let row = values.row_units();
+                            let p = resized(&mut scratch.units, queries.len() * row);
+                            let rows = scores.chunks_exact_mut(stride).zip(p.chunks_exact_mut(row));
+                            for ((scores, p), sum) in rows.zip(&mut *sums) {
+                                *sum = exp_row_for_bf16(scores, self.scale);
+                                values.to_units(&scores[..len], p);
+                            }
+                            // SAFETY: as above.
+                            unsafe { values.multiply_units(p, v, &y, d) };
+                        }
+                    }
                     for (row, sum) in sums.iter().enumerate() {
                         // SAFETY: as above.
                         scale_by(unsafe { y.piece(row * d, width) }, 1.0 / sum);
@@ -297,6 +312,8 @@ struct Scratch {
     scores: Vec<f32>,
     gradients: Vec<f32>,
     rows: Vec<f32>,
+    /// Probabilities, in a kernel's units.
+    units: Vec<u32>,
 }
 
 /// Lends this thread's buffers; `f` must not start parallel work, which could run another task on this thread.
@@ -308,9 +325,9 @@ fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
 }
 
 /// The first `n` elements of a buffer that grows when it must; what they hold is unspecified.
-fn resized(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
+fn resized<T: Copy + Default>(buffer: &mut Vec<T>, n: usize) -> &mut [T] {
     if buffer.len() < n {
-        buffer.resize(n, 0.0);
+        buffer.resize(n, T::default());
     }
     &mut buffer[..n]
 }
@@ -335,6 +352,22 @@ fn query_blocks(s: &Sequence) -> impl Iterator<Item = Range<usize>> {
     let (first, count) = (s.queries.start, s.queries.len());
     let blocks = count.div_ceil((SCORES / padded(s.len).max(1)).max(1));
     (0..blocks).map(move |b| first + b * count / blocks..first + (b + 1) * count / blocks)
+}
+
+/// `2^x` to a relative error of 8e-5, where rounding to `bf16` costs up to 4e-3, for `x` in [-126, 0]; below, as at -126.
+///
+/// `x` is split into an integer and a rest of at most a half, for which the cubic is the minimax polynomial.
+#[inline(always)]
+fn exp2_for_bf16<A: Arithmetic>(x: f32) -> f32 {
+    let x = if x < -126.0 { -126.0 } else { x };
+    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits of the mantissa.
+    const ROUND: f32 = 12_582_912.0;
+    let shifted = x + ROUND;
+    let f = x - (shifted - ROUND);
+    let p = A::mul_add(f, 0.055_171_67, 0.242_611_13);
+    let p = A::mul_add(p, f, 0.693_260_97);
+    let p = A::mul_add(p, f, 0.999_928_06);
+    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
 }
 
 /// A row of raw scores, whole registers long, to `exp(scale * (score - largest))`: the largest, and the sum.
@@ -369,6 +402,20 @@ multiversion! {
         for (row, row_sum) in scores.chunks_exact_mut(stride).zip(row_sums) {
             *row_sum = exponentials::<A>(row, scale).1;
         }
+    }
+
+    /// As [`exp_rows`] for one row that is then rounded to `bf16`; the sum is returned.
+    fn exp_row_for_bf16<A>(row: &mut [f32], scale: f32) -> f32 {
+        let scale = scale * std::f32::consts::LOG2_E;
+        let offset = -max(row) * scale;
+        let mut sums = [0.0f32; LANES];
+        for chunk in row.as_chunks_mut::<LANES>().0 {
+            for i in 0..LANES {
+                chunk[i] = exp2_for_bf16::<A>(A::mul_add(chunk[i], scale, offset));
+                sums[i] += chunk[i];
+            }
+        }
+        add_lanes(sums)
     }
 
     fn scale_by<A>(x: &mut [f32], factor: f32) {

@@ -154,6 +154,32 @@ fn attention_of_one_sequence_is_that_of_many() {
 }
 
 #[test]
+fn attention_in_bf16_is_as_exact_as_that_of_training() {
+    for (len, heads, d) in [(1, 1, 4), (65, 3, 96), (577, 3, 192)] {
+        let qkv = values(len * 3 * d, 1);
+        let groups = [attention::Group { count: 1, len }];
+        let many = |precision| {
+            let (mut y, mut lse) = (vec![f32::NAN; len * d], vec![0.0; len * heads]);
+            attention::forward(&qkv, &groups, heads, d, &mut y, &mut lse, precision);
+            y
+        };
+        let exact = many(Precision::F32);
+        let error = |y: &[f32]| {
+            let squares = y.iter().zip(&exact).map(|(a, b)| (a - b) * (a - b));
+            (squares.sum::<f32>() / exact.iter().map(|v| v * v).sum::<f32>()).sqrt()
+        };
+        let mut one = vec![f32::NAN; len * d];
+        let scale = 1.0 / ((d / heads) as f32).sqrt();
+        attention::forward_one(&qkv, heads, d, scale, &mut one, Precision::Bf16);
+        let (one, many) = (error(&one), error(&many(Precision::Bf16)));
+        assert!(
+            one < 1.1 * many && one > 0.0,
+            "{len}: {one:e}, in training {many:e}"
+        );
+    }
+}
+
+#[test]
 fn threads_do_not_change_the_result() {
     let (x, w, b) = (values(577 * 192, 1), values(192 * 192, 2), values(192, 3));
     let layer = Linear::new(&w, Layout::T, &b, Some(Activation::Gelu), Precision::F32);

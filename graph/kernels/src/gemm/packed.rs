@@ -93,42 +93,26 @@ impl Packed {
     /// # Panics
     /// If a slice's length does not fit.
     pub(crate) fn multiply_units(&self, a: &[u32], c: &mut [f32], c_row: usize) {
-        let (kernel, row, n) = (self.kernel, self.row_units(), self.n);
-        let rows = a.len().checked_div(row).unwrap_or(0);
-        check_len("multiply", "a", a, self.whole_tiles(rows) * row);
-        assert!(c_row >= n, "multiply: rows of {n} are {c_row} apart");
+        let rows = a.len().checked_div(self.row_units()).unwrap_or(0);
+        check_len(
+            "multiply",
+            "a",
+            a,
+            self.whole_tiles(rows) * self.row_units(),
+        );
         check_len("multiply", "c", c, rows * c_row);
-        let c = Scattered::new(c);
-        (kernel.enter)();
-        for units in cut(row, UNITS, 1) {
-            let group = (GROUP_UNITS / (units.len() * kernel.nr)).max(1);
-            for panels in cut(n.div_ceil(kernel.nr), group, 1) {
-                for first in (0..rows).step_by(kernel.mr) {
-                    for panel in panels.clone() {
-                        let column = panel * kernel.nr;
-                        let b = panel * self.panels.panel + units.start * self.panels.unit;
-                        // SAFETY: whole tiles of rows lie within `a` and `c`, the panel within what is packed; `c` is
-                        // borrowed mutably, and written before it is added to.
-                        unsafe {
-                            (kernel.tile)(&Tile {
-                                units: units.len(),
-                                a: a[first * row + units.start..].as_ptr(),
-                                a_row: row,
-                                a_unit: 1,
-                                b: self.panels.start.add(b),
-                                b_unit: self.panels.unit,
-                                c: c.at(first * c_row + column),
-                                c_row,
-                                rows: kernel.mr,
-                                cols: kernel.nr.min(n - column),
-                                accumulate: units.start > 0,
-                            });
-                        }
-                    }
-                }
-            }
+        // SAFETY: c is borrowed mutably; the panels are of this kernel and this shape.
+        unsafe {
+            multiply_units(
+                self.kernel,
+                self.panels,
+                self.k,
+                self.n,
+                a,
+                &Scattered::new(c),
+                c_row,
+            )
         }
-        (kernel.leave)();
     }
 
     /// Where the tiles of `kernel` find it as [k, n].
@@ -220,11 +204,7 @@ impl Shared {
             k: self.k,
             n: self.n,
             a,
-            b: Right::Packed(Panels {
-                start: units.as_ptr(),
-                unit: self.kernel.nr,
-                panel: self.kernel.nr * self.kernel.entry.units(self.k),
-            }),
+            b: Right::Packed(self.panels(units)),
             c_row,
             accumulate: false,
             epilogue: None,
@@ -233,6 +213,95 @@ impl Shared {
         // SAFETY: the caller's promise; the units are of this kernel and this shape.
         unsafe { product.run(self.kernel, c) }
     }
+
+    /// Units of a row of what it is multiplied with.
+    pub(crate) fn row_units(&self) -> usize {
+        self.kernel.entry.units(self.k)
+    }
+
+    /// One such row to units.
+    pub(crate) fn to_units(&self, x: &[f32], units: &mut [u32]) {
+        (self.kernel.to_units)(x, units);
+    }
+
+    /// As [`multiply`](Self::multiply) for rows of `a` that are in units.
+    ///
+    /// # Safety
+    /// Nothing else accesses these rows of `c` during the call.
+    pub(crate) unsafe fn multiply_units(
+        &self,
+        a: &[u32],
+        units: &[u32],
+        c: &Scattered,
+        c_row: usize,
+    ) {
+        check_len("shared", "units", units, self.len());
+        // SAFETY: the caller's promise; the units are of this kernel and this shape.
+        unsafe { multiply_units(self.kernel, self.panels(units), self.k, self.n, a, c, c_row) }
+    }
+
+    fn panels(&self, units: &[u32]) -> Panels {
+        Panels {
+            start: units.as_ptr(),
+            unit: self.kernel.nr,
+            panel: self.kernel.nr * self.kernel.entry.units(self.k),
+        }
+    }
+}
+
+/// `c = a b` on this thread, `b` [k, n] packed; row i of `c` is at `c.at(i * c_row)`.
+///
+/// # Safety
+/// Nothing else accesses these rows during the call; `b` is of this kernel and this shape.
+unsafe fn multiply_units(
+    kernel: &Kernel,
+    b: Panels,
+    k: usize,
+    n: usize,
+    a: &[u32],
+    c: &Scattered,
+    c_row: usize,
+) {
+    let row = kernel.entry.units(k);
+    let rows = a.len().checked_div(row).unwrap_or(0);
+    if rows == 0 || n == 0 {
+        return;
+    }
+    assert!(
+        a.len() == rows * row && n <= c_row && (rows - 1) * c_row + n <= c.len(),
+        "multiply: [{rows}, {n}] with rows {c_row} apart exceeds {} elements, or {} units are no rows of {row}",
+        c.len(),
+        a.len()
+    );
+    (kernel.enter)();
+    for units in cut(row, UNITS, 1) {
+        let group = (GROUP_UNITS / (units.len() * kernel.nr)).max(1);
+        for panels in cut(n.div_ceil(kernel.nr), group, 1) {
+            for first in (0..rows).step_by(kernel.mr) {
+                for panel in panels.clone() {
+                    let column = panel * kernel.nr;
+                    // SAFETY: the rows lie within `a` and `c`, the panel within `b`; c's elements are the caller's, and
+                    // written before they are added to.
+                    unsafe {
+                        (kernel.tile)(&Tile {
+                            units: units.len(),
+                            a: a[first * row + units.start..].as_ptr(),
+                            a_row: row,
+                            a_unit: 1,
+                            b: b.start.add(panel * b.panel + units.start * b.unit),
+                            b_unit: b.unit,
+                            c: c.at(first * c_row + column),
+                            c_row,
+                            rows: kernel.mr.min(rows - first),
+                            cols: kernel.nr.min(n - column),
+                            accumulate: units.start > 0,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    (kernel.leave)();
 }
 
 /// A buffer of this thread for `n` units, from the start of a cache line on, lent to `f`.

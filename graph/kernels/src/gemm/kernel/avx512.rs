@@ -166,18 +166,32 @@ tiles!(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn round_pairs(x: &[f32], units: &mut [u32]) {
     debug_assert_eq!(units.len(), x.len().div_ceil(2));
-    for (x, units) in x.chunks(2 * LANES).zip(units.chunks_mut(LANES)) {
-        let low = mask(x.len());
-        let high = mask(x.len().saturating_sub(LANES));
-        // SAFETY: masked lanes are not touched, the others lie in the slices; the second half's address is computed
-        // without a claim that it is within.
+    let (whole, x) = x.as_chunks::<{ 2 * LANES }>();
+    let (whole_units, units) = units.split_at_mut(whole.len() * LANES);
+    let pairs = |first: __m512, second: __m512| {
+        let pairs = _mm512_cvtne2ps_pbh(second, first);
+        // SAFETY: both are 512 bits of plain data.
+        unsafe { std::mem::transmute::<__m512bh, __m512i>(pairs) }
+    };
+    for (x, units) in whole.iter().zip(whole_units.chunks_exact_mut(LANES)) {
+        // SAFETY: both halves of 16 lie in x, 16 units in units.
         unsafe {
-            let first = _mm512_maskz_loadu_ps(low, x.as_ptr());
-            let second = _mm512_maskz_loadu_ps(high, x.as_ptr().wrapping_add(LANES));
-            let pairs = _mm512_cvtne2ps_pbh(second, first);
-            let pairs = std::mem::transmute::<__m512bh, __m512i>(pairs);
-            _mm512_mask_storeu_epi32(units.as_mut_ptr().cast(), mask(units.len()), pairs);
+            let first = _mm512_loadu_ps(x.as_ptr());
+            let second = _mm512_loadu_ps(x.as_ptr().add(LANES));
+            _mm512_storeu_epi32(units.as_mut_ptr().cast(), pairs(first, second));
         }
+    }
+    let (low, high) = (mask(x.len()), mask(x.len().saturating_sub(LANES)));
+    // SAFETY: masked lanes are not touched, the others lie in the slices; the second half's address is computed
+    // without a claim that it is within.
+    unsafe {
+        let first = _mm512_maskz_loadu_ps(low, x.as_ptr());
+        let second = _mm512_maskz_loadu_ps(high, x.as_ptr().wrapping_add(LANES));
+        _mm512_mask_storeu_epi32(
+            units.as_mut_ptr().cast(),
+            mask(units.len()),
+            pairs(first, second),
+        );
     }
 }
 
