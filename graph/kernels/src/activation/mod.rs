@@ -12,7 +12,8 @@ pub(crate) mod reference;
 mod tests;
 
 use crate::check_len;
-use crate::simd::{exp, Arithmetic};
+use crate::gemm::Precision;
+use crate::simd::{exp, exp2_for_bf16, Arithmetic};
 use rayon::prelude::*;
 
 /// The function applied.
@@ -50,11 +51,12 @@ pub(crate) fn in_place(kind: Activation, x: &mut [f32]) {
     }
 }
 
-/// `x = f(x + b)`, as far as `x` goes, on this thread.
-pub(crate) fn of_sum(kind: Activation, x: &mut [f32], b: &[f32]) {
-    match kind {
-        Activation::Gelu => gelu_of_sum(x, b),
-        Activation::Silu => silu_of_sum(x, b),
+/// `x = f(x + b)`, as far as `x` goes, on this thread; to the precision of what will read it.
+pub(crate) fn of_sum(kind: Activation, x: &mut [f32], b: &[f32], reader: Precision) {
+    match (kind, reader) {
+        (Activation::Gelu, Precision::F32) => gelu_of_sum(x, b),
+        (Activation::Gelu, Precision::Bf16) => gelu_of_sum_for_bf16(x, b),
+        (Activation::Silu, _) => silu_of_sum(x, b),
     }
 }
 
@@ -95,6 +97,22 @@ fn normal<A: Arithmetic>(x: f32) -> (f32, f32) {
     (phi, gauss * 0.398_942_3)
 }
 
+/// As [`normal`], to an absolute error of 7e-5: formula 7.1.25 of Abramowitz and Stegun.
+#[inline(always)]
+fn normal_for_bf16<A: Arithmetic>(x: f32) -> f32 {
+    let gauss = exp2_for_bf16::<A>(x * x * (-0.5 * std::f32::consts::LOG2_E));
+    // As above: their p is 0.47047, their coefficients twice these.
+    let t = 1.0 / A::mul_add(x.abs(), 0.332_672_5, 1.0);
+    let p = A::mul_add(0.373_927_8, t, -0.047_939_9);
+    let p = A::mul_add(p, t, 0.174_012_1);
+    let tail = p * t * gauss;
+    if x < 0.0 {
+        tail
+    } else {
+        1.0 - tail
+    }
+}
+
 #[inline(always)]
 fn logistic<A: Arithmetic>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<A>(-x))
@@ -126,6 +144,13 @@ multiversion! {
         for (x, b) in x.iter_mut().zip(b) {
             let sum = *x + b;
             *x = sum * normal::<A>(sum).0;
+        }
+    }
+
+    fn gelu_of_sum_for_bf16<A>(x: &mut [f32], b: &[f32]) {
+        for (x, b) in x.iter_mut().zip(b) {
+            let sum = *x + b;
+            *x = sum * normal_for_bf16::<A>(sum);
         }
     }
 

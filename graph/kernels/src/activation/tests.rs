@@ -1,4 +1,5 @@
-use super::{backward, forward, reference, Activation};
+use super::{backward, forward, of_sum, reference, Activation};
+use crate::gemm::Precision;
 use crate::testing::{assert_gradient, same_on_any_pool, values};
 
 const KINDS: [Activation; 2] = [Activation::Gelu, Activation::Silu];
@@ -82,6 +83,23 @@ fn within_the_stated_error_everywhere() {
             let error = (f64::from(dx[i]) - reference::derivative(kind, at)).abs();
             assert!(error < 1e-6, "{kind:?}'({at}): error {error:e}");
         }
+    }
+}
+
+#[test]
+fn what_bf16_will_read_is_within_its_stated_error() {
+    let x: Vec<f32> = (-120_000..=120_000).map(|i| i as f32 * 1e-4).collect();
+    let mut y = x.clone();
+    of_sum(
+        Activation::Gelu,
+        &mut y,
+        &vec![0.0; x.len()],
+        Precision::Bf16,
+    );
+    for (x, y) in x.iter().zip(&y) {
+        let x = f64::from(*x);
+        let error = (f64::from(*y) - reference::forward(Activation::Gelu, x)).abs();
+        assert!(error <= 7e-5 * x.abs(), "gelu({x}): error {error:e}");
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Sequence;
 use crate::gemm::{strided, with_units, Operand, Precision, Shared};
 use crate::parallel::{for_each_chunk, for_each_task, in_pieces_of, Scattered};
-use crate::simd::{add_lanes, dot, exp, max, Arithmetic, LANES};
+use crate::simd::{add_lanes, dot, exp, exp2_for_bf16, max, Arithmetic, LANES};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -352,22 +352,6 @@ fn query_blocks(s: &Sequence) -> impl Iterator<Item = Range<usize>> {
     let (first, count) = (s.queries.start, s.queries.len());
     let blocks = count.div_ceil((SCORES / padded(s.len).max(1)).max(1));
     (0..blocks).map(move |b| first + b * count / blocks..first + (b + 1) * count / blocks)
-}
-
-/// `2^x` to a relative error of 8e-5, where rounding to `bf16` costs up to 4e-3, for `x` in [-126, 0]; below, as at -126.
-///
-/// `x` is split into an integer and a rest of at most a half, for which the cubic is the minimax polynomial.
-#[inline(always)]
-fn exp2_for_bf16<A: Arithmetic>(x: f32) -> f32 {
-    let x = if x < -126.0 { -126.0 } else { x };
-    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits of the mantissa.
-    const ROUND: f32 = 12_582_912.0;
-    let shifted = x + ROUND;
-    let f = x - (shifted - ROUND);
-    let p = A::mul_add(f, 0.055_171_67, 0.242_611_13);
-    let p = A::mul_add(p, f, 0.693_260_97);
-    let p = A::mul_add(p, f, 0.999_928_06);
-    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
 }
 
 /// A row of raw scores, whole registers long, to `exp(scale * (score - largest))`: the largest, and the sum.

@@ -11,6 +11,7 @@ pub struct Linear {
     weight: Packed,
     bias: Vec<f32>,
     activation: Option<Activation>,
+    precision: Precision,
 }
 
 impl Linear {
@@ -30,6 +31,7 @@ impl Linear {
             weight: Packed::new(weight, layout, inp, bias.len(), precision),
             bias: bias.to_vec(),
             activation,
+            precision,
         }
     }
 
@@ -58,7 +60,7 @@ impl Linear {
                 (None, Some(residual)) => add_both(y, bias, residual),
                 (None, None) => add_to(y, bias),
                 (Some(activation), residual) => {
-                    activation::of_sum(activation, y, bias);
+                    activation::of_sum(activation, y, bias, self.precision);
                     if let Some(residual) = residual {
                         add_to(y, residual);
                     }
