@@ -97,6 +97,16 @@ pub fn keep_freed_memory() {
     }
 }
 
+/// Gives the pages of what has been freed back to the system: after a model was loaded, whose file and graph are gone.
+/// Where the allocator is not glibc's, it does nothing.
+pub fn give_back_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim may be called at any time, and moves nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,6 +45,11 @@ impl Linear {
         self.weight.n()
     }
 
+    /// Whether an activation follows the product.
+    pub fn has_activation(&self) -> bool {
+        self.activation.is_some()
+    }
+
     /// `x` [rows, inp] to `y` [rows, out]; `residual`, if there is one, has the shape of `y`.
     ///
     /// # Panics

@@ -5,6 +5,7 @@
 
 mod conv;
 mod linear;
+mod mlp;
 mod norm;
 mod patches;
 #[cfg(test)]
@@ -12,5 +13,6 @@ mod tests;
 
 pub use conv::Conv;
 pub use linear::Linear;
+pub use mlp::Mlp;
 pub use norm::Norm;
 pub use patches::Patches;

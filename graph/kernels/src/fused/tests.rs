@@ -1,4 +1,4 @@
-use super::{Conv, Linear, Norm, Patches};
+use super::{Conv, Linear, Mlp, Norm, Patches};
 use crate::activation::{self, Activation};
 use crate::conv::{self, Shape, Weights};
 use crate::gemm::{Layout, Precision};
@@ -39,6 +39,35 @@ fn a_linear_layer_is_its_parts() {
                 assert_close("y", &y, &wide(&plain), tolerance);
                 layer.forward(&x, Some(&residual), &mut y);
                 assert_close("y + residual", &y, &wide(&added), tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn two_layers_in_a_row_are_the_two() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        for (rows, inp, width, out) in [(1, 3, 5, 2), (97, 24, 96, 31), (577, 48, 192, 48)] {
+            let layer = |inp, out, activation, seed| {
+                let (w, b) = (values(inp * out, seed), values(out, seed + 1));
+                Linear::new(&w, Layout::T, &b, activation, precision)
+            };
+            let first = || layer(inp, width, Some(Activation::Gelu), 1);
+            let second = || layer(width, out, None, 3);
+            let (x, residual) = (values(rows * inp, 5), values(rows * out, 6));
+            let (mut hidden, mut expected) = (vec![0.0; rows * width], vec![0.0; rows * out]);
+            first().forward(&x, None, &mut hidden);
+            let mlp = Mlp::new(first(), second());
+            for residual in [None, Some(&residual[..])] {
+                second().forward(&hidden, residual, &mut expected);
+                let run = || {
+                    let mut y = vec![f32::NAN; rows * out];
+                    mlp.forward(&x, residual, &mut y);
+                    y
+                };
+                assert_close("y", &run(), &wide(&expected), 1e-5);
+                same_on_any_pool(run);
+                assert_eq!(crate::alone(run), run());
             }
         }
     }

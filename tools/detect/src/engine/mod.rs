@@ -97,11 +97,11 @@ impl Engine {
         }
         intertwine_kernels::cpu::checked_path()?;
         // tract indexes and unwraps in a few places on what a file says; a damaged model must stay an error.
-        catch_unwind(AssertUnwindSafe(|| Self::plan(model.0, options))).unwrap_or_else(|panic| {
-            Err(ModelError::Onnx(format!(
-                "the planner gave up: {}",
-                message(&*panic)
-            )))
+        let planned = catch_unwind(AssertUnwindSafe(|| Self::plan(model.0, options)));
+        intertwine_kernels::buffers::give_back_freed_memory();
+        planned.unwrap_or_else(|panic| {
+            let why = format!("the planner gave up: {}", message(&*panic));
+            Err(ModelError::Onnx(why))
         })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use intertwine_kernels::attention;
-use intertwine_kernels::fused::{Conv, Linear, Norm, Patches};
+use intertwine_kernels::fused::{Conv, Linear, Mlp, Norm, Patches};
 use intertwine_kernels::gemm::Precision;
 use tract_onnx::prelude::tract_itertools::Itertools;
 use tract_onnx::prelude::*;
@@ -14,6 +14,8 @@ use tract_onnx::tract_core::internal::*;
 pub(super) enum Layer {
     /// With a second input, that is added.
     Linear(Linear),
+    /// Likewise.
+    Mlp(Mlp),
     Norm(Norm),
     Conv {
         conv: Conv,
@@ -91,6 +93,7 @@ impl Op for Fused {
     fn name(&self) -> StaticName {
         match &*self.layer {
             Layer::Linear(_) => "Linear",
+            Layer::Mlp(_) => "Mlp",
             Layer::Norm(_) => "Norm",
             Layer::Conv { .. } => "Conv3x3",
             Layer::Patches { .. } => "Patches",
@@ -123,6 +126,10 @@ impl Fused {
             Layer::Linear(linear) => {
                 let residual = inputs.get(1).map(slice).transpose()?;
                 linear.forward(x, residual, y);
+            }
+            Layer::Mlp(mlp) => {
+                let residual = inputs.get(1).map(slice).transpose()?;
+                mlp.forward(x, residual, y);
             }
             Layer::Norm(norm) => norm.forward(x, y),
             Layer::Conv {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use intertwine_kernels::activation::Activation;
 use intertwine_kernels::conv::Weights;
-use intertwine_kernels::fused::{Conv, Linear, Norm, Patches};
+use intertwine_kernels::fused::{Conv, Linear, Mlp, Norm, Patches};
 use intertwine_kernels::gemm::{Layout, Precision};
 use tract_onnx::pb::NodeProto;
 
@@ -21,6 +21,13 @@ pub(super) struct Found<'a> {
     pub inputs: Vec<&'a str>,
     pub output: &'a str,
     pub layer: Layer,
+}
+
+struct FoundLinear<'a> {
+    x: &'a str,
+    residual: Option<&'a str>,
+    output: &'a str,
+    linear: Linear,
 }
 
 /// The rules and what they share.
@@ -35,7 +42,7 @@ impl<'a> Rules<'_, 'a> {
     /// What starts at a node.
     pub(super) fn apply(&self, node: &'a NodeProto) -> Option<Found<'a>> {
         match node.op_type.as_str() {
-            "MatMul" => self.linear(node),
+            "MatMul" => self.linear_or_mlp(node),
             "LayerNormalization" => self.norm(node),
             "Conv" => self.conv(node).or_else(|| self.patches(node)),
             "Softmax" => self.attention(node),
@@ -43,8 +50,32 @@ impl<'a> Rules<'_, 'a> {
         }
     }
 
+    /// A linear layer; one with an activation together with the linear layer that alone reads it, if there is one.
+    fn linear_or_mlp(&self, node: &'a NodeProto) -> Option<Found<'a>> {
+        let first = self.linear(node)?;
+        let second = if first.linear.has_activation() && first.residual.is_none() {
+            let next = self.graph.reader(first.output, "MatMul");
+            next.and_then(|next| self.linear(next))
+                .filter(|second| second.x == first.output)
+        } else {
+            None
+        };
+        let (residual, output, layer) = match second {
+            Some(second) => {
+                let mlp = Mlp::new(first.linear, second.linear);
+                (second.residual, second.output, Layer::Mlp(mlp))
+            }
+            None => (first.residual, first.output, Layer::Linear(first.linear)),
+        };
+        Some(Found {
+            inputs: [first.x].into_iter().chain(residual).collect(),
+            output,
+            layer,
+        })
+    }
+
     /// `x W`, and if they follow `+ b`, an activation, `+ residual`.
-    fn linear(&self, node: &'a NodeProto) -> Option<Found<'a>> {
+    fn linear(&self, node: &'a NodeProto) -> Option<FoundLinear<'a>> {
         let [x, weight] = node.input.as_slice() else {
             return None;
         };
@@ -64,17 +95,16 @@ impl<'a> Rules<'_, 'a> {
         if let Some((_, next)) = activation {
             end = next;
         }
-        let mut inputs = vec![x.as_str()];
-        if let Some((residual, next)) = self.residual(end) {
-            inputs.push(residual);
+        let residual = self.residual(end);
+        if let Some((_, next)) = residual {
             end = next;
         }
         let activation = activation.map(|(kind, _)| kind);
-        let linear = Linear::new(&weight, Layout::N, &bias, activation, self.precision);
-        Some(Found {
-            inputs,
+        Some(FoundLinear {
+            x,
+            residual: residual.map(|(value, _)| value),
             output: end,
-            layer: Layer::Linear(linear),
+            linear: Linear::new(&weight, Layout::N, &bias, activation, self.precision),
         })
     }
 
