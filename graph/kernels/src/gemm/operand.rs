@@ -71,6 +71,7 @@ pub(super) enum Entry {
     /// Rounded to the nearest `bf16` and kept in 32 bits: what [`Entry::Pairs`] computes, for CPUs without it.
     Rounded,
     /// Two consecutive `k` rounded to `bf16` in one 32-bit unit, the first in the low half.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     Pairs,
 }
 
