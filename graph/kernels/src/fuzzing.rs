@@ -239,13 +239,19 @@ fn spread(i: &mut Input) {
     assert!((found - expected).abs() < 1e-2 * expected.abs().max(1.0));
 }
 
+/// As many as transforms are used for, or any few.
+fn channels(i: &mut Input) -> usize {
+    let (few, many) = (i.some(20), 16 * (1 + i.some(3)));
+    i.either(few, many)
+}
+
 fn convolve(i: &mut Input) {
     let s = conv::Shape {
         batch: i.some(3),
         height: i.some(20),
         width: i.some(20),
-        inp: i.some(20),
-        out: i.some(20),
+        inp: channels(i),
+        out: channels(i),
     };
     let sizes = [s.rows() * s.inp, s.out * 9 * s.inp, s.out, s.rows() * s.out];
     let [x, w, b, dy] = sizes.map(|n| i.values(n));

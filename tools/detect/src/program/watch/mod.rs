@@ -278,6 +278,12 @@ fn open(args: &Args) -> Result<(Box<dyn Source>, Policy)> {
             (Box::new(Stream::new(url.clone(), patience)), Policy::Newest)
         }
         Place::Folder(path) => {
+            ensure!(
+                path.is_dir() || !path.exists(),
+                "{0} is not a folder; a camera of this machine is read by ffmpeg (-f v4l2 -i {0}), which sends raw pixels to \
+                 `-` (see --help)",
+                path.display()
+            );
             if let Some(out) = &args.out {
                 let same = |out: PathBuf| path.canonicalize().is_ok_and(|path| path == out);
                 if out.canonicalize().is_ok_and(same) {

@@ -119,6 +119,7 @@ fn what_does_not_go_together_is_refused_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     let missing: &Path = &folder.path().join("missing");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/squares.onnx");
     for (args, expected) in [
         (vec!["-"], "--size WIDTHxHEIGHT"),
         (vec!["-", "--size", "640"], "640x480"),
@@ -133,6 +134,7 @@ fn what_does_not_go_together_is_refused_with_the_remedy() {
         (vec![path, "--out", path], "another folder to --out"),
         (vec![path, "--keep", "3"], "--out"),
         (vec![missing.to_str().unwrap()], "cannot list the folder"),
+        (vec![file], "-f v4l2"),
         (vec![path, "--timeout", "0"], "above 0"),
     ] {
         let output = pipe(&args, b"");
