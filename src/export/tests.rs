@@ -147,7 +147,8 @@ fn all_that_is_heavy_runs_on_our_own_layers() {
         } else {
             (0, 0)
         };
-        assert_eq!(count("Linear"), 4 * d + 4 + mask_linears);
+        assert_eq!(count("Linear"), 2 * d + 4 + mask_linears);
+        assert_eq!(count("Mlp"), d);
         assert_eq!(count("Conv3x3"), towers + 6 + mask_convs);
         assert_eq!(count("Patches"), 1);
         let heavy = |kind: &str| kind.contains("Mat") || kind.contains("Conv") && kind != "Conv3x3";

@@ -11,6 +11,10 @@ use crate::error::ModelError;
 /// file that promises more is refused before anything of that size is allocated.
 const MAX_TENSOR_BYTES: u128 = 2 << 30;
 
+/// Largest number, either way, that an attribute of a node may be: an axis, an extent, a stride. tract counts up to some of
+/// them.
+const MAX_ATTRIBUTE: u64 = 1 << 16;
+
 /// What tract takes for granted about a graph and would panic on, or go looking for on the disk.
 pub(super) fn check_graph(graph: &pb::GraphProto, size: u32) -> Result<(), ModelError> {
     let external = Some(pb::tensor_proto::DataLocation::External as i32);
@@ -32,6 +36,9 @@ pub(super) fn check_graph(graph: &pb::GraphProto, size: u32) -> Result<(), Model
                 tensor.name, tensor.dims
             )));
         }
+    }
+    for node in &graph.node {
+        check_attributes(node)?;
     }
     let constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
     let inputs: Vec<_> = graph
@@ -69,6 +76,28 @@ pub(super) fn check_graph(graph: &pb::GraphProto, size: u32) -> Result<(), Model
                 output.name
             )));
         }
+    }
+    Ok(())
+}
+
+/// Checks the numbers of a node, and that it has no graph within: a loop may never end.
+fn check_attributes(node: &pb::NodeProto) -> Result<(), ModelError> {
+    for attribute in &node.attribute {
+        let numbers = std::iter::once(&attribute.i).chain(&attribute.ints);
+        let far = numbers.copied().find(|n| n.unsigned_abs() > MAX_ATTRIBUTE);
+        let wrong = if attribute.g.is_some() || !attribute.graphs.is_empty() {
+            "is a graph, and conditions and loops are not run".into()
+        } else if let Some(far) = far {
+            format!("is {far}, expected -{MAX_ATTRIBUTE} to {MAX_ATTRIBUTE}")
+        } else {
+            continue;
+        };
+        return Err(ModelError::Onnx(format!(
+            "`{}` of the {} that makes `{}` {wrong}",
+            attribute.name,
+            node.op_type,
+            node.output.join("`, `")
+        )));
     }
     Ok(())
 }

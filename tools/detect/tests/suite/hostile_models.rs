@@ -205,6 +205,34 @@ fn weights_in_another_file_are_refused_and_not_read() {
     assert_says(&error, &["cell_weights", "one file"]);
 }
 
+/// tract counts up to the axis of a norm, which takes centuries here.
+#[test]
+fn attributes_that_nobody_means_are_refused() {
+    let with = |attribute: pb::AttributeProto| {
+        after(|_, graph| {
+            let from = graph.node[0].output[0].clone();
+            let (norm, out) = ("LayerNormalization", "far");
+            let inputs = [&from, "grid"];
+            graph.node.push(node(norm, &inputs, out, vec![attribute]));
+        })
+    };
+    for axis in [i64::MAX, i64::MIN] {
+        let error = with(pb::AttributeProto {
+            name: "axis".into(),
+            i: axis,
+            ..Default::default()
+        });
+        let parts = ["axis", "LayerNormalization", "far", &axis.to_string()];
+        assert_says(&error, &parts);
+    }
+    let error = with(pb::AttributeProto {
+        name: "body".into(),
+        g: Some(pb::GraphProto::default()),
+        ..Default::default()
+    });
+    assert_says(&error, &["body", "loops"]);
+}
+
 #[test]
 fn a_model_may_name_its_outputs_in_any_order_and_have_more() {
     let mut model = squares::proto();
