@@ -80,7 +80,8 @@ pub(super) fn check_graph(graph: &pb::GraphProto, size: u32) -> Result<(), Model
     Ok(())
 }
 
-/// Checks the numbers of a node, and that it has no graph within: a loop may never end.
+/// Checks the numbers of a node, and that it has no graph within: a loop may never end. Of an order of axes that is none,
+/// tract would make steps until memory ends.
 fn check_attributes(node: &pb::NodeProto) -> Result<(), ModelError> {
     for attribute in &node.attribute {
         let numbers = std::iter::once(&attribute.i).chain(&attribute.ints);
@@ -89,6 +90,8 @@ fn check_attributes(node: &pb::NodeProto) -> Result<(), ModelError> {
             "is a graph, and conditions and loops are not run".into()
         } else if let Some(far) = far {
             format!("is {far}, expected -{MAX_ATTRIBUTE} to {MAX_ATTRIBUTE}")
+        } else if attribute.name == "perm" && !is_permutation(&attribute.ints) {
+            format!("is {:?}, which orders no axes", attribute.ints)
         } else {
             continue;
         };
@@ -100,6 +103,11 @@ fn check_attributes(node: &pb::NodeProto) -> Result<(), ModelError> {
         )));
     }
     Ok(())
+}
+
+/// Whether each of 0, 1, .. is there once.
+fn is_permutation(order: &[i64]) -> bool {
+    (0..order.len() as i64).all(|axis| order.contains(&axis))
 }
 
 /// Checks the declared type of the input, on which all other shapes depend.

@@ -205,7 +205,7 @@ fn weights_in_another_file_are_refused_and_not_read() {
     assert_says(&error, &["cell_weights", "one file"]);
 }
 
-/// tract counts up to the axis of a norm, which takes centuries here.
+/// tract counts up to the axis of a norm, which takes centuries here, and orders axes step by step until they are in order.
 #[test]
 fn attributes_that_nobody_means_are_refused() {
     let with = |attribute: pb::AttributeProto| {
@@ -231,6 +231,12 @@ fn attributes_that_nobody_means_are_refused() {
         ..Default::default()
     });
     assert_says(&error, &["body", "loops"]);
+    let error = with(pb::AttributeProto {
+        name: "perm".into(),
+        ints: vec![0, 2, 2],
+        ..Default::default()
+    });
+    assert_says(&error, &["perm", "[0, 2, 2]"]);
 }
 
 #[test]

@@ -126,15 +126,19 @@ fn a_changed_structure_is_an_answer_or_an_error() {
 #[ignore = "minutes, on a model of your own"]
 fn a_changed_export_is_an_answer_or_an_error() {
     let path = std::env::var("INTERTWINE_MODEL").expect("INTERTWINE_MODEL names an exported model");
-    let minutes = std::env::var("INTERTWINE_MINUTES").map_or(1.0, |m| m.parse().unwrap());
+    let number = |name, default| std::env::var(name).map_or(default, |n| n.parse().unwrap());
+    let (minutes, first) = (
+        number("INTERTWINE_MINUTES", 1.0),
+        number("INTERTWINE_SEED", 0.0),
+    );
     let model = pb::ModelProto::decode(&*std::fs::read(path).unwrap()).unwrap();
     let (start, limit) = (Instant::now(), Duration::from_secs_f64(60.0 * minutes));
-    let (mut seed, mut accepted) = (0, 0);
+    let (mut seed, mut accepted) = (first as u64, 0);
     while start.elapsed() < limit {
-        // Named first: a crash would leave no other trace.
+        // Named first: a crash would leave no other trace. INTERTWINE_SEED goes on from there.
         std::fs::write(std::env::temp_dir().join("mutated-seed"), seed.to_string()).unwrap();
         accepted += u64::from(survives(&model, seed));
         seed += 1;
     }
-    println!("{seed} changed models, {accepted} ran");
+    println!("changed models up to {seed}, {accepted} ran");
 }

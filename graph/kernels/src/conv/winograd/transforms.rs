@@ -15,7 +15,7 @@ on_lanes! {
                 to_filters(taps::<V>(g, 2, c)),
             ];
             for y in 0..4 {
-                let line = to_filters([columns[0][y], columns[1][y], columns[2][y]]);
+                let line = to_filters(across(&columns, y));
                 for (x, value) in line.into_iter().enumerate() {
                     let at = (4 * y + x) * apart;
                     put(value, &mut out[at..at + n][c..], false);
@@ -144,11 +144,14 @@ fn load<V: Lanes>(from: &[f32], at: usize) -> V {
     V::load(from[at..].first_chunk().expect("whole registers"))
 }
 
-/// The elements `i` of four columns.
+/// The elements `i` of some columns.
 #[inline(always)]
-fn across<V: Lanes, const N: usize>(columns: &[[V; N]; 4], i: usize) -> [V; 4] {
-    let [a, b, c, d] = columns;
-    [a[i], b[i], c[i], d[i]]
+fn across<V: Lanes, const N: usize, const M: usize>(columns: &[[V; N]; M], i: usize) -> [V; M] {
+    let mut line = [columns[0][i]; M];
+    for (value, column) in line.iter_mut().zip(columns) {
+        *value = column[i];
+    }
+    line
 }
 
 /// `G` times a column.
