@@ -82,6 +82,14 @@ impl Pool {
     }
 }
 
+/// The first `n` elements of a buffer that grows when it must; what they hold is unspecified.
+pub(crate) fn resized<T: Copy + Default>(buffer: &mut Vec<T>, n: usize) -> &mut [T] {
+    if buffer.len() < n {
+        buffer.resize(n, T::default());
+    }
+    &mut buffer[..n]
+}
+
 /// Asks the system's allocator to keep what is freed, for the arrays that do not go through [`Buffer`]: otherwise each
 /// step gives its largest ones back to the system and gets them again, page by page. A program calls this at its
 /// start; where the allocator is not glibc's, it does nothing.

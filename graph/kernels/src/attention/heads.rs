@@ -1,6 +1,7 @@
 //! Attention within one head: blocks of queries, their scores and probabilities, the products with values, and back.
 
 use super::Sequence;
+use crate::buffers::resized;
 use crate::gemm::{strided, with_units, Operand, Precision, Shared};
 use crate::parallel::{for_each_chunk, for_each_task, in_pieces_of, Scattered};
 use crate::simd::{add_lanes, dot, exp, exp2_for_bf16, max, Arithmetic, LANES};
@@ -322,14 +323,6 @@ fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
         static SCRATCH: RefCell<Scratch> = RefCell::default();
     }
     SCRATCH.with_borrow_mut(f)
-}
-
-/// The first `n` elements of a buffer that grows when it must; what they hold is unspecified.
-fn resized<T: Copy + Default>(buffer: &mut Vec<T>, n: usize) -> &mut [T] {
-    if buffer.len() < n {
-        buffer.resize(n, T::default());
-    }
-    &mut buffer[..n]
 }
 
 /// Room for rows of `len` scores, of [`padded`] width: padded with negative infinity, so that the row loops have no

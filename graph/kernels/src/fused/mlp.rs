@@ -1,6 +1,7 @@
 //! Two linear layers in a row: the feed-forward part of a transformer's block.
 
 use super::Linear;
+use crate::buffers::resized;
 use crate::parallel::for_each_chunk;
 use crate::{alone, check_len, rows_of};
 use std::cell::Cell;
@@ -48,10 +49,7 @@ impl Mlp {
         for_each_chunk(y, most * out, 1, |i, y| {
             let (first, count) = (i * most, y.len() / out);
             let mut between = BETWEEN.take();
-            if between.len() < count * width {
-                between.resize(count * width, 0.0);
-            }
-            let hidden = &mut between[..count * width];
+            let hidden = resized(&mut between, count * width);
             alone(|| {
                 self.first
                     .forward(&x[first * inp..(first + count) * inp], None, hidden);

@@ -11,6 +11,15 @@ use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
 
+/// The left-hand side of a product.
+#[derive(Clone, Copy)]
+pub(super) enum Left<'a> {
+    /// To be read in place, or packed for each task.
+    Matrix(Operand<'a>),
+    /// Rows of `k` that already are in the kernel's units.
+    Units(&'a [u32]),
+}
+
 /// The right-hand side of a product.
 #[derive(Clone, Copy)]
 pub(super) enum Right<'a> {
@@ -44,7 +53,7 @@ pub(super) struct Product<'a> {
     pub m: usize,
     pub k: usize,
     pub n: usize,
-    pub a: Operand<'a>,
+    pub a: Left<'a>,
     pub b: Right<'a>,
     /// Of `c`, from a row to the next.
     pub c_row: usize,
@@ -112,7 +121,11 @@ impl Product<'_> {
         // Each part of the rows reads all of `b` again, from memory that is slower than what a task's rows fit. Each
         // part of the columns needs the rows of `a` packed again, where they cannot be read in place.
         let row_tasks = m.div_ceil(ROWS);
-        let row_tasks = if row_tasks >= of || !pack::rows_in_place(kernel, self.a) {
+        let in_place = match self.a {
+            Left::Matrix(a) => pack::rows_in_place(kernel, a),
+            Left::Units(_) => true,
+        };
+        let row_tasks = if row_tasks >= of || !in_place {
             row_tasks.next_multiple_of(of)
         } else {
             row_tasks.max(of.div_ceil(panels))
@@ -134,7 +147,10 @@ impl Product<'_> {
         let mut buffer = A_BUFFER.take();
         (kernel.enter)();
         for k in cut(self.k, UNITS * entry.depth(), entry.depth()) {
-            let a = pack::rows(kernel, self.a, task.rows.clone(), k.clone(), &mut buffer);
+            let a = match self.a {
+                Left::Matrix(a) => pack::rows(kernel, a, task.rows.clone(), k.clone(), &mut buffer),
+                Left::Units(a) => pack::unit_rows(kernel, a, self.k, &task.rows, &k),
+            };
             let group = (GROUP_UNITS / (entry.units(k.len()) * kernel.nr)).max(1);
             for panels in cut(task.panels.len(), group, 1) {
                 let panels = task.panels.start + panels.start..task.panels.start + panels.end;

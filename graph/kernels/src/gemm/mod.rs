@@ -22,7 +22,7 @@ use crate::check_len;
 use crate::cpu;
 use crate::parallel::Scattered;
 pub(crate) use blocks::Epilogue;
-use blocks::{Product, Right};
+use blocks::{Left, Product, Right};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use kernel::amx;
 pub(crate) use operand::Operand;
@@ -94,7 +94,7 @@ pub(crate) fn matmul_then(
         m,
         k,
         n,
-        a: Operand::new(a, la, m, k),
+        a: Left::Matrix(Operand::new(a, la, m, k)),
         b: Right::Matrix(Operand::new(b, lb, k, n)),
         c_row: n,
         accumulate,
@@ -128,7 +128,7 @@ pub(crate) unsafe fn strided(
         m,
         k,
         n,
-        a,
+        a: Left::Matrix(a),
         b: Right::Matrix(b),
         c_row,
         accumulate,

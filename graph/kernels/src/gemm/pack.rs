@@ -183,6 +183,23 @@ pub(super) fn rows(
     }
 }
 
+/// As [`rows`] for rows of `row_k` elements that are in the kernel's units.
+pub(super) fn unit_rows(
+    kernel: &Kernel,
+    a: &[u32],
+    row_k: usize,
+    rows: &Range<usize>,
+    k: &Range<usize>,
+) -> Rows {
+    let row = kernel.entry.units(row_k);
+    Rows {
+        start: a[rows.start * row + kernel.entry.units(k.start)..rows.end * row].as_ptr(),
+        row,
+        unit: 1,
+        tile: kernel.mr * row,
+    }
+}
+
 /// As [`rows`] for an `a` whose columns are contiguous: packed as panels, whose blocks are then transposed.
 fn turned_rows(
     kernel: &Kernel,

@@ -1,7 +1,7 @@
 //! A right-hand side packed once for many products: the weights of a network that is only run.
 
-use super::blocks::{cut, pack_b, packed_len, Epilogue, Product, Right, GROUP_UNITS, UNITS};
-use super::kernel::{self, Kernel, Tile};
+use super::blocks::{pack_b, packed_len, Epilogue, Left, Product, Right};
+use super::kernel::{self, Kernel};
 use super::pack::{self, Panels};
 use super::{Layout, Operand, Precision};
 use crate::parallel::Scattered;
@@ -145,7 +145,7 @@ pub(crate) fn matmul_packed(
         m,
         k: b.k,
         n: b.n,
-        a: Operand::new(a, Layout::N, m, b.k),
+        a: Left::Matrix(Operand::new(a, Layout::N, m, b.k)),
         b: Right::Packed(b.panels),
         c_row: b.n,
         accumulate,
@@ -203,7 +203,7 @@ impl Shared {
             m,
             k: self.k,
             n: self.n,
-            a,
+            a: Left::Matrix(a),
             b: Right::Packed(self.panels(units)),
             c_row,
             accumulate: false,
@@ -263,45 +263,25 @@ unsafe fn multiply_units(
     c_row: usize,
 ) {
     let row = kernel.entry.units(k);
-    let rows = a.len().checked_div(row).unwrap_or(0);
-    if rows == 0 || n == 0 {
-        return;
-    }
+    let m = a.len().checked_div(row).unwrap_or(0);
     assert!(
-        a.len() == rows * row && n <= c_row && (rows - 1) * c_row + n <= c.len(),
-        "multiply: [{rows}, {n}] with rows {c_row} apart exceeds {} elements, or {} units are no rows of {row}",
-        c.len(),
+        a.len() == m * row && n <= c_row,
+        "multiply: {} units are no rows of {row}, or rows of {n} are {c_row} apart",
         a.len()
     );
-    (kernel.enter)();
-    for units in cut(row, UNITS, 1) {
-        let group = (GROUP_UNITS / (units.len() * kernel.nr)).max(1);
-        for panels in cut(n.div_ceil(kernel.nr), group, 1) {
-            for first in (0..rows).step_by(kernel.mr) {
-                for panel in panels.clone() {
-                    let column = panel * kernel.nr;
-                    // SAFETY: the rows lie within `a` and `c`, the panel within `b`; c's elements are the caller's, and
-                    // written before they are added to.
-                    unsafe {
-                        (kernel.tile)(&Tile {
-                            units: units.len(),
-                            a: a[first * row + units.start..].as_ptr(),
-                            a_row: row,
-                            a_unit: 1,
-                            b: b.start.add(panel * b.panel + units.start * b.unit),
-                            b_unit: b.unit,
-                            c: c.at(first * c_row + column),
-                            c_row,
-                            rows: kernel.mr.min(rows - first),
-                            cols: kernel.nr.min(n - column),
-                            accumulate: units.start > 0,
-                        });
-                    }
-                }
-            }
-        }
-    }
-    (kernel.leave)();
+    let product = Product {
+        m,
+        k,
+        n,
+        a: Left::Units(a),
+        b: Right::Packed(b),
+        c_row,
+        accumulate: false,
+        epilogue: None,
+        parallel: false,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { product.run(kernel, c) }
 }
 
 /// A buffer of this thread for `n` units, from the start of a cache line on, lent to `f`.

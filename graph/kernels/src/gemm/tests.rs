@@ -1,4 +1,4 @@
-use super::blocks::{Product, Right};
+use super::blocks::{Left, Product, Right};
 use super::reference::nearest_bf16;
 use super::{kernel, matmul, reference, Layout, Operand, Precision};
 use crate::cpu::Path;
@@ -24,7 +24,7 @@ fn check(m: usize, k: usize, n: usize, la: Layout, lb: Layout) {
                     m,
                     k,
                     n,
-                    a: Operand::new(&a, la, m, k),
+                    a: Left::Matrix(Operand::new(&a, la, m, k)),
                     b: Right::Matrix(Operand::new(&b, lb, k, n)),
                     c_row: n,
                     accumulate,

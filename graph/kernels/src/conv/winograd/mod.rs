@@ -12,6 +12,7 @@ mod transforms;
 
 use super::weights::Filters;
 use super::Shape;
+use crate::buffers::resized;
 use crate::cpu;
 use crate::gemm::{FinishedRows, Packed, Precision};
 use crate::lanes::LANES;
@@ -198,11 +199,4 @@ struct Buffers {
 
 thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::default();
-}
-
-fn resized<T: Clone + Default>(buffer: &mut Vec<T>, n: usize) -> &mut [T] {
-    if buffer.len() < n {
-        buffer.resize(n, T::default());
-    }
-    &mut buffer[..n]
 }
