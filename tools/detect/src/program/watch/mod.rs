@@ -1,7 +1,7 @@
 //! `detect watch`: frames that never end.
 //!
 //! # Layout
-//! - [`source`]: where frames come from: a folder, a stream, a pipe. Read on a thread of their own.
+//! - [`source`]: where frames come from: a folder, a stream, a camera, a pipe. Read on a thread of their own.
 //! - [`slot`]: room for one frame between that thread and this one, and who gives way.
 //! - [`graph`]: what happens to a frame, as a typed graph.
 //! - [`sink`], [`lines`], [`drawn`], [`post`]: where results go. [`summary`]: what a run comes to.
@@ -36,18 +36,19 @@ use lines::{Lines, Target};
 use post::Post;
 use sink::Sink;
 use slot::{Policy, Slot};
-use source::{Folder, Frame, Patience, Raw, Size, Source, Stream};
+use source::{Camera, Folder, Frame, Patience, Raw, Size, Source, Stream};
 use summary::{Line, Summary};
 
 /// Help that an option of its own does not have room for.
 pub const AFTER_HELP: &str = "\
 Examples:
   detect watch --model M.onnx http://camera:8080/video
+  detect watch --model M.onnx /dev/video0 --size 1280x720
   detect watch --model M.onnx incoming --existing --json found.jsonl
   ffmpeg -loglevel error -i rtsp://camera/1 -vf scale=640:360 -pix_fmt rgb24 -f rawvideo - |
     detect watch --model M.onnx - --size 640x360 --live
 
-Of a stream, and of pixels on the standard input with --live, only the newest frame is looked at: one that waits while
+Of a stream, of a camera, and of pixels on the standard input with --live, only the newest frame is looked at: one that waits while
 another comes is dropped and counted, so that no result is older than two frames take. Of files, and of the standard
 input without --live, every frame is looked at.
 
@@ -61,10 +62,10 @@ pub struct Args {
     /// Model written by `intertwine export`.
     #[arg(long, value_name = "M.onnx")]
     model: PathBuf,
-    /// A folder that pictures are written to, the http:// address of an MJPEG stream, or - for raw rgb24 pixels on
-    /// the standard input.
+    /// A folder that pictures are written to, the http:// address of an MJPEG stream, a camera of this machine such as
+    /// /dev/video0, or - for raw rgb24 pixels on the standard input.
     source: Place,
-    /// Size of the frames on the standard input, pixels.
+    /// Size of the frames on the standard input, pixels; of a camera, the size to ask it for [default: as it is set].
     #[arg(long, value_name = "WxH")]
     size: Option<Size>,
     /// The standard input is live: drop frames rather than make them wait.
@@ -73,11 +74,11 @@ pub struct Args {
     /// Begin with the pictures that are in the folder already.
     #[arg(long)]
     existing: bool,
-    /// Longest time that a stream may be silent before it is connected to again, and that a receiver of --post may
-    /// take, seconds.
+    /// Longest time that a stream or a camera may be silent before it is connected to again, and that a receiver of
+    /// --post may take, seconds.
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     timeout: Duration,
-    /// How often a stream is connected to again without a picture in between [default: for ever].
+    /// How often a stream or a camera is connected to again without a picture in between [default: for ever].
     #[arg(long, value_name = "N")]
     retries: Option<u32>,
     /// Most megabytes that a picture of a stream may have.
@@ -124,6 +125,7 @@ pub struct Args {
 enum Place {
     Stdin,
     Stream(Url),
+    Camera(PathBuf),
     Folder(PathBuf),
 }
 
@@ -137,7 +139,13 @@ impl FromStr for Place {
             Some((scheme, _)) => Err(format!(
                 "{scheme}:// is not read here; let ffmpeg read it, and send raw pixels to `-` (see --help)"
             )),
-            None => Ok(Self::Folder(text.into())),
+            None => {
+                let path = PathBuf::from(text);
+                match path.starts_with("/dev") && !path.is_dir() {
+                    true => Ok(Self::Camera(path)),
+                    false => Ok(Self::Folder(path)),
+                }
+            }
         }
     }
 }
@@ -248,16 +256,21 @@ pub fn watch(args: Args) -> Result<ExitCode> {
 /// Opens the source, and says whether its frames can wait.
 fn open(args: &Args) -> Result<(Box<dyn Source>, Policy)> {
     let stdin = matches!(args.source, Place::Stdin);
+    let camera = matches!(args.source, Place::Camera(_));
     let folder = matches!(args.source, Place::Folder(_));
     ensure!(
         stdin || !args.live,
-        "--live is for the standard input, `-`; a stream is live anyway, and files can wait"
+        "--live is for the standard input, `-`; streams and cameras are live anyway, and files can wait"
     );
     ensure!(
-        stdin || args.size.is_none(),
-        "--size is for the standard input, `-`; pictures say their size"
+        stdin || camera || args.size.is_none(),
+        "--size is for the standard input, `-`, and for a camera; pictures say their size"
     );
     ensure!(folder || !args.existing, "--existing is for a folder");
+    let patience = Patience {
+        timeout: args.timeout,
+        retries: args.retries,
+    };
     Ok(match &args.source {
         Place::Stdin => {
             let size = args
@@ -270,18 +283,18 @@ fn open(args: &Args) -> Result<(Box<dyn Source>, Policy)> {
             (Box::new(Raw::new(std::io::stdin(), size)), policy)
         }
         Place::Stream(url) => {
-            let patience = Patience {
-                timeout: args.timeout,
-                retries: args.retries,
-                max_part: (args.max_part.get() as usize).saturating_mul(1 << 20),
-            };
-            (Box::new(Stream::new(url.clone(), patience)), Policy::Newest)
+            let max_part = (args.max_part.get() as usize).saturating_mul(1 << 20);
+            let stream = Stream::new(url.clone(), patience, max_part);
+            (Box::new(stream), Policy::Newest)
+        }
+        Place::Camera(path) => {
+            let camera = Camera::open(path, args.size, patience)?;
+            (Box::new(camera), Policy::Newest)
         }
         Place::Folder(path) => {
             ensure!(
                 path.is_dir() || !path.exists(),
-                "{0} is not a folder; a camera of this machine is read by ffmpeg (-f v4l2 -i {0}), which sends raw pixels to \
-                 `-` (see --help)",
+                "{} is not a folder",
                 path.display()
             );
             if let Some(out) = &args.out {
@@ -367,6 +380,6 @@ fn name(place: &Place) -> String {
     match place {
         Place::Stdin => "-".into(),
         Place::Stream(url) => url.to_string(),
-        Place::Folder(path) => path.display().to_string(),
+        Place::Camera(path) | Place::Folder(path) => path.display().to_string(),
     }
 }

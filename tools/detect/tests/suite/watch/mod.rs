@@ -134,7 +134,10 @@ fn what_does_not_go_together_is_refused_with_the_remedy() {
         (vec![path, "--out", path], "another folder to --out"),
         (vec![path, "--keep", "3"], "--out"),
         (vec![missing.to_str().unwrap()], "cannot list the folder"),
-        (vec![file], "-f v4l2"),
+        (vec![file], "is not a folder"),
+        (vec!["/dev/video-none"], "/dev/video-none: "),
+        (vec!["/dev/null"], "/dev/null: "),
+        (vec!["/dev/null", "--live"], "cameras are live anyway"),
         (vec![path, "--timeout", "0"], "above 0"),
     ] {
         let output = pipe(&args, b"");

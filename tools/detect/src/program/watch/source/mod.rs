@@ -1,5 +1,9 @@
 //! Where frames come from.
 
+// One place decides whether there are cameras.
+#[cfg_attr(not(all(feature = "v4l2", target_os = "linux")), path = "no_camera.rs")]
+mod camera;
+mod failures;
 mod folder;
 mod parts;
 mod raw;
@@ -14,9 +18,11 @@ use image::RgbImage;
 use intertwine_detect::{picture, PictureError};
 use intertwine_flow::Pooled;
 
+pub use camera::Camera;
+pub use failures::Patience;
 pub use folder::Folder;
 pub use raw::{Raw, Size};
-pub use stream::{Patience, Stream};
+pub use stream::Stream;
 
 /// A frame as it came.
 pub struct Frame {
