@@ -17,6 +17,10 @@ pub(crate) trait Arithmetic {
 }
 
 /// With a fused instruction: one rounding.
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    allow(dead_code)
+)]
 pub(crate) struct Fused;
 /// Without: two roundings.
 #[cfg_attr(target_arch = "aarch64", allow(dead_code))]

@@ -6,6 +6,7 @@ use crate::simd::{Arithmetic, Baseline};
 
 const MR: usize = 4;
 const NR: usize = 16;
+const HALF: usize = 8;
 
 pub(super) static F32: Kernel = Kernel {
     mr: MR,
@@ -42,21 +43,41 @@ unsafe fn tile(t: &Tile) {
 /// See [`Kernel::tile`].
 unsafe fn rows<const R: usize>(t: &Tile) {
     let mut sums = [[0.0f32; NR]; R];
-    for u in 0..t.units {
-        // SAFETY: NR units of `b` can be read `b_unit` apart, `units` times.
-        let b = unsafe { &*t.b.add(u * t.b_unit).cast::<[f32; NR]>() };
-        for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: r < rows and u < units.
-            let a = f32::from_bits(unsafe { *t.a.add(r * t.a_row + u * t.a_unit) });
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum = Baseline::mul_add(a, *b, *sum);
-            }
+    for first in (0..t.cols).step_by(HALF) {
+        // SAFETY: the caller's promise; NR columns of `b` can be read.
+        let half = unsafe { half::<R>(t, first) };
+        for (sums, half) in sums.iter_mut().zip(half) {
+            sums[first..first + HALF].copy_from_slice(&half);
         }
     }
     for (r, sums) in sums.iter().enumerate() {
         // SAFETY: the caller's promise for row r.
         unsafe { store(t, r, sums) };
     }
+}
+
+/// The sums of HALF columns. They and what they are made of fit the sixteen registers of four lanes that x86-64 has without
+/// AVX; a whole tile does not.
+///
+/// # Safety
+/// See [`Kernel::tile`]; HALF units of `b` can be read from `first` on.
+#[inline(always)]
+unsafe fn half<const R: usize>(t: &Tile, first: usize) -> [[f32; HALF]; R] {
+    let mut sums = [[0.0f32; HALF]; R];
+    let (mut a, mut b) = (t.a.cast::<f32>(), t.b.wrapping_add(first).cast::<f32>());
+    for _ in 0..t.units {
+        // SAFETY: this unit of `b` has HALF columns from `first` on; rows of `a` are `a_row` apart.
+        let b_row = unsafe { *b.cast::<[f32; HALF]>() };
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: r < rows; rows of `a` are `a_row` apart.
+            let a = unsafe { *a.add(r * t.a_row) };
+            for (sum, b) in sums.iter_mut().zip(b_row) {
+                *sum = Baseline::mul_add(a, b, *sum);
+            }
+        }
+        (a, b) = (a.wrapping_add(t.a_unit), b.wrapping_add(t.b_unit));
+    }
+    sums
 }
 
 /// Writes row `r` of a tile, or adds to it.
