@@ -34,28 +34,19 @@ for_target() {
 
 for_target test -p intertwine-kernels --lib
 # Not the tests that start a program: an emulated process cannot start another.
-for_target test -p intertwine-detect --no-default-features --test suite -- \
+for_target test -p intertwine-detect --no-default-features --features program --test suite -- \
     detector:: drawing:: hostile_models:: hostile_pictures::
-for_target build -p intertwine-detect --no-default-features --bin detect
+for_target build -p intertwine-detect --no-default-features --features program --bin detect
 
 model=${1:-tools/detect/tests/data/squares.onnx}
 [ $# -eq 0 ] || shift
 [ $# -gt 0 ] || set -- docs/demo.png
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-cargo build --release -p intertwine-detect --no-default-features --bin detect
+cargo build --release -p intertwine-detect --no-default-features --features program --bin detect
 programs=${CARGO_TARGET_DIR:-target}
 "$programs/release/detect" --model "$model" "$@" --json "$out/here.json"
 qemu-aarch64 -L /usr/aarch64-linux-gnu "$programs/$target/release/detect" \
     --model "$model" "$@" --json "$out/there.json"
-# All numbers but the masks' run lengths, side by side. The CPUs add in different orders.
-for side in here there; do
-    sed 's/"counts":"[^"]*"//g' "$out/$side.json" | grep -oE -e '-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?' > "$out/$side.txt"
-done
-paste "$out/here.txt" "$out/there.txt" | awk '
-    { d = $1 - $2; if (d < 0) d = -d; if (d > most) most = d; missing += NF != 2 }
-    END {
-        printf "%d numbers of detections, at most %g apart from those of this machine\n", NR, most
-        exit !(NR > 0 && missing == 0 && most < 0.01)
-    }'
+tools/detect/compare.sh "$out/here.json" "$out/there.json"
 ls -l "$programs/$target/release/detect"
