@@ -23,6 +23,19 @@ const MASK_SHARE: f32 = 0.45;
 /// # Panics
 /// If a detection's class is not in `classes`.
 pub fn draw(picture: &RgbImage, detections: &[Detection], classes: &[Class]) -> RgbImage {
+    let shown = detections.iter().map(|found| (found, None));
+    draw_tracked(picture, shown, classes)
+}
+
+/// As [`draw`], with the track id of each detection that has one. A track keeps its colour.
+///
+/// # Panics
+/// If a detection's class is not in `classes`.
+pub fn draw_tracked<'a>(
+    picture: &RgbImage,
+    detections: impl Iterator<Item = (&'a Detection, Option<u64>)>,
+    classes: &[Class],
+) -> RgbImage {
     let shown = one_name_each(detections);
     let (width, height) = picture.dimensions();
     let factor = READABLE_SIDE.div_ceil(width.min(height).max(1)).clamp(1, 8);
@@ -37,22 +50,24 @@ pub fn draw(picture: &RgbImage, detections: &[Detection], classes: &[Class]) -> 
     };
     let line = (canvas.width().max(canvas.height()) / 400).max(2);
     let text = (canvas.width().min(canvas.height()) / 300).max(2);
-    let color = |index: usize| match classes.len() {
-        1 => palette(index),
-        _ => palette(shown[index].class),
+    let color = |index: usize| match shown[index] {
+        (_, Some(id)) => palette(id as usize),
+        _ if classes.len() == 1 => palette(index),
+        (detection, None) => palette(detection.class),
     };
-    for (index, detection) in shown.iter().enumerate().rev() {
+    for (index, (detection, _)) in shown.iter().enumerate().rev() {
         if let Some(mask) = &detection.mask {
             fill_mask(&mut canvas, mask, factor, color(index));
         }
     }
     let scaled = |detection: &Detection| detection.bbox.map(|v| (v * factor as f32).round() as i64);
-    for (index, detection) in shown.iter().enumerate().rev() {
+    for (index, (detection, _)) in shown.iter().enumerate().rev() {
         outline(&mut canvas, scaled(detection), line.into(), color(index));
     }
-    for (index, detection) in shown.iter().enumerate().rev() {
+    for (index, (detection, id)) in shown.iter().enumerate().rev() {
+        let id = id.map_or(String::new(), |id| format!(" #{id}"));
         let label = format!(
-            "{} {:.0}%",
+            "{}{id} {:.0}%",
             classes[detection.class].name,
             100.0 * detection.score
         );
@@ -63,14 +78,16 @@ pub fn draw(picture: &RgbImage, detections: &[Detection], classes: &[Class]) -> 
 }
 
 /// The detections, strongest first, without those whose place has a stronger one of another class.
-fn one_name_each(detections: &[Detection]) -> Vec<&Detection> {
-    let mut shown: Vec<&Detection> = Vec::with_capacity(detections.len());
-    for detection in detections {
-        let named = shown.iter().any(|stronger| {
+fn one_name_each<'a>(
+    detections: impl Iterator<Item = (&'a Detection, Option<u64>)>,
+) -> Vec<(&'a Detection, Option<u64>)> {
+    let mut shown: Vec<(&Detection, _)> = Vec::new();
+    for (detection, id) in detections {
+        let named = shown.iter().any(|(stronger, _)| {
             stronger.class != detection.class && iou(stronger.bbox, detection.bbox) > 0.5
         });
         if !named {
-            shown.push(detection);
+            shown.push((detection, id));
         }
     }
     shown

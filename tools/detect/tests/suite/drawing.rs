@@ -1,7 +1,7 @@
 //! Drawn pictures.
 
 use image::{Rgb, RgbImage};
-use intertwine_detect::draw::draw;
+use intertwine_detect::draw::{draw, draw_tracked};
 use intertwine_detect::{Class, Detection};
 use intertwine_rle::Rle;
 
@@ -97,4 +97,29 @@ fn a_thing_gets_one_name() {
     assert_eq!(with(&[strong.clone(), other_name]), alone);
     assert_ne!(with(&[strong.clone(), elsewhere]), alone);
     assert_ne!(with(&[strong, beside]), alone);
+}
+
+#[test]
+fn a_track_has_its_id_in_the_label_and_keeps_its_colour() {
+    let picture = RgbImage::from_pixel(600, 500, Rgb([100; 3]));
+    let names = classes(&["a", "b"]);
+    let at = |left: f32, class| detection([left, 200.0, left + 100.0, 300.0], class, None);
+    let tracked = |found: &Detection, id| draw_tracked(&picture, [(found, id)].into_iter(), &names);
+    // Elsewhere, or taken for something else, the box of a track is of the same colour; another track's is not.
+    let edge = |drawn: &RgbImage, left: f32| *drawn.get_pixel(left as u32, 250);
+    let first = edge(&tracked(&at(150.0, 0), Some(3)), 150.0);
+    assert_eq!(edge(&tracked(&at(300.0, 1), Some(3)), 300.0), first);
+    assert_ne!(edge(&tracked(&at(150.0, 0), Some(4)), 150.0), first);
+    // The id makes the label longer by as much as it is long: " #3" and " #123".
+    let end = |id| {
+        let drawn = tracked(&at(150.0, 0), id);
+        let ink = |x: &u32| *drawn.get_pixel(*x, 198) != Rgb([100; 3]);
+        (0..600).rev().find(ink).unwrap()
+    };
+    let (none, short, long) = (end(None), end(Some(3)), end(Some(123)));
+    let letter = (short - none) / 3;
+    assert!(
+        letter > 0 && short - none == 3 * letter && long - none == 5 * letter,
+        "{none} {short} {long}"
+    );
 }

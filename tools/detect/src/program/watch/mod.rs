@@ -1,7 +1,7 @@
 //! `detect watch`: frames that never end.
 //!
 //! # Layout
-//! - [`source`]: where frames come from: a folder, a stream, a camera, a pipe. Read on a thread of their own.
+//! - [`source`]: where frames come from: a folder, a stream, a camera, a pipe, ffmpeg. Read on a thread of their own.
 //! - [`slot`]: room for one frame between that thread and this one, and who gives way.
 //! - [`graph`]: what happens to a frame, as a typed graph.
 //! - [`sink`], [`lines`], [`drawn`], [`post`]: where results go. [`summary`]: what a run comes to.
@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use intertwine_detect::{Detector, PictureError, Thresholds, Tracker, TrackerOptions};
@@ -36,7 +36,7 @@ use lines::{Lines, Target};
 use post::Post;
 use sink::Sink;
 use slot::{Policy, Slot};
-use source::{Camera, Folder, Frame, Patience, Raw, Size, Source, Stream};
+use source::{Camera, Extent, Ffmpeg, Folder, Frame, Patience, Raw, Size, Source, Stream};
 use summary::{Line, Summary};
 
 /// Help that an option of its own does not have room for.
@@ -45,12 +45,14 @@ Examples:
   detect watch --model M.onnx http://camera:8080/video
   detect watch --model M.onnx /dev/video0 --size 1280x720
   detect watch --model M.onnx incoming --existing --json found.jsonl
-  ffmpeg -loglevel error -i rtsp://camera/1 -vf scale=640:360 -pix_fmt rgb24 -f rawvideo - |
-    detect watch --model M.onnx - --size 640x360 --live
+  detect watch --model M.onnx rtsp://camera/1
+  detect watch --model M.onnx clip.mp4 --out drawn
+  some-program | detect watch --model M.onnx - --size 640x360 --live
 
 Of a stream, of a camera, and of pixels on the standard input with --live, only the newest frame is looked at: one that waits while
 another comes is dropped and counted, so that no result is older than two frames take. Of files, and of the standard
-input without --live, every frame is looked at.
+input without --live, every frame is looked at. Videos, and addresses other than http://, are read by ffmpeg, which has
+to be installed.
 
 Ends with Ctrl-C: the frame in work is finished. Exit status: 0 if it ended by itself or was ended, 1 if the source, the
 model or a result file could not be used any more, 2 for wrong usage. A frame that cannot be decoded is reported and
@@ -63,7 +65,7 @@ pub struct Args {
     #[arg(long, value_name = "M.onnx")]
     model: PathBuf,
     /// A folder that pictures are written to, the http:// address of an MJPEG stream, a camera of this machine such as
-    /// /dev/video0, or - for raw rgb24 pixels on the standard input.
+    /// /dev/video0, - for raw rgb24 pixels on the standard input, or what ffmpeg reads: a video, rtsp://, https://.
     source: Place,
     /// Size of the frames on the standard input, pixels; of a camera, the size to ask it for [default: as it is set].
     #[arg(long, value_name = "WxH")]
@@ -127,6 +129,7 @@ enum Place {
     Stream(Url),
     Camera(PathBuf),
     Folder(PathBuf),
+    Ffmpeg(String, Extent),
 }
 
 impl FromStr for Place {
@@ -136,15 +139,16 @@ impl FromStr for Place {
         match text.split_once("://") {
             _ if text == "-" => Ok(Self::Stdin),
             Some(("http", _)) => text.parse().map(Self::Stream),
-            Some((scheme, _)) => Err(format!(
-                "{scheme}:// is not read here; let ffmpeg read it, and send raw pixels to `-` (see --help)"
-            )),
+            Some(_) => Ok(Self::Ffmpeg(text.into(), Extent::Endless)),
             None => {
                 let path = PathBuf::from(text);
-                match path.starts_with("/dev") && !path.is_dir() {
-                    true => Ok(Self::Camera(path)),
-                    false => Ok(Self::Folder(path)),
-                }
+                Ok(if path.starts_with("/dev") && !path.is_dir() {
+                    Self::Camera(path)
+                } else if path.is_file() {
+                    Self::Ffmpeg(text.into(), Extent::Whole)
+                } else {
+                    Self::Folder(path)
+                })
             }
         }
     }
@@ -189,7 +193,8 @@ pub fn watch(args: Args) -> Result<ExitCode> {
     let limit = args.frames.map_or(u64::MAX, NonZeroU64::get);
     let result = loop {
         if summary.seen() == limit {
-            break Ok(());
+            slot.stop();
+            break ended(&slot, reader);
         }
         let Some(frame) = slot.take() else {
             break ended(&slot, reader);
@@ -291,12 +296,15 @@ fn open(args: &Args) -> Result<(Box<dyn Source>, Policy)> {
             let camera = Camera::open(path, args.size, patience)?;
             (Box::new(camera), Policy::Newest)
         }
+        Place::Ffmpeg(input, extent) => {
+            let policy = match extent {
+                Extent::Whole => Policy::Every,
+                Extent::Endless => Policy::Newest,
+            };
+            let video = Ffmpeg::open(input.clone(), *extent, patience)?;
+            (Box::new(video), policy)
+        }
         Place::Folder(path) => {
-            ensure!(
-                path.is_dir() || !path.exists(),
-                "{} is not a folder",
-                path.display()
-            );
             if let Some(out) = &args.out {
                 let same = |out: PathBuf| path.canonicalize().is_ok_and(|path| path == out);
                 if out.canonicalize().is_ok_and(same) {
@@ -333,8 +341,8 @@ fn prepare(args: &Args) -> Result<(Detector, Tracker, f32)> {
     Ok((detector, Tracker::new(options), show))
 }
 
-/// Reads on a thread of its own until the source ends or nobody wants more. The thread is not waited for then: it may
-/// hang in a read for as long as a camera is silent, and holds nothing that would have to be saved.
+/// Reads on a thread of its own until the source ends or nobody wants more. The thread is not waited for then, or not
+/// for long: it may hang in a read for as long as a camera is silent, and holds nothing that would have to be saved.
 fn read(mut source: Box<dyn Source>, slot: Slot<Frame>) -> JoinHandle<Result<()>> {
     /// Ends the slot however the thread ends, so that nobody waits for a thread that has panicked.
     struct End(Slot<Frame>);
@@ -354,10 +362,19 @@ fn read(mut source: Box<dyn Source>, slot: Slot<Frame>) -> JoinHandle<Result<()>
     })
 }
 
+/// How long the reader has to leave its source in order. It may hang in a read for longer.
+const LEAVE: Duration = Duration::from_millis(300);
+
 /// How it ended, once no frame comes any more.
 fn ended(slot: &Slot<Frame>, reader: JoinHandle<Result<()>>) -> Result<()> {
     match slot.stopped() {
-        true => Ok(()),
+        true => {
+            let start = Instant::now();
+            while !reader.is_finished() && start.elapsed() < LEAVE {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Ok(())
+        }
         false => reader.join().unwrap_or_else(|_| {
             bail!("the reader of the source panicked; this is a defect of ours")
         }),
@@ -381,5 +398,6 @@ fn name(place: &Place) -> String {
         Place::Stdin => "-".into(),
         Place::Stream(url) => url.to_string(),
         Place::Camera(path) | Place::Folder(path) => path.display().to_string(),
+        Place::Ffmpeg(input, _) => input.clone(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use image::RgbImage;
-use intertwine_detect::draw::draw;
+use intertwine_detect::draw::draw_tracked;
 use intertwine_detect::{Detection, ModelCard};
 
 use super::drawn::Drawn;
@@ -54,8 +54,8 @@ impl Sink {
             .filter(|(detection, id)| detection.score >= show || id.is_some());
         let drawn = match &mut self.drawn {
             Some(drawn) => {
-                let detections: Vec<_> = shown.clone().map(|(found, _)| found.clone()).collect();
-                Some(drawn.write(&draw(picture, &detections, &self.card.classes))?)
+                let tracked = shown.clone().map(|(found, id)| (found, *id));
+                Some(drawn.write(&draw_tracked(picture, tracked, &self.card.classes))?)
             }
             None => None,
         };

@@ -1,5 +1,9 @@
 //! Bytes that are no HTTP, clients that lie or leave. Whatever they do, the next one is served.
 
+use std::io::Cursor;
+use std::time::Instant;
+
+use image::ImageFormat;
 use intertwine_flow::random::{stream, Purpose};
 use rand::RngExt;
 
@@ -66,32 +70,96 @@ fn a_length_that_is_not_true_harms_nobody_else() {
 #[test]
 fn hundreds_of_damaged_requests_leave_the_server_as_it_was() {
     let server = Server::start(&["--timeout", "2"]);
-    let file = png(&two_squares());
-    let request = [
-        format!("{}\r\nHost: test\r\n\r\n", post("?draw=1", file.len())).into_bytes(),
-        file,
-    ]
-    .concat();
+    let requests = requests();
     for round in 0..300 {
-        let mut random = stream(7, Purpose::Probe, 0, round);
-        let mut bytes = request.clone();
-        for _ in 0..random.random_range(1..6) {
-            let at = random.random_range(0..bytes.len());
-            bytes[at] ^= 1 << random.random_range(0..8);
-        }
-        bytes.truncate(random.random_range(1..=bytes.len()));
-        let mut client = server.connect();
-        client.raw(&bytes);
-        match round % 3 {
-            0 => drop(client),
-            1 => client.shutdown(Shutdown::Both),
-            _ => {
-                client.shutdown(Shutdown::Write);
-                let _ = client.try_answer();
-            }
-        }
+        damaged(&server, &requests, round);
     }
     server.assert_well();
+}
+
+/// `INTERTWINE_MINUTES=10 cargo test -p intertwine-detect damaged -- --ignored --nocapture`
+#[test]
+#[ignore = "minutes"]
+fn damaged_requests_for_minutes_leave_the_server_as_it_was() {
+    let minutes = std::env::var("INTERTWINE_MINUTES").map_or(1.0, |n| n.parse().unwrap());
+    let (start, limit) = (Instant::now(), Duration::from_secs_f64(60.0 * minutes));
+    let server = Server::start(&["--timeout", "2"]);
+    let requests = requests();
+    let mut round = 300;
+    while start.elapsed() < limit {
+        damaged(&server, &requests, round);
+        if round.is_multiple_of(1000) {
+            server.assert_well();
+        }
+        round += 1;
+    }
+    server.assert_well();
+    println!("{} damaged requests", round - 300);
+}
+
+/// Sound requests: a picture as it is, in formats that are decoded by different code, and one in a form.
+fn requests() -> Vec<Vec<u8>> {
+    let picture = two_squares();
+    let mut requests = Vec::new();
+    let head =
+        |query, length| format!("{}\r\nHost: test\r\n\r\n", post(query, length)).into_bytes();
+    for format in [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::WebP,
+        ImageFormat::Bmp,
+        ImageFormat::Gif,
+    ] {
+        let mut file = Cursor::new(Vec::new());
+        picture.write_to(&mut file, format).unwrap();
+        let file = file.into_inner();
+        requests.push([head("?draw=1", file.len()), file].concat());
+    }
+    let form = [
+        b"--xyz\r\nContent-Disposition: form-data; name=\"picture\"; filename=\"a.png\"\r\n\r\n"
+            .to_vec(),
+        png(&picture),
+        b"\r\n--xyz--\r\n".to_vec(),
+    ]
+    .concat();
+    let head = format!(
+        "POST /detect HTTP/1.1\r\nHost: test\r\nContent-Type: multipart/form-data; boundary=xyz\r\nContent-Length: {}\r\n\r\n",
+        form.len()
+    );
+    requests.push([head.into_bytes(), form].concat());
+    requests
+}
+
+/// Sends a request with some bits and bytes changed, cut somewhere or not, and leaves in one of several ways.
+fn damaged(server: &Server, requests: &[Vec<u8>], round: u64) {
+    let mut random = stream(7, Purpose::Probe, 0, round);
+    let mut bytes = requests[random.random_range(0..requests.len())].clone();
+    for _ in 0..random.random_range(1..6) {
+        let at = random.random_range(0..bytes.len());
+        match random.random_range(0..4) {
+            0 => bytes[at] = random.random(),
+            1 => {
+                // A part comes twice.
+                let end = (at + random.random_range(1..40)).min(bytes.len());
+                let part = bytes[at..end].to_vec();
+                bytes.splice(at..at, part);
+            }
+            _ => bytes[at] ^= 1 << random.random_range(0..8),
+        }
+    }
+    if random.random() {
+        bytes.truncate(random.random_range(1..=bytes.len()));
+    }
+    let mut client = server.connect();
+    client.raw(&bytes);
+    match round % 3 {
+        0 => drop(client),
+        1 => client.shutdown(Shutdown::Both),
+        _ => {
+            client.shutdown(Shutdown::Write);
+            let _ = client.try_answer();
+        }
+    }
 }
 
 #[test]

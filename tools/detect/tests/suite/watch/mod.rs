@@ -1,6 +1,7 @@
 //! `detect watch`, as people run it.
 
 mod camera;
+mod ffmpeg;
 mod folder;
 mod pipe;
 
@@ -123,7 +124,6 @@ fn what_does_not_go_together_is_refused_with_the_remedy() {
     for (args, expected) in [
         (vec!["-"], "--size WIDTHxHEIGHT"),
         (vec!["-", "--size", "640"], "640x480"),
-        (vec!["https://camera/"], "ffmpeg"),
         (vec!["http://"], "no host"),
         (vec![path, "--live"], "standard input"),
         (vec![path, "--size", "8x8"], "pictures say their size"),
@@ -134,7 +134,8 @@ fn what_does_not_go_together_is_refused_with_the_remedy() {
         (vec![path, "--out", path], "another folder to --out"),
         (vec![path, "--keep", "3"], "--out"),
         (vec![missing.to_str().unwrap()], "cannot list the folder"),
-        (vec![file], "is not a folder"),
+        // Whether or not there is one here.
+        (vec![file], "ffmpeg"),
         (vec!["/dev/video-none"], "/dev/video-none: "),
         (vec!["/dev/null"], "/dev/null: "),
         (vec!["/dev/null", "--live"], "cameras are live anyway"),

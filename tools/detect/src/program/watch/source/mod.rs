@@ -4,6 +4,7 @@
 #[cfg_attr(not(all(feature = "v4l2", target_os = "linux")), path = "no_camera.rs")]
 mod camera;
 mod failures;
+mod ffmpeg;
 mod folder;
 mod parts;
 mod raw;
@@ -20,6 +21,7 @@ use intertwine_flow::Pooled;
 
 pub use camera::Camera;
 pub use failures::Patience;
+pub use ffmpeg::{Extent, Ffmpeg};
 pub use folder::Folder;
 pub use raw::{Raw, Size};
 pub use stream::Stream;
