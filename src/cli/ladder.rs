@@ -17,7 +17,7 @@ use crate::{finetune, pretrain};
 /// Compare the method with its parts: pretrain and fine-tune every rung of the ablation ladder alike.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Rungs: scratch, dino, ibot, dinov2-in1k (the paper's base), field, position-mask, both (the paper).\n\nExample:\n  intertwine ladder --data packed/pictures --labels packed/train --val packed/val --out ladder\nRun again to go on after Ctrl-C, or to add --seeds, --rungs or --shares."
+    after_help = "Rungs: scratch, dino, ibot, dinov2-in1k (the paper's base), field, position-mask, both (the paper).\n\nExample:\n  intertwine ladder --data packed/pictures --labels packed/train --val packed/val --out ladder\nRun again to go on after Ctrl-C, or to add --seeds, --rungs or --shares.\n\nTwo runs of one thread each get further than one of two. Start the command twice at the same --out, with --threads 1 and half of the --rungs each; run again with all of them it only writes the table."
 )]
 pub struct Args {
     #[command(flatten)]

@@ -2,8 +2,8 @@
 
 mod check;
 mod fuse;
+mod panics;
 
-use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::card::{ModelCard, METADATA_KEY};
 use crate::error::{DetectError, ModelError};
 use crate::postprocess::RawOutputs;
 use check::{check_graph, check_shapes, check_tensor_sizes, find_outputs};
+use panics::{message, silently};
 
 /// What computes the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl Engine {
         }
         intertwine_kernels::cpu::checked_path()?;
         // tract indexes and unwraps in a few places on what a file says; a damaged model must stay an error.
-        let planned = catch_unwind(AssertUnwindSafe(|| Self::plan(model.0, options)));
+        let planned = silently(|| Self::plan(model.0, options));
         intertwine_kernels::buffers::give_back_freed_memory();
         planned.unwrap_or_else(|panic| {
             let why = format!("the planner gave up: {}", message(&*panic));
@@ -256,15 +257,6 @@ impl Engine {
             coefficients,
             prototypes,
         })
-    }
-}
-
-/// What a panic said.
-fn message(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "it panicked",
     }
 }
 

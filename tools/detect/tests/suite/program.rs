@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use intertwine_rle::Rle;
+use prost::Message;
 use serde_json::Value;
 use tempfile::TempDir;
+use tract_onnx::pb::tensor_proto::DataType;
 
 use crate::squares::{self, picture, BLACK, WHITE};
 
@@ -302,6 +304,24 @@ fn wrong_usage_and_wrong_models_are_told_apart() {
             text(&output.stderr)
         );
     }
+}
+
+/// tract does not return from all that a file can say; no trace of that is shown.
+#[test]
+fn a_model_that_tract_panics_about_is_one_line_of_error() {
+    let desk = Desk::new();
+    let mut model = squares::proto();
+    let graph = model.graph.as_mut().unwrap();
+    graph.initializer[0].data_type = DataType::String as i32;
+    std::fs::write(desk.path("texts.onnx"), model.encode_to_vec()).unwrap();
+    let output = desk.run(&["--model", "texts.onnx", "in"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert!(
+        told.contains("texts.onnx") && told.contains("the planner gave up"),
+        "{told}"
+    );
+    assert_eq!(told.lines().count(), 1, "{told}");
 }
 
 #[test]
