@@ -29,6 +29,8 @@ use pixels::{Layout, PixelFormat};
 const BUFFERS: u32 = 4;
 /// So many damaged frames in a row are a failure.
 const MOST_DAMAGED: u32 = 100;
+/// So many frames in a row may have been dropped.
+const MOST_DROPPED: u32 = 1000;
 /// Frames a second above which a format is not better for being faster.
 const FAST_ENOUGH: u32 = 30;
 
@@ -78,10 +80,13 @@ impl Camera {
                 }
                 other => other.context("cannot read a frame")?,
             };
-            // What the driver dropped went by all the same.
+            // What the driver dropped went by all the same. Some drivers begin to count anew now and then.
             let steps = meta.sequence.wrapping_sub(capture.sequence);
             capture.sequence = meta.sequence;
-            self.number += u64::from(steps.max(1));
+            self.number += match steps {
+                1..=MOST_DROPPED => steps.into(),
+                _ => 1,
+            };
             if meta.flags.contains(buffer::Flags::ERROR) {
                 continue;
             }
