@@ -43,7 +43,7 @@ model=${1:-tools/detect/tests/data/squares.onnx}
 [ $# -gt 0 ] || set -- docs/demo.png
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-cargo build --release -p intertwine-detect --no-default-features --features program --bin detect
+cargo build --release --workspace --bin detect
 programs=${CARGO_TARGET_DIR:-target}
 "$programs/release/detect" --model "$model" "$@" --json "$out/here.json"
 qemu-aarch64 -L /usr/aarch64-linux-gnu "$programs/$target/release/detect" \

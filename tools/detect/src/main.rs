@@ -31,7 +31,7 @@ struct Cli {
 enum Command {
     /// Measure how long a model takes on this machine.
     Bench(bench::Args),
-    /// Look at frames that never end: a folder being written to, a camera's stream, a pipe.
+    /// Look at frames that never end: a camera, a video, a folder being written to, a pipe.
     #[command(after_help = watch::AFTER_HELP)]
     Watch(Box<watch::Args>),
     /// Serve a model over HTTP, with a page to try it on.

@@ -5,7 +5,6 @@ mod fuse;
 mod panics;
 
 use std::num::NonZeroUsize;
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use crate::card::{ModelCard, METADATA_KEY};
 use crate::error::{DetectError, ModelError};
 use crate::postprocess::RawOutputs;
 use check::{check_graph, check_shapes, check_tensor_sizes, find_outputs};
-use panics::{message, silently};
+use panics::silently;
 
 /// What computes the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,10 +99,8 @@ impl Engine {
         // tract indexes and unwraps in a few places on what a file says; a damaged model must stay an error.
         let planned = silently(|| Self::plan(model.0, options));
         intertwine_kernels::buffers::give_back_freed_memory();
-        planned.unwrap_or_else(|panic| {
-            let why = format!("the planner gave up: {}", message(&*panic));
-            Err(ModelError::Onnx(why))
-        })
+        planned
+            .unwrap_or_else(|panic| Err(ModelError::Onnx(format!("the planner gave up: {panic}"))))
     }
 
     fn plan(mut proto: pb::ModelProto, options: Options) -> Result<(Self, ModelCard), ModelError> {
@@ -221,13 +218,12 @@ impl Engine {
     {
         let input = tvec!(TValue::from_const(self.input.clone()));
         let Self { state, threads, .. } = self;
-        let run = || match threads {
-            Threads::Caller => intertwine_kernels::alone(|| run(state, input)),
-            Threads::Pool(pool) => pool.install(|| run(state, input)),
+        let run = || silently(|| run(state, input));
+        let outcome = match threads {
+            Threads::Caller => intertwine_kernels::alone(run),
+            Threads::Pool(pool) => pool.install(run),
         };
-        let outcome = catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|panic| Err(TractError::msg(message(&*panic).to_string())));
-        match outcome {
+        match outcome.unwrap_or_else(|panic| Err(TractError::msg(panic))) {
             Ok(outputs) => self.outputs = outputs,
             Err(error) => {
                 // What the failed run left behind must not reach the next one.

@@ -49,10 +49,10 @@ Examples:
   detect watch --model M.onnx clip.mp4 --out drawn
   some-program | detect watch --model M.onnx - --size 640x360 --live
 
-Of a stream, of a camera, and of pixels on the standard input with --live, only the newest frame is looked at: one that waits while
-another comes is dropped and counted, so that no result is older than two frames take. Of files, and of the standard
-input without --live, every frame is looked at. Videos, and addresses other than http://, are read by ffmpeg, which has
-to be installed.
+Of a stream, of a camera, and of pixels on the standard input with --live, only the newest frame is looked at: one that
+waits while another comes is dropped and counted, so that no result is older than two frames take. Of files, and of the
+standard input without --live, every frame is looked at. Videos, and addresses other than http://, are read by ffmpeg,
+which has to be installed.
 
 Ends with Ctrl-C: the frame in work is finished. Exit status: 0 if it ended by itself or was ended, 1 if the source, the
 model or a result file could not be used any more, 2 for wrong usage. A frame that cannot be decoded is reported and
