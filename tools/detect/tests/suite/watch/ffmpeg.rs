@@ -8,10 +8,15 @@ use super::*;
 /// A folder with a program called ffmpeg, which runs this script.
 fn stand_in(script: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("ffmpeg");
+    let written = folder.path().join("script");
     let script = format!("#!/bin/sh\ncd {}\n{script}", folder.path().display());
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(&written, script).unwrap();
+    std::fs::set_permissions(&written, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Copied by a process of its own: what this one has open for writing, a child of another test may hold open for a
+    // moment, and then it cannot be executed.
+    let program = folder.path().join("ffmpeg");
+    let copied = Command::new("cp").arg(&written).arg(program).status();
+    assert!(copied.unwrap().success());
     let picture = both();
     let head = format!("P6\n{SIZE} {SIZE}\n255\n");
     let frame = [head.as_bytes(), picture.as_raw()].concat();
