@@ -36,7 +36,7 @@ use lines::{Lines, Target};
 use post::Post;
 use sink::Sink;
 use slot::{Policy, Slot};
-use source::{Camera, Extent, Ffmpeg, Folder, Frame, Patience, Raw, Size, Source, Stream};
+use source::{Camera, Extent, Ffmpeg, Folder, Frame, Persistent, Raw, Size, Source, Stream};
 use summary::{Line, Summary};
 
 /// Help that an option of its own does not have room for.
@@ -272,10 +272,7 @@ fn open(args: &Args) -> Result<(Box<dyn Source>, Policy)> {
         "--size is for the standard input, `-`, and for a camera; pictures say their size"
     );
     ensure!(folder || !args.existing, "--existing is for a folder");
-    let patience = Patience {
-        timeout: args.timeout,
-        retries: args.retries,
-    };
+    let (name, timeout) = (name(&args.source), args.timeout);
     Ok(match &args.source {
         Place::Stdin => {
             let size = args
@@ -289,20 +286,22 @@ fn open(args: &Args) -> Result<(Box<dyn Source>, Policy)> {
         }
         Place::Stream(url) => {
             let max_part = (args.max_part.get() as usize).saturating_mul(1 << 20);
-            let stream = Stream::new(url.clone(), patience, max_part);
-            (Box::new(stream), Policy::Newest)
+            let stream = Stream::new(url.clone(), timeout, max_part);
+            let source = Persistent::new(stream, name, args.retries);
+            (Box::new(source), Policy::Newest)
         }
         Place::Camera(path) => {
-            let camera = Camera::open(path, args.size, patience)?;
-            (Box::new(camera), Policy::Newest)
+            let camera = Camera::open(path, args.size, timeout)?;
+            let source = Persistent::new(camera, name, args.retries);
+            (Box::new(source), Policy::Newest)
         }
         Place::Ffmpeg(input, extent) => {
-            let policy = match extent {
-                Extent::Whole => Policy::Every,
-                Extent::Endless => Policy::Newest,
+            let (policy, retries) = match extent {
+                Extent::Whole => (Policy::Every, Some(0)),
+                Extent::Endless => (Policy::Newest, args.retries),
             };
-            let video = Ffmpeg::open(input.clone(), *extent, patience)?;
-            (Box::new(video), policy)
+            let video = Ffmpeg::open(input.clone(), *extent, timeout)?;
+            (Box::new(Persistent::new(video, name, retries)), policy)
         }
         Place::Folder(path) => {
             if let Some(out) = &args.out {

@@ -1,9 +1,5 @@
 //! Bytes that are no HTTP, clients that lie or leave. Whatever they do, the next one is served.
 
-use std::io::Cursor;
-use std::time::Instant;
-
-use image::ImageFormat;
 use intertwine_flow::random::{stream, Purpose};
 use rand::RngExt;
 
@@ -118,9 +114,7 @@ fn requests() -> Vec<Vec<u8>> {
         ImageFormat::Bmp,
         ImageFormat::Gif,
     ] {
-        let mut file = Cursor::new(Vec::new());
-        picture.write_to(&mut file, format).unwrap();
-        let file = file.into_inner();
+        let file = encoded(&picture, format);
         requests.push([head("?draw=1", file.len()), file].concat());
     }
     let form = [

@@ -261,9 +261,13 @@ pub fn assert_found(answer: &Answer) {
 }
 
 pub fn png(picture: &RgbImage) -> Vec<u8> {
+    encoded(picture, ImageFormat::Png)
+}
+
+pub fn encoded(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Vec::new();
     picture
-        .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
+        .write_to(&mut Cursor::new(&mut bytes), format)
         .unwrap();
     bytes
 }

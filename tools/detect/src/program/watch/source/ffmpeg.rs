@@ -4,14 +4,15 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use image::RgbImage;
 use intertwine_detect::picture::MAX_PIXELS;
 use intertwine_flow::{Pool, Pooled};
 
-use super::failures::Failures;
-use super::{Frame, Patience, Pixels, Source};
+use super::persistent::Attempt;
+use super::{Frame, Pixels};
 
 /// What is read to its end, or for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub enum Extent {
 pub struct Ffmpeg {
     input: String,
     extent: Extent,
-    patience: Patience,
-    failures: Failures,
+    /// The longest that nothing may come.
+    timeout: Duration,
     running: Option<Running>,
     number: u64,
 }
@@ -37,56 +38,44 @@ impl Ffmpeg {
     ///
     /// # Errors
     /// If there is no ffmpeg.
-    pub fn open(input: String, extent: Extent, patience: Patience) -> Result<Self> {
+    pub fn open(input: String, extent: Extent, timeout: Duration) -> Result<Self> {
         Ok(Self {
             running: Some(Running::start(&input, extent)?),
-            failures: Failures::new(input.clone(), patience.retries),
             input,
             extent,
-            patience,
+            timeout,
             number: 0,
         })
     }
+}
 
-    /// The next frame of ffmpeg, which is started if it does not run; none when it has ended well.
+impl Attempt for Ffmpeg {
     fn attempt(&mut self) -> Result<Option<Frame>> {
         let running = match &mut self.running {
             Some(running) => running,
             none => none.insert(Running::start(&self.input, self.extent)?),
         };
-        match running.pictures.recv_timeout(self.patience.timeout) {
+        match running.pictures.recv_timeout(self.timeout) {
             Ok(picture) => {
                 self.number += 1;
                 Ok(Some(Frame::now(self.number, Pixels::Raw(picture?))))
             }
             Err(RecvTimeoutError::Timeout) => {
-                bail!("silent for {} s", self.patience.timeout.as_secs_f32())
+                bail!("silent for {} s", self.timeout.as_secs_f32())
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let status = running.child.wait().context("cannot wait for ffmpeg")?;
                 ensure!(status.success(), "ffmpeg cannot read it ({status})");
-                Ok(None)
+                match self.extent {
+                    Extent::Whole => Ok(None),
+                    Extent::Endless => bail!("the stream has ended"),
+                }
             }
         }
     }
-}
 
-impl Source for Ffmpeg {
-    fn next(&mut self) -> Result<Option<Frame>> {
-        loop {
-            let error = match (self.attempt(), self.extent) {
-                (Ok(Some(frame)), _) => {
-                    self.failures.forget();
-                    return Ok(Some(frame));
-                }
-                (Ok(None), Extent::Whole) => return Ok(None),
-                (Err(error), Extent::Whole) => return Err(error.context(self.input.clone())),
-                (Ok(None), Extent::Endless) => anyhow::anyhow!("the stream has ended"),
-                (Err(error), Extent::Endless) => error,
-            };
-            self.running = None;
-            self.failures.wait_after(error)?;
-        }
+    fn disconnect(&mut self) {
+        self.running = None;
     }
 }
 

@@ -3,10 +3,10 @@
 // One place decides whether there are cameras.
 #[cfg_attr(not(all(feature = "v4l2", target_os = "linux")), path = "no_camera.rs")]
 mod camera;
-mod failures;
 mod ffmpeg;
 mod folder;
 mod parts;
+mod persistent;
 mod raw;
 mod stream;
 
@@ -20,9 +20,9 @@ use intertwine_detect::{picture, PictureError};
 use intertwine_flow::Pooled;
 
 pub use camera::Camera;
-pub use failures::Patience;
 pub use ffmpeg::{Extent, Ffmpeg};
 pub use folder::Folder;
+pub use persistent::Persistent;
 pub use raw::{Raw, Size};
 pub use stream::Stream;
 

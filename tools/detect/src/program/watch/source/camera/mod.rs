@@ -20,8 +20,8 @@ use moq_v4l::video::Capture as _;
 use moq_v4l::{Device, Format, FourCC};
 use yuv::{YuvRange, YuvStandardMatrix};
 
-use super::failures::Failures;
-use super::{Frame, Patience, Pixels, Size, Source};
+use super::persistent::Attempt;
+use super::{Frame, Pixels, Size};
 use mjpeg::with_tables;
 use pixels::{Layout, PixelFormat};
 
@@ -38,8 +38,8 @@ const FAST_ENOUGH: u32 = 30;
 pub struct Camera {
     path: PathBuf,
     size: Option<Size>,
-    patience: Patience,
-    failures: Failures,
+    /// The longest that nothing may come.
+    timeout: Duration,
     capture: Option<Capture>,
     number: u64,
     pictures: Pool<RgbImage>,
@@ -52,31 +52,31 @@ impl Camera {
     ///
     /// # Errors
     /// If the device cannot be opened, or none of its formats is known here.
-    pub fn open(path: &Path, size: Option<Size>, patience: Patience) -> Result<Self> {
-        let name = path.display().to_string();
-        let capture = Capture::start(path, size, patience).with_context(|| name.clone())?;
+    pub fn open(path: &Path, size: Option<Size>, timeout: Duration) -> Result<Self> {
+        let capture =
+            Capture::start(path, size, timeout).with_context(|| path.display().to_string())?;
         Ok(Self {
             path: path.to_owned(),
             size,
-            patience,
-            failures: Failures::new(name, patience.retries),
+            timeout,
             capture: Some(capture),
             number: 0,
             pictures: Pool::default(),
             files: Pool::default(),
         })
     }
+}
 
-    /// The next frame of the device, which is opened if it is not.
-    fn attempt(&mut self) -> Result<Frame> {
+impl Attempt for Camera {
+    fn attempt(&mut self) -> Result<Option<Frame>> {
         let capture = match &mut self.capture {
             Some(capture) => capture,
-            none => none.insert(Capture::start(&self.path, self.size, self.patience)?),
+            none => none.insert(Capture::start(&self.path, self.size, self.timeout)?),
         };
         for _ in 0..MOST_DAMAGED {
             let (bytes, meta) = match capture.buffers.next() {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    bail!("silent for {} s", self.patience.timeout.as_secs_f32())
+                    bail!("silent for {} s", self.timeout.as_secs_f32())
                 }
                 other => other.context("cannot read a frame")?,
             };
@@ -108,26 +108,12 @@ impl Camera {
                     Pixels::Raw(picture)
                 }
             };
-            return Ok(Frame::now(self.number, pixels));
+            return Ok(Some(Frame::now(self.number, pixels)));
         }
         bail!("{MOST_DAMAGED} damaged frames in a row")
     }
-}
-
-impl Source for Camera {
-    fn next(&mut self) -> Result<Option<Frame>> {
-        loop {
-            match self.attempt() {
-                Ok(frame) => {
-                    self.failures.forget();
-                    return Ok(Some(frame));
-                }
-                Err(error) => {
-                    self.capture = None;
-                    self.failures.wait_after(error)?;
-                }
-            }
-        }
+    fn disconnect(&mut self) {
+        self.capture = None;
     }
 }
 
@@ -148,7 +134,7 @@ enum Content {
 }
 
 impl Capture {
-    fn start(path: &Path, size: Option<Size>, patience: Patience) -> Result<Self> {
+    fn start(path: &Path, size: Option<Size>, timeout: Duration) -> Result<Self> {
         let device = Device::with_path(path).context("cannot be opened")?;
         let about = device.query_caps().context("is no camera")?;
         ensure!(
@@ -175,7 +161,7 @@ impl Capture {
             .context("gives no buffers; does another program use it?")?;
         // Milliseconds in an i32.
         let longest = Duration::from_millis(i32::MAX as u64);
-        buffers.set_timeout(patience.timeout.min(longest));
+        buffers.set_timeout(timeout.min(longest));
         let Format {
             width,
             height,
@@ -272,20 +258,16 @@ fn content(format: &Format) -> Result<Content> {
         Colorspace::SMPTE240M => YuvStandardMatrix::Smpte240,
         _ => YuvStandardMatrix::Bt601,
     };
-    let full = match format.quantization {
-        Quantization::FullRange => true,
-        Quantization::LimitedRange => false,
-        Quantization::Default => matches!(format.colorspace, Colorspace::JPEG),
+    let range = match (format.quantization, format.colorspace) {
+        (Quantization::FullRange, _) | (Quantization::Default, Colorspace::JPEG) => YuvRange::Full,
+        _ => YuvRange::Limited,
     };
     let layout = Layout {
         format: pixels,
         width: format.width,
         height: format.height,
         stride: format.stride,
-        range: match full {
-            true => YuvRange::Full,
-            false => YuvRange::Limited,
-        },
+        range,
         matrix,
     };
     ensure!(
