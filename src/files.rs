@@ -1,11 +1,13 @@
 //! Files that are never half-written.
 //!
-//! A run folder has one writer, so the name beside is fixed: a run that is killed again and again leaves one
-//! unfinished file at most, and the next write takes its place.
+//! A run folder has one writer, which holds its lock, so the name beside is fixed: a run that is killed again and again
+//! leaves one unfinished file at most, and the next write takes its place.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+
+use anyhow::Context;
 
 /// Writes `bytes` to `path`: into a file beside it, synced, then renamed over it. Whoever reads sees the
 /// old content or the new one, also after a crash.
@@ -31,4 +33,12 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// [`write_atomic`] with an error that names the file.
+///
+/// # Errors
+/// What the file system says.
+pub fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_atomic(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -10,11 +10,13 @@
 //! failed/          a step of a pretraining that was not finite, to be taken again
 //! model.safetensors   the result
 //! report.html      curves and config, for a person
+//! .lock            held by the process that is at work here
 //! ```
 //!
-//! `log` writes the lines, `events` the same for TensorBoard.
+//! `log` writes the lines, `events` the same for TensorBoard; `lock` keeps a second process out.
 
 mod events;
+mod lock;
 mod log;
 
 use std::io;
@@ -29,6 +31,7 @@ use crate::config::{require, ConfigError, Validate};
 use crate::files::write_atomic;
 use crate::report::pictures::png;
 
+pub use lock::Lock;
 pub use log::Log;
 pub(crate) use log::Times;
 
@@ -65,6 +68,14 @@ pub enum RunError {
         /// What it said.
         source: io::Error,
     },
+    /// Another process is at work there, or another thread of this one.
+    #[error("{} is in use{}; wait until that run has ended, or stop it (it saves and can go on), or choose another --out", path.display(), by.map_or(String::new(), |by| format!(" by process {by}")))]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+        /// The process, if it is known.
+        by: Option<u32>,
+    },
     /// A run is there already.
     #[error("{} holds a run already; pass --resume to go on with it, or choose another --out", path.display())]
     Exists {
@@ -81,22 +92,24 @@ pub enum RunError {
     },
 }
 
-/// A run folder.
+/// A run folder, kept from other processes as long as a clone of this lives.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    _lock: Arc<Lock>,
 }
 
 impl RunFolder {
     /// Makes a new run folder, or opens the old one with `resume`.
     ///
     /// # Errors
-    /// If there is a run already and `resume` is not set, or it was made with another config.
+    /// If there is a run already and `resume` is not set, it was made with another config, or is in use.
     pub fn open(path: &Path, config: &str, resume: bool) -> Result<Self, RunError> {
-        claim(path, config, resume)?;
+        let lock = claim(path, config, resume)?;
         make_folder(&path.join("checkpoints"))?;
         Ok(Self {
             path: path.to_owned(),
+            _lock: Arc::new(lock),
         })
     }
 
@@ -140,11 +153,14 @@ fn make_folder(path: &Path) -> Result<(), RunError> {
     })
 }
 
-/// Notes in a folder with what config it is made: makes it and writes `config.toml`, or compares it with the one there.
+/// Keeps a folder from other processes, and notes in it with what config it is made: makes it and writes `config.toml`, or
+/// compares it with the one there.
 ///
 /// # Errors
-/// If there is one already and `resume` is not set, or it is another.
-pub fn claim(folder: &Path, config: &str, resume: bool) -> Result<(), RunError> {
+/// If there is one already and `resume` is not set, or it is another, or the folder is in use.
+pub fn claim(folder: &Path, config: &str, resume: bool) -> Result<Lock, RunError> {
+    make_folder(folder)?;
+    let lock = Lock::take(folder)?;
     let stored = folder.join("config.toml");
     match std::fs::read_to_string(&stored) {
         Ok(_) if !resume => Err(RunError::Exists {
@@ -163,14 +179,14 @@ pub fn claim(folder: &Path, config: &str, resume: bool) -> Result<(), RunError> 
                 difference,
             })
         }
-        Ok(_) => Ok(()),
-        Err(_) => {
-            make_folder(folder)?;
-            write_atomic(&stored, config.as_bytes()).map_err(|source| RunError::Io {
+        Ok(_) => Ok(lock),
+        Err(_) => match write_atomic(&stored, config.as_bytes()) {
+            Ok(()) => Ok(lock),
+            Err(source) => Err(RunError::Io {
                 path: stored,
                 source,
-            })
-        }
+            }),
+        },
     }
 }
 
@@ -219,5 +235,19 @@ mod tests {
             .to_string();
         assert!(other.contains("`b = 2` there, `b = 3` now"), "{other}");
         RunFolder::open(dir.path(), "a = 1\nb = 2\n", true).unwrap();
+    }
+
+    #[test]
+    fn a_folder_has_one_run_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || RunFolder::open(dir.path(), "a = 1\n", true);
+        let first = open().unwrap();
+        let again = first.clone();
+        drop(first);
+        let busy = open().unwrap_err().to_string();
+        let by = format!("is in use by process {}", std::process::id());
+        assert!(busy.contains(&by), "{busy}");
+        drop(again);
+        open().unwrap();
     }
 }

@@ -39,8 +39,19 @@ fn plan(rungs: &[&str], seeds: u64) -> Plan {
     }
 }
 
-/// Runs a ladder, asking it to stop after so many steps; whether it finished.
+/// Runs a ladder, one run at a time, asking it to stop after so many steps; whether it finished.
 fn run(dir: &Path, out: &str, plan: &Plan, stop_after: usize) -> anyhow::Result<bool> {
+    climb(dir, out, plan, 1, stop_after)
+}
+
+/// Some runs at a time.
+fn climb(
+    dir: &Path,
+    out: &str,
+    plan: &Plan,
+    at_once: usize,
+    stop_after: usize,
+) -> anyhow::Result<bool> {
     let packed = PackedSet::open(&dir.join("packed"))?;
     let labels = Arc::new(PackedSet::open(&dir.join("packed"))?);
     let data = Arc::new(Mix::from(labels.clone()));
@@ -51,6 +62,7 @@ fn run(dir: &Path, out: &str, plan: &Plan, stop_after: usize) -> anyhow::Result<
         labels: &labels,
         val: &packed,
         out: &dir.join(out),
+        at_once: at_once.try_into().unwrap(),
         interrupt: &interrupt,
     };
     let mut steps = 0;
@@ -128,6 +140,39 @@ fn a_stopped_ladder_goes_on_and_grows() {
         refused.contains("another config (`lr = 0.001` there, `lr = 0.5` now)"),
         "{refused}"
     );
+}
+
+#[test]
+fn runs_at_the_same_time_give_the_same_table() {
+    let dir = tempfile::tempdir().unwrap();
+    support::packed(dir.path(), 0..12);
+    let dir = dir.path();
+    let table = |out: &str| std::fs::read_to_string(dir.join(out).join("ladder.json")).unwrap();
+    let plan = plan(&["scratch", "dino"], 2);
+    assert!(run(dir, "one", &plan, usize::MAX).unwrap());
+    for stop_after in [3, 9, 5] {
+        assert!(!climb(dir, "three", &plan, 3, stop_after).unwrap());
+    }
+    assert!(climb(dir, "three", &plan, 3, usize::MAX).unwrap());
+    assert_eq!(table("three"), table("one"));
+}
+
+#[test]
+fn a_run_that_fails_stops_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    support::packed(dir.path(), 0..12);
+    let dir = dir.path();
+    let plan = plan(&["scratch", "dino"], 40);
+    // What should be the folder of a run is a file.
+    let taken = dir.join("out/pretrain/dino-s1");
+    std::fs::create_dir_all(taken.parent().unwrap()).unwrap();
+    std::fs::write(&taken, "").unwrap();
+    let refused = format!("{:#}", climb(dir, "out", &plan, 2, usize::MAX).unwrap_err());
+    assert!(
+        refused.contains("pretraining dino") && refused.contains("dino-s1"),
+        "{refused}"
+    );
+    assert!(!dir.join("out/pretrain/dino-s3").exists());
 }
 
 #[test]

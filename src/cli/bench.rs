@@ -125,7 +125,7 @@ fn run_train(args: Train) -> anyhow::Result<ExitCode> {
 
 fn write(path: Option<&Path>, figures: &impl serde::Serialize) -> anyhow::Result<ExitCode> {
     if let Some(path) = path {
-        crate::files::write_atomic(path, &serde_json::to_vec_pretty(figures)?)?;
+        crate::files::save(path, &serde_json::to_vec_pretty(figures)?)?;
         eprintln!("wrote {}", path.display());
     }
     Ok(ExitCode::SUCCESS)

@@ -65,7 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         println!("{masks}");
     }
     if let Some(path) = &args.json {
-        crate::files::write_atomic(path, &serde_json::to_vec_pretty(&report)?)?;
+        crate::files::save(path, &serde_json::to_vec_pretty(&report)?)?;
         eprintln!("wrote {}", path.display());
     }
     Ok(ExitCode::SUCCESS)

@@ -64,8 +64,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             // What is copied out must load.
             intertwine_detect::Detector::from_bytes(&smaller)
                 .with_context(|| model.display().to_string())?;
-            crate::files::write_atomic(&args.out, &smaller)
-                .with_context(|| args.out.display().to_string())?;
+            crate::files::save(&args.out, &smaller)?;
             if let Some(val) = &args.val {
                 let report = Report {
                     weights: args.weights.name(),
@@ -74,8 +73,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 };
                 report.print();
                 let path = args.out.with_extension("json");
-                crate::files::write_atomic(&path, &serde_json::to_vec_pretty(&report)?)
-                    .with_context(|| path.display().to_string())?;
+                crate::files::save(&path, &serde_json::to_vec_pretty(&report)?)?;
                 eprintln!("wrote {}", path.display());
             }
         }

@@ -76,7 +76,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     println!("{masks}");
                 }
                 let path = settings.out.join("evaluation.json");
-                crate::files::write_atomic(&path, &serde_json::to_vec_pretty(&report)?)?;
+                crate::files::save(&path, &serde_json::to_vec_pretty(&report)?)?;
                 eprintln!("wrote {}", path.display());
             }
             eprintln!(

@@ -1,5 +1,6 @@
 //! `intertwine ladder`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::{finetune, pretrain};
 /// Compare the method with its parts: pretrain and fine-tune every rung of the ablation ladder alike.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Rungs: scratch, dino, ibot, dinov2-in1k (the paper's base), field, position-mask, both (the paper).\n\nExample:\n  intertwine ladder --data packed/pictures --labels packed/train --val packed/val --out ladder\nRun again to go on after Ctrl-C, or to add --seeds, --rungs or --shares.\n\nTwo runs of one thread each get further than one of two. Start the command twice at the same --out, with --threads 1 and half of the --rungs each; run again with all of them it only writes the table."
+    after_help = "Rungs: scratch, dino, ibot, dinov2-in1k (the paper's base), field, position-mask, both (the paper).\n\nExample:\n  intertwine ladder --data packed/pictures --labels packed/train --val packed/val --out ladder\nRun again to go on after Ctrl-C, or to add --seeds, --rungs or --shares. --jobs 2 does two runs at a time."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -37,6 +38,10 @@ pub struct Args {
     /// Runs of each rung.
     #[arg(long, default_value_t = 3)]
     seeds: u64,
+    /// Runs at a time. They share the threads; a small model is done sooner with as many as there are threads, if the
+    /// memory holds them.
+    #[arg(long, default_value = "1", value_name = "N")]
+    jobs: NonZeroUsize,
     /// Shares of the labels to fine-tune with; with =N passes over them, else as many steps as with all labels.
     #[arg(
         long,
@@ -95,6 +100,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         labels: &labels,
         val: &val,
         out: &args.out,
+        at_once: args.jobs,
         interrupt: &interrupt,
     };
     let bar = bar("ladder", 0);

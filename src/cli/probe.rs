@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{bail, Context};
+use anyhow::bail;
 use image::{imageops, RgbImage};
 use intertwine_datasets::{Mix, PackedSet, Scratch};
 
 use super::bar::bar;
-use crate::files::write_atomic;
+use crate::files::save;
 use crate::probe::drawing::Shelf;
 use crate::probe::encoder::Encoder;
 use crate::probe::{knn, npy, parquet, probe, Embeddings, Figures, Options};
@@ -72,7 +72,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     progress.finish_and_clear();
     print(&figures);
     if let Some(path) = &args.json {
-        write_atomic(path, &serde_json::to_vec_pretty(&figures)?)?;
+        save(path, &serde_json::to_vec_pretty(&figures)?)?;
         eprintln!("wrote {}", path.display());
     }
     if let (Some(path), Some(form)) = (&args.embeddings, form) {
@@ -80,7 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Form::Npy => npy::encode(&embeddings.cls),
             Form::Parquet => parquet::encode(&embeddings)?,
         };
-        write_atomic(path, &bytes)?;
+        save(path, &bytes)?;
         eprintln!(
             "wrote {}: {} x {}",
             path.display(),
@@ -97,8 +97,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     if let Some(path) = &args.drawing {
         let drawing = Shelf::read(&set, args.seed)?.draw(&encoder, &options)?;
-        write_atomic(path, &png(&drawing)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        save(path, &png(&drawing)?)?;
         eprintln!(
             "wrote {}: pictures, their patch features, the attention of CLS",
             path.display()
@@ -178,5 +177,5 @@ fn write_sheet(path: &Path, set: &Mix, embeddings: &Embeddings) -> anyhow::Resul
         }
     }
     let sheet = png(&contact_sheet(&pictures, COLUMNS))?;
-    write_atomic(path, &sheet).with_context(|| format!("cannot write {}", path.display()))
+    save(path, &sheet)
 }

@@ -22,7 +22,7 @@ use intertwine_detect::Detector;
 use crate::config::resolve;
 use crate::evaluate::model::evaluate_detector;
 use crate::evaluate::Report as Score;
-use crate::files::write_atomic;
+use crate::files::save;
 use crate::finetune::{self, FinetuneConfig};
 use crate::pretrain::{self, PretrainConfig};
 use crate::run::Interrupt;
@@ -173,7 +173,7 @@ pub fn demo(
         images_per_s_pretrain: images_per_second,
         detect_ms,
     };
-    write_atomic(
+    save(
         &out.join("metrics.json"),
         &serde_json::to_vec_pretty(&metrics)?,
     )?;

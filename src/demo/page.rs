@@ -52,7 +52,7 @@ pub fn write(facts: &Facts<'_>, detector: &mut Detector, path: &Path) -> anyhow:
         .iter()
         .map(|picture| Ok(draw(picture, detector.detect(picture)?, &classes)))
         .collect::<Result<Vec<_>, intertwine_detect::DetectError>>()?;
-    crate::files::write_atomic(
+    crate::files::save(
         &facts.out.join("detections.png"),
         &png(&contact_sheet(&found, 4))?,
     )?;

@@ -13,12 +13,14 @@
 //! ```
 //!
 //! # Layout
-//! - this file: what is to be done; [`run`]: it is done
+//! - this file: what is to be done; [`run`]: it is done, by `workers`, as the `board` shows
 //! - [`results`]: what came out, read from the folder, with means and spreads; `page`: for a person
 
+mod board;
 mod page;
 pub mod results;
 pub mod run;
+mod workers;
 
 use serde::Serialize;
 
@@ -27,7 +29,8 @@ use crate::finetune::FinetuneConfig;
 use crate::pretrain::config::PRESETS;
 use crate::pretrain::PretrainConfig;
 
-pub use run::{ladder, Job, Outcome, Progress};
+pub use board::Progress;
+pub use run::{ladder, Job, Outcome};
 
 /// The rung without pretraining.
 pub const SCRATCH: &str = "scratch";

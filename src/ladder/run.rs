@@ -1,17 +1,20 @@
-//! The runs of a ladder, one after another.
+//! The runs of a ladder: which there are, and what each does.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use intertwine_datasets::{Mix, PackedSet};
 use serde::Serialize;
 
+use super::board::{Board, Progress};
 use super::results::{Folder, Results};
+use super::workers::Workers;
 use super::{page, Base, Labels, Plan, SCRATCH};
 use crate::config::Validate;
 use crate::evaluate::model::evaluate_detector;
-use crate::files::write_atomic;
+use crate::files::save;
 use crate::finetune::{self, finetune};
 use crate::pretrain::{self, pretrain, PretrainConfig};
 use crate::probe::encoder::Encoder;
@@ -31,19 +34,10 @@ pub struct Job<'a> {
     pub val: &'a PackedSet,
     /// The folder; what is finished there is not done again.
     pub out: &'a Path,
-    /// Stops after the step at which it is requested.
+    /// Runs at a time, at least 1, which share the threads. What comes out does not depend on it.
+    pub at_once: NonZeroUsize,
+    /// Stops after the step at which it is requested; is requested when a run fails, for the others to save.
     pub interrupt: &'a Interrupt,
-}
-
-/// What happens, for a progress bar.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress<'a> {
-    /// Training steps done in all runs, those found finished included.
-    pub done: u64,
-    /// Training steps of the whole ladder.
-    pub steps: u64,
-    /// What is being done.
-    pub what: &'a str,
 }
 
 /// How it ended.
@@ -58,43 +52,60 @@ pub enum Outcome {
 /// The seed of sweeps, which no run of the table has.
 const SWEEP_SEED: u64 = 1_000_003;
 
-/// Whether to go on.
-#[derive(PartialEq, Eq)]
-enum Ended {
-    Done,
-    Stopped,
-}
-
 /// Runs what is not finished yet. After each run the table is written anew.
 ///
 /// # Errors
-/// What a run runs into, with its name; or if the folder holds a ladder of another base or of other data.
-pub fn ladder(job: Job<'_>, progress: &mut dyn FnMut(Progress<'_>)) -> anyhow::Result<Outcome> {
+/// What a run runs into, with its name; or if the folder holds a ladder of another base or of other data, or is in use.
+pub fn ladder(
+    job: Job<'_>,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> anyhow::Result<Outcome> {
     let plan = job.plan;
     plan.validate()?;
-    claim(job.out, &description(&job), true)?;
-    let mut climb = Climb {
-        steps: total_steps(&job)?,
+    let _lock = claim(job.out, &description(&job), true)?;
+    let climb = Climb {
         job,
-        done: 0,
-        progress,
+        board: Board::new(total_steps(&job)?, progress),
+        table: Mutex::new(()),
     };
-    let mut chosen = Vec::new();
-    for rung in &plan.rungs {
-        let Some(settings) = climb.choose(rung)? else {
-            return Ok(Outcome::Interrupted);
-        };
-        chosen.push(settings);
-    }
-    for seed in 0..plan.seeds {
-        // Rung by rung for each seed: a ladder that is stopped compares equals.
-        for (rung, settings) in plan.rungs.iter().zip(&chosen) {
-            if climb.rung(rung, settings, seed)? == Ended::Stopped {
-                return Ok(Outcome::Interrupted);
+    let workers = Workers::new(job.at_once, job.interrupt)?;
+
+    let sweeps: Vec<_> = plan
+        .rungs
+        .iter()
+        .filter(|rung| *rung != SCRATCH && !plan.base.sweep.is_empty())
+        .flat_map(|rung| {
+            plan.candidates()
+                .enumerate()
+                .map(move |tried| (rung, tried))
+        })
+        .collect();
+    let Some(scores) = workers.each(&sweeps, |&(rung, (i, settings))| {
+        climb.sweep(rung, i, settings)
+    })?
+    else {
+        return Ok(Outcome::Interrupted);
+    };
+    let chosen = |rung: &String| -> &[String] {
+        let mut best: (Option<f64>, &[String]) = (None, &[]);
+        for ((of, (_, settings)), &score) in sweeps.iter().zip(&scores) {
+            if *of == rung && best.0.is_none_or(|old| score > old) {
+                best = (Some(score), settings);
             }
         }
+        best.1
+    };
+    // Rung by rung for each seed: a ladder that is stopped compares equals.
+    let runs: Vec<_> = (0..plan.seeds)
+        .flat_map(|seed| plan.rungs.iter().map(move |rung| (seed, rung)))
+        .map(|(seed, rung)| (rung, chosen(rung), seed))
+        .collect();
+    match workers.each(&runs, |&(rung, settings, seed)| {
+        climb.rung(rung, settings, seed)
+    })? {
+        Some(_) => Ok(Outcome::Finished(climb.report()?)),
+        None => Ok(Outcome::Interrupted),
     }
-    Ok(Outcome::Finished(climb.report()?))
 }
 
 /// What must not change when a ladder goes on.
@@ -136,60 +147,49 @@ fn total_steps(job: &Job<'_>) -> anyhow::Result<u64> {
     Ok(sweeps + plan.seeds * each_seed)
 }
 
-struct Climb<'a, 'p> {
+struct Climb<'a> {
     job: Job<'a>,
-    done: u64,
-    steps: u64,
-    progress: &'p mut dyn FnMut(Progress<'_>),
+    board: Board<'a>,
+    /// Held by who writes the table.
+    table: Mutex<()>,
 }
 
-impl<'a> Climb<'a, '_> {
-    /// The settings that a rung takes of those that are tried; `None` if asked to stop.
-    fn choose(&mut self, rung: &str) -> anyhow::Result<Option<&'a [String]>> {
-        let plan = self.job.plan;
-        let mut best: (Option<f64>, &[String]) = (None, &[]);
-        if rung == SCRATCH || plan.base.sweep.is_empty() {
-            return Ok(Some(best.1));
-        }
-        for (i, settings) in plan.candidates().enumerate() {
-            let folder = Folder(self.job.out).sweep(rung, i);
-            let what = format!("sweep of {rung}, {}", i + 1);
-            let config = plan.pretraining(rung, SWEEP_SEED, settings)?;
-            let figures = match self.encoder(config, SWEEP_SEED, &folder, &what)? {
-                Some(figures) => figures,
-                None => return Ok(None),
-            };
-            let score = figures
-                .knn
-                .context("a sweep compares k-NN accuracies, and --labels has no classes")?;
-            if best.0.is_none_or(|old| score > old) {
-                best = (Some(score), settings);
-            }
-        }
-        Ok(Some(best.1))
+impl Climb<'_> {
+    /// How good settings are for a rung, by the neighbours of its features; `None` if asked to stop.
+    fn sweep(&self, rung: &str, i: usize, settings: &[String]) -> anyhow::Result<Option<f64>> {
+        let folder = Folder(self.job.out).sweep(rung, i);
+        let what = format!("sweep of {rung}, {}", i + 1);
+        let config = self.job.plan.pretraining(rung, SWEEP_SEED, settings)?;
+        let Some(figures) = self.encoder(config, SWEEP_SEED, &folder, &what)? else {
+            return Ok(None);
+        };
+        figures
+            .knn
+            .context("a sweep compares k-NN accuracies, and --labels has no classes")
+            .map(Some)
     }
 
-    /// Everything of a rung with one seed.
-    fn rung(&mut self, rung: &str, settings: &[String], seed: u64) -> anyhow::Result<Ended> {
+    /// Everything of a rung with one seed; `None` if asked to stop.
+    fn rung(&self, rung: &str, settings: &[String], seed: u64) -> anyhow::Result<Option<()>> {
         let plan = self.job.plan;
         let folder = Folder(self.job.out).pretraining(rung, seed);
         let config = plan.pretraining(rung, seed, settings)?;
         if self.encoder(config, seed, &folder, rung)?.is_none() {
-            return Ok(Ended::Stopped);
+            return Ok(None);
         }
         for &labels in &plan.labels {
-            if self.finetune(rung, seed, labels)? == Ended::Stopped {
-                return Ok(Ended::Stopped);
+            if self.finetune(rung, seed, labels)?.is_none() {
+                return Ok(None);
             }
             self.report()?;
         }
-        Ok(Ended::Done)
+        Ok(Some(()))
     }
 
     /// The figures of an encoder, pretrained as the config says or, without one, as its weights are drawn; `None` if
     /// asked to stop.
     fn encoder(
-        &mut self,
+        &self,
         config: Option<PretrainConfig>,
         seed: u64,
         folder: &Path,
@@ -200,26 +200,25 @@ impl<'a> Climb<'a, '_> {
             let figures = self.probe(folder, || Ok(Encoder::fresh(model, seed)?));
             return figures.map(Some);
         };
-        if self.pretrain(&config, folder, what)? == Ended::Stopped {
+        if self.pretrain(&config, folder, what)?.is_none() {
             return Ok(None);
         }
         self.probe(folder, || Ok(Encoder::open(folder)?)).map(Some)
     }
 
     fn pretrain(
-        &mut self,
+        &self,
         config: &PretrainConfig,
         folder: &Path,
         what: &str,
-    ) -> anyhow::Result<Ended> {
-        let (before, whole) = (self.done, self.steps);
+    ) -> anyhow::Result<Option<()>> {
         let Job {
             data,
             labels,
             interrupt,
             ..
         } = self.job;
-        let steps = config.steps(data.len() as u64);
+        let mut at = self.board.run(config.steps(data.len() as u64));
         if !folder.join("model.safetensors").exists() {
             let job = pretrain::Job {
                 config,
@@ -230,19 +229,18 @@ impl<'a> Climb<'a, '_> {
                 interrupt,
             };
             let outcome = pretrain(job, &mut |p| {
-                (self.progress)(Progress {
-                    done: before + p.step,
-                    steps: whole,
-                    what: &format!("pretraining {what}, loss {:.3}", p.losses.loss),
-                });
+                at.step(
+                    p.step,
+                    &format!("pretraining {what}, loss {:.3}", p.losses.loss),
+                );
             })
             .with_context(|| format!("pretraining {what}"))?;
             if let pretrain::Outcome::Interrupted { .. } = outcome {
-                return Ok(Ended::Stopped);
+                return Ok(None);
             }
         }
-        self.done = before + steps;
-        Ok(Ended::Done)
+        at.finished();
+        Ok(Some(()))
     }
 
     /// The figures of an encoder, measured on the labelled pictures unless that was done before.
@@ -266,17 +264,17 @@ impl<'a> Climb<'a, '_> {
         };
         let pictures = Mix::from(self.job.labels.clone());
         let (figures, _) = probe(&encoder()?, &pictures, &options, &mut |_, _| {})?;
-        write_atomic(&path, &serde_json::to_vec_pretty(&figures)?)?;
+        save(&path, &serde_json::to_vec_pretty(&figures)?)?;
         Ok(figures)
     }
 
-    fn finetune(&mut self, rung: &str, seed: u64, labels: Labels) -> anyhow::Result<Ended> {
-        let (before, whole) = (self.done, self.steps);
-        let at = Folder(self.job.out);
-        let out = at.finetuning(rung, labels, seed);
-        let init = at.pretraining(rung, seed);
+    fn finetune(&self, rung: &str, seed: u64, labels: Labels) -> anyhow::Result<Option<()>> {
+        let folder = Folder(self.job.out);
+        let out = folder.finetuning(rung, labels, seed);
+        let init = folder.pretraining(rung, seed);
         let data = self.job.labels;
         let config = &self.job.plan.finetuning(labels, seed, data.len());
+        let mut at = self.board.run(config.steps(data.len() as u64));
         if !Folder::evaluation(&out).exists() {
             let what = format!("{rung} with {} of the labels", labels.percent());
             let job = finetune::Job {
@@ -288,36 +286,36 @@ impl<'a> Climb<'a, '_> {
                 interrupt: self.job.interrupt,
             };
             let outcome = finetune(job, &mut |p| {
-                (self.progress)(Progress {
-                    done: before + p.step,
-                    steps: whole,
-                    what: &format!("fine-tuning {what}, loss {:.3}", p.losses.loss),
-                });
+                at.step(
+                    p.step,
+                    &format!("fine-tuning {what}, loss {:.3}", p.losses.loss),
+                );
             })
             .with_context(|| format!("fine-tuning {what}"))?;
             let finetune::Outcome::Finished { model, .. } = outcome else {
-                return Ok(Ended::Stopped);
+                return Ok(None);
             };
             let score = evaluate_detector(&model, self.job.val)
                 .with_context(|| format!("evaluating {what}"))?;
-            write_atomic(
+            save(
                 &Folder::evaluation(&out),
                 &serde_json::to_vec_pretty(&score)?,
             )?;
         }
-        self.done = before + config.steps(data.len() as u64);
-        Ok(Ended::Done)
+        at.finished();
+        Ok(Some(()))
     }
 
     /// Writes the table of what is done.
     fn report(&self) -> anyhow::Result<Results> {
         let Job { plan, out, .. } = self.job;
+        let _one_at_a_time = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let results = Results::read(out, plan);
-        write_atomic(
+        save(
             &out.join("ladder.json"),
             &serde_json::to_vec_pretty(&results)?,
         )?;
-        write_atomic(&out.join("ladder.md"), page::markdown(&results).as_bytes())?;
+        save(&out.join("ladder.md"), page::markdown(&results).as_bytes())?;
         page::html(&results, plan).write(&out.join("report.html"))?;
         Ok(results)
     }
