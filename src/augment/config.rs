@@ -1,73 +1,10 @@
 //! Every number of the multi-crop recipe (METHOD section 4; the paper follows DINO and DINOv2).
 
-use crate::field::{Normalisation, Window};
-use intertwine_flow::random::ChaCha8Rng;
-use rand::RngExt;
-use rand_distr::{Beta, Distribution};
 use serde::{Deserialize, Serialize};
 
-/// A value that cannot be, and the key it belongs to.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{key} = {found}: expected {expected}")]
-pub struct ConfigError {
-    /// The key, with dots, relative to the section that was checked.
-    pub key: String,
-    /// The value found.
-    pub found: String,
-    /// What it should be.
-    pub expected: String,
-}
-
-impl ConfigError {
-    /// The same, seen from the config that holds this one as its section `section`.
-    pub(crate) fn within(self, section: &str) -> crate::config::ConfigError {
-        crate::config::ConfigError::Invalid {
-            key: format!("{section}.{}", self.key),
-            problem: format!("is {}, expected {}", self.found, self.expected),
-        }
-    }
-}
-
-/// `Ok` if `valid`, else the error that names the key.
-pub(crate) fn expect(
-    valid: bool,
-    key: &str,
-    found: impl std::fmt::Debug,
-    expected: impl Into<String>,
-) -> Result<(), ConfigError> {
-    if valid {
-        return Ok(());
-    }
-    Err(ConfigError {
-        key: key.into(),
-        found: format!("{found:?}"),
-        expected: expected.into(),
-    })
-}
-
-pub(crate) fn probability(key: &str, p: f64) -> Result<(), ConfigError> {
-    expect(
-        (0.0..=1.0).contains(&p),
-        key,
-        p,
-        "a probability from 0 to 1",
-    )
-}
-
-/// Whether `[low, high]` is a range of finite numbers from `min` to `max`.
-pub(crate) fn range(
-    key: &str,
-    [low, high]: [f64; 2],
-    min: f64,
-    max: f64,
-) -> Result<(), ConfigError> {
-    expect(
-        min <= low && low <= high && high <= max && high.is_finite(),
-        key,
-        [low, high],
-        format!("[low, high] with {min} <= low <= high <= {max}"),
-    )
-}
+use super::check::{expect, normalisation, probability, range, ConfigError};
+use super::window::WindowConfig;
+use crate::field::Normalisation;
 
 /// The multi-crop augmentation. Defaults: the paper's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -246,119 +183,6 @@ impl Default for SolariseConfig {
     }
 }
 
-/// How the size of the picture's window in the field is drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WindowScale {
-    /// Beta-distributed, with the keys `alpha` and `beta`; the paper's.
-    Beta,
-    /// Uniform from `min` to 1.
-    Uniform,
-    /// The key `constant`.
-    Constant,
-    /// The picture fills the field.
-    Whole,
-}
-
-/// Position and scale augmentation: where pictures lie in the field. The place of the window is
-/// uniform over what fits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct WindowConfig {
-    /// The distribution of the window's side over the field's.
-    pub scale: WindowScale,
-    /// First parameter of the Beta distribution.
-    pub alpha: f64,
-    /// Second parameter of the Beta distribution.
-    pub beta: f64,
-    /// The constant scale.
-    pub constant: f64,
-    /// The smallest scale; smaller draws are raised to it.
-    pub min: f64,
-    /// Whether all views of an image share one window. A shortcut for the network: the window then
-    /// tells which image a view is of.
-    pub shared: bool,
-}
-
-impl Default for WindowConfig {
-    fn default() -> Self {
-        WindowConfig {
-            scale: WindowScale::Beta,
-            alpha: 2.0,
-            beta: 5.0,
-            constant: 0.35,
-            min: 0.1,
-            shared: false,
-        }
-    }
-}
-
-/// A [`WindowConfig`] ready to be drawn from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WindowDistribution {
-    scale: WindowScale,
-    beta: Beta<f64>,
-    constant: f64,
-    min: f64,
-}
-
-impl WindowConfig {
-    pub(crate) fn distribution(&self) -> Result<WindowDistribution, ConfigError> {
-        let shape = |key, v: f64| {
-            expect(
-                v > 0.0 && v <= 1e3,
-                key,
-                v,
-                "a number above 0, at most 1000",
-            )
-        };
-        shape("window.alpha", self.alpha)?;
-        shape("window.beta", self.beta)?;
-        expect(
-            self.min > 0.0 && self.min <= 1.0,
-            "window.min",
-            self.min,
-            "a scale above 0, at most 1",
-        )?;
-        let constant = self.constant;
-        expect(
-            constant > 0.0 && constant <= 1.0,
-            "window.constant",
-            constant,
-            "a scale above 0, at most 1",
-        )?;
-        let beta = Beta::new(self.alpha, self.beta).map_err(|error| ConfigError {
-            key: "window.alpha".into(),
-            found: format!("{:?}", (self.alpha, self.beta)),
-            expected: error.to_string(),
-        })?;
-        Ok(WindowDistribution {
-            scale: self.scale,
-            beta,
-            constant,
-            min: self.min,
-        })
-    }
-}
-
-impl WindowDistribution {
-    /// Draws a window.
-    pub(crate) fn draw(&self, rng: &mut ChaCha8Rng) -> Window {
-        let scale = match self.scale {
-            WindowScale::Beta => self.beta.sample(rng).clamp(self.min, 1.0),
-            WindowScale::Uniform => rng.random_range(self.min..=1.0),
-            WindowScale::Constant => self.constant,
-            WindowScale::Whole => return Window::WHOLE,
-        };
-        let free = 1.0 - scale;
-        Window {
-            x: free * rng.random::<f64>(),
-            y: free * rng.random::<f64>(),
-            scale,
-        }
-    }
-}
-
 impl MultiCropConfig {
     /// Checks every value.
     ///
@@ -428,25 +252,9 @@ impl MultiCropConfig {
     }
 }
 
-pub(crate) fn normalisation(mean: [f32; 3], std: [f32; 3]) -> Result<(), ConfigError> {
-    expect(
-        mean.iter().all(|m| m.is_finite()),
-        "mean",
-        mean,
-        "three numbers",
-    )?;
-    expect(
-        std.iter().all(|&s| s > 1e-6 && s.is_finite()),
-        "std",
-        std,
-        "three numbers above 0",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use intertwine_flow::random::{stream, Purpose};
 
     #[test]
     fn config_survives_toml_and_names_unknown_keys() {
@@ -481,30 +289,5 @@ mod tests {
             assert_eq!(error.key, key, "{error}");
         }
         MultiCropConfig::default().validate().unwrap();
-    }
-
-    /// Mean and variance of Beta(2, 5) are 2/7 and 10/392; raising draws below 0.1 to 0.1 adds
-    /// E[(0.1 - s)+] = 0.00413 to the mean. The free place is divided uniformly.
-    #[test]
-    fn windows_follow_their_distribution() {
-        let windows = WindowConfig::default().distribution().unwrap();
-        let mut rng = stream(1, Purpose::Augment, 0, 0);
-        let n = 20_000;
-        let (mut scale, mut x, mut smallest) = (0.0, 0.0, 1.0f64);
-        for _ in 0..n {
-            let window = windows.draw(&mut rng);
-            assert!(window.x >= 0.0 && window.x + window.scale <= 1.0 + 1e-12);
-            scale += window.scale;
-            x += window.x / (1.0 - window.scale);
-            smallest = smallest.min(window.scale);
-        }
-        let n = f64::from(n);
-        assert!(
-            (scale / n - (2.0 / 7.0 + 0.00413)).abs() < 0.004,
-            "{}",
-            scale / n
-        );
-        assert!((x / n - 0.5).abs() < 0.01, "{}", x / n);
-        assert_eq!(smallest, 0.1);
     }
 }

@@ -9,7 +9,7 @@
 
 mod shapes;
 
-use super::config::{expect, probability, range};
+use super::check::{expect, probability, range};
 use super::ConfigError;
 use crate::field::Grid;
 use intertwine_flow::random::{stream, ChaCha8Rng, Purpose};

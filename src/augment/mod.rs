@@ -8,13 +8,15 @@
 //! None of this touches the field.
 //!
 //! # Layout
-//! - `config`: every number of the multi-crop recipe, with its limits
+//! - `config`: every number of the multi-crop recipe, with its limits; `check`: what a value outside them is told as
+//! - `window`: where a picture lies in the field
 //! - `random_crop`: the box of torchvision's `RandomResizedCrop`
 //! - `colour`: brightness, contrast, saturation, hue and grey, drawn
 //! - `multi_crop`: global and local views of an unlabelled picture
 //! - [`mask`]: what the student does not see of a view
 //! - [`detection`]: labelled pictures
 
+mod check;
 mod colour;
 mod config;
 pub mod detection;
@@ -25,14 +27,14 @@ mod multi_crop;
 mod random_crop;
 #[cfg(test)]
 mod tests;
+mod window;
 
+pub use check::ConfigError;
 pub use colour::{Adjustment, ColourPlan};
-pub use config::{
-    BlurConfig, ConfigError, CropConfig, JitterConfig, MultiCropConfig, SolariseConfig,
-    WindowConfig, WindowScale,
-};
+pub use config::{BlurConfig, CropConfig, JitterConfig, MultiCropConfig, SolariseConfig};
 pub use multi_crop::{MultiCrop, Scratch, ViewPlan, Views};
 pub use random_crop::RandomCrop;
+pub use window::{WindowConfig, WindowScale};
 
 /// Why a picture could not be augmented.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Global and local views of an unlabelled picture (DINO's multi-crop).
 
 use super::colour::ColourPlan;
-use super::config::WindowDistribution;
+use super::window::WindowDistribution;
 use super::{check_size, AugmentError, ConfigError, CropConfig, MultiCropConfig, RandomCrop};
 use crate::field::{Canvas, Filter, Located, PixelBox, Resampler, View, Window};
 use image::RgbImage;

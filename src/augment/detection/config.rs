@@ -1,6 +1,6 @@
 //! Every number of the augmentation of labelled pictures.
 
-use crate::augment::config::{expect, normalisation, probability, range};
+use crate::augment::check::{expect, normalisation, probability, range};
 use crate::augment::{ConfigError, JitterConfig};
 use crate::field::Normalisation;
 use serde::{Deserialize, Serialize};
