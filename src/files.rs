@@ -10,11 +10,17 @@ use std::path::Path;
 use anyhow::Context;
 
 /// Writes `bytes` to `path`: into a file beside it, synced, then renamed over it. Whoever reads sees the
-/// old content or the new one, also after a crash.
+/// old content or the new one, also after a crash. A link stays: what it points at is written. What is no file, such as
+/// `/dev/null`, is written to as it is.
 ///
 /// # Errors
 /// What the file system says; `path` then still has its old content.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let target = path.canonicalize();
+    let path = target.as_deref().unwrap_or(path);
+    if path.exists() && !path.is_file() {
+        return File::options().write(true).open(path)?.write_all(bytes);
+    }
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
     let beside = Path::new(&beside);
@@ -41,4 +47,26 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// What the file system says.
 pub fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write_atomic(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn links_and_devices_stay_what_they_are() {
+        use std::os::unix::fs::FileTypeExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        write_atomic(&file, b"old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write_atomic(&link, b"new").unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert!(link.is_symlink());
+        write_atomic(Path::new("/dev/null"), b"nothing").unwrap();
+        let kind = std::fs::metadata("/dev/null").unwrap().file_type();
+        assert!(kind.is_char_device());
+        assert!(write_atomic(dir.path(), b"").is_err());
+    }
 }

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{require, ConfigError, Validate};
 use crate::files::write_atomic;
+use crate::nn::autocast::Choice;
 use crate::report::pictures::png;
 
 pub use lock::Lock;
@@ -190,6 +191,24 @@ pub fn claim(folder: &Path, config: &str, resume: bool) -> Result<Lock, RunError
     }
 }
 
+/// The precision of a run: as it is on this machine, and as it was where a run that goes on was started. So a run says what
+/// it did, and can be gone on with on another machine.
+pub fn precision(given: Choice, folder: &Path, resume: bool) -> Choice {
+    #[derive(Deserialize)]
+    struct Stored {
+        precision: Choice,
+    }
+    let stored = || {
+        let text = std::fs::read_to_string(folder.join("config.toml")).ok()?;
+        toml::from_str(&text).ok().map(|s: Stored| s.precision)
+    };
+    match given {
+        Choice::Auto if resume => stored().unwrap_or(Choice::Auto),
+        given => given,
+    }
+    .resolved()
+}
+
 /// Whether the user asked to stop. The first Ctrl-C asks; the job saves and ends; the second kills.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
@@ -235,6 +254,20 @@ mod tests {
             .to_string();
         assert!(other.contains("`b = 2` there, `b = 3` now"), "{other}");
         RunFolder::open(dir.path(), "a = 1\nb = 2\n", true).unwrap();
+    }
+
+    #[test]
+    fn a_run_goes_on_in_the_precision_it_was_started_in() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(
+            dir.path().join("config.toml"),
+            "seed = 1\nprecision = \"f32\"",
+        )
+        .unwrap();
+        let found = |given, resume| precision(given, dir.path(), resume);
+        assert_eq!(found(Choice::Auto, true), Choice::F32);
+        assert_eq!(found(Choice::Auto, false), Choice::Auto.resolved());
+        assert_eq!(found(Choice::Bf16, true), Choice::Bf16);
     }
 
     #[test]

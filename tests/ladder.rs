@@ -190,5 +190,8 @@ fn a_plan_that_cannot_be_is_refused() {
             .contains("no share of the labels"));
     }
     assert_eq!(Labels::parse("0.1", 4.0).unwrap().epochs, 40.0);
+    let mut odd = plan(&["dino"], 1);
+    odd.base.finetune.detector.size = 100;
+    assert!(refused(&odd).contains("`detector.size` is 100"));
     assert!(!dir.path().join("out").exists());
 }

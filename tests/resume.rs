@@ -270,6 +270,79 @@ fn an_interrupted_run_saves_and_goes_on() {
     }
 }
 
+/// What was learnt until then is kept, and the run goes on once the disk gives what it gave.
+#[test]
+fn a_picture_that_cannot_be_read_costs_no_step() {
+    let dir = tempfile::tempdir().unwrap();
+    packed(dir.path());
+    let shard = dir.path().join("packed/shard-00000.itw");
+    let sound = std::fs::read(&shard).unwrap();
+    let rarely = [
+        "--set",
+        "optim.epochs=1.0",
+        "--set",
+        "run.checkpoint_every=1000",
+    ];
+    for command in ["pretrain", "finetune"] {
+        let (whole, failed) = (format!("{command}-whole"), format!("{command}-failed"));
+        // A probe reads all pictures before the first step.
+        let settings = [&rarely[..], &["--set", "watch.probe_every=0"]].concat();
+        let settings = if command == "pretrain" {
+            &settings[..]
+        } else {
+            &rarely
+        };
+        finish(intertwine(dir.path(), &whole, command, settings));
+        let mut damaged = sound.clone();
+        damaged[sound.len() / 3] ^= 1;
+        std::fs::write(&shard, &damaged).unwrap();
+        let mut c = intertwine(dir.path(), &failed, command, settings);
+        let output = c.stderr(Stdio::piped()).output().unwrap();
+        std::fs::write(&shard, &sound).unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && said.contains("shard-00000.itw"),
+            "{said}"
+        );
+        let checkpoint = dir
+            .path()
+            .join(&failed)
+            .join("checkpoints/last.safetensors");
+        assert!(checkpoint.exists(), "{command}: {said}");
+        let resume = [settings, &["--resume"]].concat();
+        finish(intertwine(dir.path(), &failed, command, &resume));
+        assert!(
+            results(dir.path(), &whole) == results(dir.path(), &failed),
+            "{command}: the result differs"
+        );
+    }
+}
+
+#[test]
+fn a_runs_own_config_starts_another() {
+    let dir = tempfile::tempdir().unwrap();
+    packed(dir.path());
+    for command in ["pretrain", "finetune"] {
+        let short = ["--set", "optim.epochs=0.4"];
+        finish(intertwine(dir.path(), command, command, &short));
+        let config = format!("{command}/config.toml");
+        let again = format!("{command}-again");
+        finish(intertwine(
+            dir.path(),
+            &again,
+            command,
+            &["--config", &config],
+        ));
+        let read =
+            |run: &str| std::fs::read_to_string(dir.path().join(run).join("config.toml")).unwrap();
+        // The test's own settings come on top of the file's.
+        assert_eq!(
+            read(command).replace("epochs = 0.4", ""),
+            read(&again).replace("epochs = 0.4", "")
+        );
+    }
+}
+
 #[test]
 fn mistakes_are_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -308,6 +381,22 @@ fn mistakes_are_named() {
     assert!(
         few.contains("`watch.probe_pictures` is 3, expected at least 8"),
         "{few}"
+    );
+    let finetuning = |setting: &str| {
+        let mut c = intertwine(dir.path(), "wrong", "finetune", &["--set", setting]);
+        let output = c.stderr(Stdio::piped()).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let flip = finetuning("data.flip=1.5");
+    assert!(
+        flip.contains("`data.flip` is 1.5, expected a probability"),
+        "{flip}"
+    );
+    let size = finetuning("detector.size=100");
+    assert!(
+        size.contains("`detector.size` is 100, expected a multiple of the encoder's patch, 8"),
+        "{size}"
     );
     let mut c = intertwine(dir.path(), "wrong", "pretrain", &[]);
     c.args(["--preset", "pic"]);

@@ -274,7 +274,7 @@ impl DetectionAugment {
 
 impl Plan {
     /// The box in pixels of a view of `size` x `size`, clipped to what is seen of the picture; none if
-    /// no more than `min_visible` of its area is left.
+    /// less than `min_visible` of its area is left.
     fn follow(
         &self,
         bbox: [f32; 4],
@@ -298,7 +298,7 @@ impl Plan {
             y0.max(top).max(0.0),
             y1.min(bottom).min(f64::from(picture.1)),
         );
-        if !(cx1 > cx0 && cy1 > cy0 && (cx1 - cx0) * (cy1 - cy0) > min_visible * area) {
+        if !(cx1 > cx0 && cy1 > cy0 && (cx1 - cx0) * (cy1 - cy0) >= min_visible * area) {
             return None;
         }
         let size = f64::from(size);

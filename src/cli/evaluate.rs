@@ -27,8 +27,8 @@ pub struct Args {
     /// A COCO result file.
     #[arg(long, requires = "gt")]
     dt: Option<PathBuf>,
-    /// What is compared.
-    #[arg(long, default_value = "bbox")]
+    /// What is compared of --gt and --dt; a model is scored by its boxes, and by its masks if it makes any.
+    #[arg(long, default_value = "bbox", conflicts_with = "model")]
     iou: Iou,
     /// Write the figures as JSON.
     #[arg(long, value_name = "FILE")]

@@ -6,11 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use intertwine_datasets::{DatasetError, PackedSet};
 use intertwine_detect::{DetectError, Detector, Thresholds};
+use intertwine_rle::RleError;
 use rayon::prelude::*;
 
 use super::{
-    evaluate, Annotation, Category, Detection, Detections, EvaluateError, GroundTruth, ImageInfo,
-    IouType, Report,
+    box_mask, evaluate, Annotation, Category, Detection, Detections, EvaluateError, GroundTruth,
+    ImageInfo, IouType, Report,
 };
 
 /// Why a detector could not be scored.
@@ -25,6 +26,9 @@ pub enum ScoreError {
     /// The comparison.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    /// A box that is none.
+    #[error("a labelled box: {0}")]
+    Box(#[from] RleError),
     /// Model and data do not know the same classes.
     #[error("the model knows class {id} (`{name}`), the data set has no category of that id; evaluate on data with the training set's categories")]
     Classes {
@@ -40,7 +44,7 @@ pub enum ScoreError {
 /// # Errors
 /// As [`ScoreError`].
 pub fn evaluate_detector(model: &Path, data: &PackedSet) -> Result<Report, ScoreError> {
-    let truth = ground_truth(data)?;
+    let truth = ground_truth(data, IouType::Bbox)?;
     let (found, masks) = detect_all(model, data)?;
     let boxes = Detections::new(
         found
@@ -53,6 +57,7 @@ pub fn evaluate_detector(model: &Path, data: &PackedSet) -> Result<Report, Score
     )?;
     let mut report = Report::from(evaluate(&truth, &boxes, IouType::Bbox)?);
     if masks && truth.annotations().iter().any(|a| a.segmentation.is_some()) {
+        let truth = ground_truth(data, IouType::Segm)?;
         // By the mask's own area, as detectron2 scores.
         let found = found
             .into_iter()
@@ -64,7 +69,10 @@ pub fn evaluate_detector(model: &Path, data: &PackedSet) -> Result<Report, Score
 }
 
 /// A packed set's labels. Pictures are numbered by their place in the set, since ids may repeat in mixed sets.
-fn ground_truth(data: &PackedSet) -> Result<GroundTruth, ScoreError> {
+///
+/// For masks, an object that has none, as in a set of which a part has them, becomes a crowd region of its box: what is
+/// found there is neither right nor wrong.
+fn ground_truth(data: &PackedSet, iou: IouType) -> Result<GroundTruth, ScoreError> {
     let mut images = Vec::with_capacity(data.len());
     let mut annotations = Vec::new();
     for record in 0..data.len() {
@@ -76,14 +84,21 @@ fn ground_truth(data: &PackedSet) -> Result<GroundTruth, ScoreError> {
             height,
         });
         for instance in data.instances(record)? {
+            let bbox = instance.bbox.map(f64::from);
+            let without = iou == IouType::Segm && instance.mask.is_none();
+            let segmentation = if without {
+                Some(box_mask(bbox, (height, width))?)
+            } else {
+                instance.mask
+            };
             annotations.push(Annotation {
                 id: annotations.len() as u64 + 1,
                 image_id,
                 category_id: data.categories()[instance.category as usize].id,
-                bbox: instance.bbox.map(f64::from),
+                bbox,
                 area: f64::from(instance.area),
-                iscrowd: instance.crowd,
-                segmentation: instance.mask,
+                iscrowd: instance.crowd || without,
+                segmentation,
             });
         }
     }
@@ -150,4 +165,53 @@ fn detect_all(model: &Path, data: &PackedSet) -> Result<(Vec<Detection>, bool), 
         })
         .collect::<Result<_, _>>()?;
     Ok((found.into_iter().flatten().collect(), card.masks.is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use intertwine_datasets::scenes::{write_coco, SceneConfig};
+    use intertwine_datasets::{pack, PackOptions, Source};
+
+    #[test]
+    fn an_object_without_a_mask_is_neither_right_nor_wrong_for_masks() {
+        let dir = tempfile::tempdir().unwrap();
+        let written =
+            write_coco(&dir.path().join("drawn"), &SceneConfig::default(), 5, 0..4).unwrap();
+        let text = std::fs::read_to_string(&written.annotations).unwrap();
+        let mut labels: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let first = labels["annotations"][0].as_object_mut().unwrap();
+        first.remove("segmentation");
+        std::fs::write(&written.annotations, labels.to_string()).unwrap();
+        let out = dir.path().join("packed");
+        pack(
+            &Source::new(written.annotations),
+            &PackOptions::default(),
+            &out,
+            &|_| {},
+        )
+        .unwrap();
+        let set = PackedSet::open(&out).unwrap();
+
+        let of = |iou| ground_truth(&set, iou).unwrap().annotations().to_vec();
+        let (boxes, masks) = (of(IouType::Bbox), of(IouType::Segm));
+        assert!(boxes.iter().all(|a| !a.iscrowd));
+        let without = boxes.iter().position(|a| a.segmentation.is_none()).unwrap();
+        for (i, annotation) in masks.iter().enumerate() {
+            assert!(annotation.segmentation.is_some());
+            assert_eq!(annotation.iscrowd, i == without);
+        }
+        // All that is labelled is found: perfect for what has a mask.
+        let found = masks.iter().filter(|a| !a.iscrowd).map(|a| Detection {
+            image_id: a.image_id,
+            category_id: a.category_id,
+            bbox: None,
+            score: 0.9,
+            segmentation: a.segmentation.clone(),
+        });
+        let found = Detections::new(found.collect()).unwrap();
+        let truth = ground_truth(&set, IouType::Segm).unwrap();
+        let summary = evaluate(&truth, &found, IouType::Segm).unwrap();
+        assert!((summary.stats[0] - 1.0).abs() < 1e-9, "{summary}");
+    }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::loss::LossWeights;
+use super::train::FinetuneError;
 use crate::augment::detection::DetectionAugmentConfig;
 use crate::augment::JitterConfig;
 use crate::config::{require, ConfigError, Presets, Validate};
@@ -144,21 +145,55 @@ impl FinetuneConfig {
             layer_scale: model.layer_scale > 0.0,
         }
     }
+    /// The detector's sizes, checked.
+    ///
+    /// # Errors
+    /// If they do not go together, or not with the encoder.
+    pub fn checked_spec<A: Arch>(
+        &self,
+        model: &VitConfig,
+        classes: usize,
+        masks: bool,
+    ) -> Result<DetectorSpec, FinetuneError> {
+        let (size, patch) = (self.detector.size, A::PATCH);
+        require(
+            size.is_multiple_of(patch) && size >= 2 * patch,
+            "detector.size",
+            || {
+                format!("is {size}, expected a multiple of the encoder's patch, {patch}, and at least two of them")
+            },
+        )?;
+        let spec = self.spec::<A>(model, classes, masks);
+        spec.validate()?;
+        self.augmentation(&spec)
+            .validate()
+            .map_err(|e| e.within("data"))?;
+        Ok(spec)
+    }
     /// The augmentation for a detector of these sizes.
     pub fn augmentation(&self, spec: &DetectorSpec) -> DetectionAugmentConfig {
         DetectionAugmentConfig {
             size: spec.image_size as u32,
             patch: spec.patch as u32,
             mask_stride: spec.mask_stride().unwrap_or(spec.patch / 2) as u32,
-            scale: self.data.scale,
-            aspect: self.data.aspect,
-            flip: self.data.flip,
-            jitter: self.data.jitter.clone(),
-            grey: self.data.grey,
-            mosaic: self.data.mosaic,
-            copy_paste: self.data.copy_paste,
-            min_visible: self.data.min_visible,
-            window: self.data.window,
+            ..self.data.augmentation()
+        }
+    }
+}
+
+impl DataConfig {
+    /// The augmentation, of a size that is not said here.
+    fn augmentation(&self) -> DetectionAugmentConfig {
+        DetectionAugmentConfig {
+            scale: self.scale,
+            aspect: self.aspect,
+            flip: self.flip,
+            jitter: self.jitter.clone(),
+            grey: self.grey,
+            mosaic: self.mosaic,
+            copy_paste: self.copy_paste,
+            min_visible: self.min_visible,
+            window: self.window,
             ..DetectionAugmentConfig::default()
         }
     }
@@ -190,11 +225,10 @@ impl Validate for FinetuneConfig {
             "optim.epochs",
             || format!("is {}, expected more than 0", self.optim.epochs),
         )?;
-        require(
-            self.data.window > 0.0 && self.data.window <= 1.0,
-            "data.window",
-            || format!("is {}, expected more than 0, at most 1", self.data.window),
-        )?;
+        self.data
+            .augmentation()
+            .validate()
+            .map_err(|e| e.within("data"))?;
         let decay = self.optim.layer_decay;
         require(decay > 0.0 && decay <= 1.0, "optim.layer_decay", || {
             format!("is {decay}, expected more than 0, at most 1")

@@ -50,6 +50,8 @@ pub fn batches(
 ) -> Result<Feed<Batch>, ConfigError> {
     let augment = DetectionAugment::new(config.augmentation(spec)).map_err(|e| e.within("data"))?;
     let (seed, masks) = (config.seed, spec.prototypes > 0);
+    // Objects are cut out along their masks, whether or not the detector learns any.
+    let read_masks = masks || config.data.copy_paste > 0.0;
     let part = config.optim.batch / config.optim.accumulate.max(1);
     let images: Pool<TrainImage> = Pool::default();
     let labels = set.clone();
@@ -70,19 +72,22 @@ pub fn batches(
                         (scratch, reading): &mut (DetectionScratch, Scratch)|
           -> Result<Pooled<TrainImage>, PictureError> {
         let mut rng = stream(seed, Purpose::Augment, picture.epoch, picture.record as u64);
-        let objects = objects(&labels, picture.record, masks)?;
+        let mut objects = objects(&labels, picture.record, read_masks)?;
         let other = |rng: &mut ChaCha8Rng| {
             let record = any_record(rng.random_range(0..pictures));
             let mut image = RgbImage::default();
             labels.read_image_into(record, &mut image, reading)?;
-            let objects = self::objects(&labels, record, masks)?;
+            let objects = self::objects(&labels, record, read_masks)?;
             Ok::<_, PictureError>(Labelled { image, objects })
         };
-        let composed = augment.compose(&picture.image, &objects, &mut rng, other)?;
-        let (image, objects) = match &composed {
-            Some(composed) => (&composed.image, &composed.objects),
-            None => (&*picture.image, &objects),
+        let mut composed = augment.compose(&picture.image, &objects, &mut rng, other)?;
+        let (image, objects) = match &mut composed {
+            Some(composed) => (&composed.image, &mut composed.objects),
+            None => (&*picture.image, &mut objects),
         };
+        if !masks {
+            objects.iter_mut().for_each(|object| object.mask = None);
+        }
         let mut out = images.take();
         augment.apply(image, objects, &mut rng, scratch, &mut out)?;
         Ok(out)

@@ -19,11 +19,11 @@ use crate::export::{DetectorSpec, ExportError, ParityReport};
 use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::checkpoint::CheckpointError;
-use crate::nn::vit::VitConfig;
+use crate::nn::timm;
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
 use crate::report;
-use crate::run::{Interrupt, RunError, RunFolder, Times};
+use crate::run::{precision, Interrupt, RunError, RunFolder, Times};
 
 const FORMAT: &str = "intertwine-finetune-1";
 
@@ -130,63 +130,71 @@ pub fn finetune_on<D: Backend>(
         &'a D,
         Job<'a>,
         Option<StateDict>,
-        VitConfig,
         &'a mut dyn FnMut(Progress),
     );
     impl<D: Backend> WithArch for Run<'_, D> {
         type Output = Result<Outcome, FinetuneError>;
         fn run<A: Arch>(self) -> Self::Output {
-            train::<A, D>(self.0, self.1, self.2, self.3, self.4)
+            train::<A, D>(self.0, self.1, self.2, self.3)
         }
     }
-    let (encoder, model) = match job.init {
-        None => (None, job.config.model.clone()),
-        Some(path) => {
-            let path = if path.is_dir() {
-                path.join("model.safetensors")
-            } else {
-                path.to_owned()
-            };
-            let dict = StateDict::read(&path)?;
-            let model = match dict.metadata.get("model") {
-                // Not one of ours: the config must say what it is.
-                None => job.config.model.clone(),
-                Some(text) => toml::from_str(text).map_err(|e| WeightsError::Format {
-                    path: path.clone(),
-                    reason: format!("its note `model` cannot be read: {e}"),
-                })?,
-            };
-            (Some(dict), model)
-        }
+    let mut config = FinetuneConfig {
+        precision: precision(job.config.precision, job.out, job.resume),
+        ..job.config.clone()
     };
-    let name = model.arch.clone();
-    arch::dispatch(&name, Run(dev, job, encoder, model, progress))?
+    let encoder = match job.init {
+        None => None,
+        Some(path) => Some(encoder(path, &mut config)?),
+    };
+    let job = Job {
+        config: &config,
+        ..job
+    };
+    arch::dispatch(&config.model.arch, Run(dev, job, encoder, progress))?
+}
+
+/// Reads an encoder; `config` takes its sizes: what is resumed must be what was started.
+fn encoder(path: &Path, config: &mut FinetuneConfig) -> Result<StateDict, FinetuneError> {
+    let path = if path.is_dir() {
+        path.join("model.safetensors")
+    } else {
+        path.to_owned()
+    };
+    let mut dict = StateDict::read(&path)?;
+    let wrong = |reason| WeightsError::Format {
+        path: path.clone(),
+        reason,
+    };
+    if let Some(text) = dict.metadata.get("model") {
+        config.model = toml::from_str(text)
+            .map_err(|e| wrong(format!("its note `model` cannot be read: {e}")))?;
+    } else if dict.tensors.contains_key("pos_embed") {
+        config.model = timm::adopt(&mut dict).map_err(wrong)?;
+        config.data.window = 1.0;
+    }
+    // Else not one of ours, without positions: the config must say what it is.
+    Ok(dict)
 }
 
 fn train<A: Arch, D: Backend>(
     dev: &D,
     job: Job<'_>,
     encoder: Option<StateDict>,
-    model: VitConfig,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome, FinetuneError> {
     let Job {
+        config,
         data,
         out,
         resume,
         interrupt,
         ..
     } = job;
-    // With the encoder's own sizes: what is resumed must be what was started.
-    let config = &FinetuneConfig {
-        model,
-        precision: job.config.precision.resolved(),
-        ..job.config.clone()
-    };
     let spec = detector_spec::<A>(config, data)?;
+    // What cannot be is refused before there is a folder that was begun with it.
+    let mut learner = Learner::<A, D>::new(dev, config, spec, encoder.as_ref())?;
     let text = toml::to_string(config).expect("a config is plain data");
     let folder = RunFolder::open(out, &text, resume)?;
-    let mut learner = Learner::<A, D>::new(dev, config, spec, encoder.as_ref())?;
     let (steps, data_id) = (config.steps(data.len() as u64), data.fingerprint());
     let mut step = 0;
     if folder.checkpoint().exists() {
@@ -197,9 +205,24 @@ fn train<A: Arch, D: Backend>(
     }
     let mut log = folder.log(step)?;
     let mut feed = batches(data, config, &learner.spec, step)?;
+    let checkpoint = |learner: &Learner<A, D>, step: u64| {
+        let mut dict = StateDict::checkpoint(FORMAT, step, &data_id);
+        dict.insert_module("model", &learner.model);
+        dict.insert_optimizer(&learner.optimizer, &learner.model);
+        dict.write(&folder.checkpoint())
+    };
     let (first, start) = (step, Instant::now());
     while step < steps {
-        let (losses, rates) = learner.step(config, step, steps, || feed.next_part())?;
+        let taken = learner.step(config, step, steps, || feed.next_part());
+        let (losses, rates) = match taken {
+            // The data may be mended, and what was learnt is as it was before the step.
+            Err(failure @ FinetuneError::Flow(_)) => {
+                log.sync()?;
+                checkpoint(&learner, step)?;
+                return Err(failure);
+            }
+            taken => taken?,
+        };
         let last = step + 1 == steps;
         if step.is_multiple_of(config.run.log_every) || last {
             let seconds = start.elapsed().as_secs_f64();
@@ -227,10 +250,7 @@ fn train<A: Arch, D: Backend>(
         let stop = interrupt.requested();
         if step.is_multiple_of(config.run.checkpoint_every) || stop || last {
             log.sync()?;
-            let mut dict = StateDict::checkpoint(FORMAT, step, &data_id);
-            dict.insert_module("model", &learner.model);
-            dict.insert_optimizer(&learner.optimizer, &learner.model);
-            dict.write(&folder.checkpoint())?;
+            checkpoint(&learner, step)?;
         }
         if stop && !last {
             return Ok(Outcome::Interrupted { step, steps });
@@ -259,13 +279,17 @@ fn detector_spec<A: Arch>(
             path: data.folder().to_owned(),
         });
     }
-    let masks = (0..data.len().min(64)).any(|i| {
-        data.instances(i)
-            .is_ok_and(|l| l.iter().any(|o| o.mask.is_some()))
-    });
-    let spec = config.spec::<A>(&config.model, data.categories().len(), masks);
-    spec.validate()?;
-    Ok(spec)
+    config.checked_spec::<A>(&config.model, data.categories().len(), has_masks(data)?)
+}
+
+/// Whether any object has a mask; the first one found answers.
+fn has_masks(data: &PackedSet) -> Result<bool, DatasetError> {
+    for record in 0..data.len() {
+        if data.instances(record)?.iter().any(|o| o.mask.is_some()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Runs the graph of a fine-tuning for a while and says where the time went; with `learn` a new detector

@@ -26,6 +26,7 @@ use serde::Serialize;
 
 use crate::config::{require, vary, ConfigError, Validate};
 use crate::finetune::FinetuneConfig;
+use crate::nn::arch::{self, Arch, WithArch};
 use crate::pretrain::config::PRESETS;
 use crate::pretrain::PretrainConfig;
 
@@ -150,6 +151,25 @@ impl Plan {
         config.data.subset = labels.pictures(records);
         config.optim.epochs = labels.epochs;
         config
+    }
+
+    /// Checks that a detector can be put on what is pretrained: after hours of pretraining is too late.
+    ///
+    /// # Errors
+    /// What does not go together.
+    pub fn check_detector(&self) -> anyhow::Result<()> {
+        struct Check<'a>(&'a Base);
+        impl WithArch for Check<'_> {
+            type Output = anyhow::Result<()>;
+            fn run<A: Arch>(self) -> Self::Output {
+                let Base {
+                    pretrain, finetune, ..
+                } = self.0;
+                finetune.checked_spec::<A>(&pretrain.model, 1, true)?;
+                Ok(())
+            }
+        }
+        arch::dispatch(&self.base.pretrain.model.arch, Check(&self.base))?
     }
 }
 

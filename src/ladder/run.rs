@@ -62,6 +62,7 @@ pub fn ladder(
 ) -> anyhow::Result<Outcome> {
     let plan = job.plan;
     plan.validate()?;
+    plan.check_detector()?;
     let _lock = claim(job.out, &description(&job), true)?;
     let climb = Climb {
         job,

@@ -11,7 +11,7 @@
 //! - [`positions`]: where the patches of whole pictures lie.
 //! - [`vit`], [`head`]: the encoder and the projection head. `look`: the encoder looked into.
 //! - [`optim`]: AdamW with groups, clipping, the moving-average teacher.
-//! - [`weights`]: safetensors in and out.
+//! - [`weights`]: safetensors in and out; [`timm`]: those of its encoders.
 //!
 //! Tensors are rows: `(usize, Const<WIDTH>)`, one row a token. Pictures of several sizes lie one after
 //! another in the same matrix, so the linear layers see one long GEMM, and only attention knows where a
@@ -27,6 +27,7 @@ pub mod module;
 pub mod ops;
 pub mod optim;
 pub mod positions;
+pub mod timm;
 mod view;
 pub mod vit;
 pub mod weights;

@@ -102,7 +102,8 @@ impl<D: Backend> Optimizer<D> {
     }
 
     /// One step with the gradients of a backward pass. The gradient's global norm is clipped to `clip`
-    /// (0: not at all). `freeze(name)` leaves a parameter untouched in this step.
+    /// (0: not at all). `freeze(name)` keeps a parameter where it is in this step: its learning rate is 0, but its
+    /// averages move, as in DINOv2, so that their bias is corrected rightly once it is set free.
     ///
     /// `follower`, if there is one, then follows, in the same pass over memory.
     ///
@@ -119,10 +120,8 @@ impl<D: Backend> Optimizer<D> {
         freeze: impl Fn(&str) -> bool,
     ) -> StepReport {
         let mut squares = 0.0;
-        module.walk("", &mut |name, _, t| {
-            if !freeze(name) {
-                squares += t.grad_sum_of_squares(grad);
-            }
+        module.walk("", &mut |_, _, t| {
+            squares += t.grad_sum_of_squares(grad);
         });
         let grad_norm = squares.sqrt();
         if !grad_norm.is_finite() {
@@ -150,14 +149,18 @@ impl<D: Backend> Optimizer<D> {
                 return;
             };
             let follower = followers.next();
-            if group.lr_scale == 0.0 || freeze(name) {
+            if group.lr_scale == 0.0 {
                 if let Some(follower) = follower {
                     follower.ema(t, momentum);
                 }
                 return;
             }
             let step = AdamW {
-                lr: lr * group.lr_scale,
+                lr: if freeze(name) {
+                    0.0
+                } else {
+                    lr * group.lr_scale
+                },
                 beta1: betas.0,
                 beta2: betas.1,
                 eps,
@@ -290,6 +293,9 @@ pub fn sum_of_squares_fused<S: Shape>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::backend::tape_onto;
+    use crate::nn::module::Init;
+    use crate::nn::vit::LayerNorm;
 
     #[test]
     fn rates_fall_towards_the_input() {
@@ -299,6 +305,37 @@ mod tests {
         assert_eq!(scale("vit.blocks.0.mlp.fc1.bias"), 0.25);
         assert_eq!(scale("patch_embed.proj.weight"), 0.125);
         assert_eq!(scale("cls_token"), 0.125);
+    }
+
+    /// With the same gradient at every step, each step of Adam is as long as the learning rate, if the bias of the averages
+    /// is corrected: also the first one after parameters are set free.
+    #[test]
+    fn what_was_frozen_moves_on_like_the_rest() {
+        let dev = Cpu::default();
+        let mut norm = LayerNorm::<Const<8>, Cpu>::new(&mut Init::new(&dev, 0), Const);
+        let mut optimizer = Optimizer::new(&dev, &norm, |_, _| Group {
+            lr_scale: 1.0,
+            decay: false,
+        });
+        // The gradient of the offset is 1, whatever the row.
+        let x: Vec<f32> = (0..8).map(|i| (i as f32).sin()).collect();
+        let mut step = |norm: &mut LayerNorm<Const<8>, Cpu>, frozen: bool| {
+            let x = dev.tensor_from_vec(x.clone(), (1, Const::<8>));
+            let y = norm.forward(x.put_tape(tape_onto(&dev, Gradients::leaky())));
+            let mut gradients = y.sum().backward();
+            let before = norm.bias.array();
+            optimizer.step(norm, None, &mut gradients, 0.01, 0.5, 0.0, |name| {
+                frozen && name == "bias"
+            });
+            before[3] - norm.bias.array()[3]
+        };
+        for _ in 0..1200 {
+            assert_eq!(step(&mut norm, true), 0.0);
+        }
+        for _ in 0..3 {
+            let moved = step(&mut norm, false);
+            assert!((moved - 0.01).abs() < 1e-4, "{moved}");
+        }
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use super::centres::Centres;
 use super::config::PretrainConfig;
 use super::health::Health;
 use super::network::Network;
-use super::objective::Centres;
 use crate::nn::arch::Arch;
 use crate::nn::checkpoint::CheckpointError;
 use crate::nn::optim::{decays, Group, Optimizer};
@@ -54,7 +54,7 @@ impl<A: Arch, D: Backend> State<A, D> {
             teacher: student.clone(),
             student,
             optimizer,
-            centres: Centres::new(config.head.prototypes),
+            centres: Centres::new(config.head.prototypes, config.head.separate_position),
             health: Health::default(),
             step: 0,
         }
@@ -77,8 +77,9 @@ impl<A: Arch, D: Backend> State<A, D> {
         dict.insert_module("student", &self.student);
         dict.insert_module("teacher", &self.teacher);
         dict.insert_optimizer(&self.optimizer, &self.student);
-        dict.insert_vector("centres.image", &self.centres.image);
-        dict.insert_vector("centres.patch", &self.centres.patch);
+        for (name, centre) in self.centres.iter() {
+            dict.insert_vector(&format!("centres.{name}"), &centre.mean);
+        }
         // Whole numbers, far below 2^24: the run is stopped long before.
         dict.insert_vector("health", &[self.health.sick as f32]);
         dict
@@ -110,8 +111,9 @@ impl<A: Arch, D: Backend> State<A, D> {
         dict.load_module("student", &mut self.student, |_| false)?;
         dict.load_module("teacher", &mut self.teacher, |_| false)?;
         dict.load_optimizer(&mut self.optimizer, &self.student)?;
-        dict.load_vector("centres.image", &mut self.centres.image)?;
-        dict.load_vector("centres.patch", &mut self.centres.patch)?;
+        for (name, centre) in self.centres.iter_mut() {
+            dict.load_vector(&format!("centres.{name}"), &mut centre.mean)?;
+        }
         let mut health = [0.0];
         dict.load_vector("health", &mut health)?;
         self.health.sick = health[0] as u64;

@@ -197,7 +197,7 @@ impl Validate for PretrainConfig {
         self.model.validate()?;
         self.run.validate()?;
         require(
-            self.watch.probe_pictures >= LEAST_PICTURES,
+            self.watch.probe_every == 0 || self.watch.probe_pictures >= LEAST_PICTURES,
             "watch.probe_pictures",
             || {
                 format!(

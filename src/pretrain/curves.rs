@@ -59,7 +59,11 @@ pub(super) const PLOTS: &[Curves<'static>] = &[
     (
         "The teacher's centres",
         "norm",
-        &[("image", "centre_image"), ("patch", "centre_patch")],
+        &[
+            ("image", "centre_image"),
+            ("patch", "centre_patch"),
+            ("position", "centre_position"),
+        ],
     ),
     ("Learning rate", "rate", &[("lr", "lr")]),
 ];

@@ -13,6 +13,7 @@
 //! - `step`: one step. [`train`]: the loop. [`error`]: why it fails. `curves`: what its report plots.
 
 pub mod batch;
+pub mod centres;
 pub mod checkpoint;
 pub mod config;
 mod curves;

@@ -1,9 +1,12 @@
 //! The loss of one step (METHOD section 3): `L_image + L_content + L_pos + lambda L_KoLeo`.
 
+use std::ops::Range;
+
 use dfdx::prelude::*;
 use intertwine_kernels::{koleo, softmax_ce};
 
 use super::batch::Batch;
+use super::centres::{Centre, Centres};
 use super::config::{Centring, LossConfig};
 use super::network::Network;
 use crate::nn::arch::Arch;
@@ -12,46 +15,6 @@ use crate::nn::ops::cross_entropy::SoftTarget;
 use crate::nn::ops::host_loss::host_loss;
 use crate::nn::vit::DropPath;
 use crate::nn::{Backend, Rows, Scalar};
-
-/// Moving averages of the teacher's logits, one for CLS and one for patches, `[K]` each.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Centres {
-    /// Of the image head.
-    pub image: Vec<f32>,
-    /// Of the patch heads.
-    pub patch: Vec<f32>,
-}
-
-impl Centres {
-    /// At zero.
-    pub fn new(prototypes: usize) -> Self {
-        Self {
-            image: vec![0.0; prototypes],
-            patch: vec![0.0; prototypes],
-        }
-    }
-
-    /// Their lengths, if they are used.
-    pub fn norms(&self, centring: Centring) -> Option<CentreNorms> {
-        let norm = |centre: &[f32]| -> f64 {
-            let squares = centre.iter().map(|v| f64::from(*v).powi(2));
-            squares.sum::<f64>().sqrt()
-        };
-        (centring == Centring::Ema).then(|| CentreNorms {
-            centre_image: norm(&self.image),
-            centre_patch: norm(&self.patch),
-        })
-    }
-}
-
-/// Lengths of the centres: they grow where the teacher prefers some prototypes whatever the view.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub struct CentreNorms {
-    /// Of the image head's.
-    pub centre_image: f64,
-    /// Of the patch heads'.
-    pub centre_patch: f64,
-}
 
 /// The figures of one step. All follow from config and data alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
@@ -100,7 +63,7 @@ struct Targets<D: Backend> {
     patch: Option<Rows<usize, D>>,
 }
 
-/// The teacher's side: logits, centring or Sinkhorn-Knopp, temperature; the centres are updated after use.
+/// The teacher's side: logits, centring or Sinkhorn-Knopp, temperature; the centres see the logits.
 fn teacher_targets<A: Arch, D: Backend>(
     teacher: &Network<A, D>,
     batch: &Batch,
@@ -115,15 +78,15 @@ fn teacher_targets<A: Arch, D: Backend>(
     let tokens = teacher.vit.forward_rows(input, &wanted, None, tape);
     let cls = D::gather_rows(tokens.clone(), &row_range(0, views));
     losses.feature_std = feature_std(&D::host(&D::l2_normalize(cls.clone(), 1e-6)), A::WIDTH);
-    let probabilities = |logits: Rows<usize, D>, centre: &mut Vec<f32>| -> Vec<f32> {
+    let probabilities = |logits: Rows<usize, D>, centre: &mut Centre| -> Vec<f32> {
         let k = logits.shape().1;
         let z = D::host(&logits);
         let mut p = vec![0.0; z.len()];
         match config.centring {
             Centring::None => softmax_ce::teacher_softmax(&z, None, temperature, k, &mut p),
             Centring::Ema => {
-                softmax_ce::teacher_softmax(&z, Some(centre), temperature, k, &mut p);
-                follow(centre, &z, config.centre_momentum);
+                softmax_ce::teacher_softmax(&z, Some(&centre.mean), temperature, k, &mut p);
+                centre.see(&z);
             }
             Centring::SinkhornKnopp => {
                 softmax_ce::sinkhorn(&z, temperature, config.sinkhorn_rounds, k, &mut p);
@@ -132,37 +95,31 @@ fn teacher_targets<A: Arch, D: Backend>(
         p
     };
     let dev = tokens.device().clone();
-    let k = centres.image.len();
     let p = probabilities(teacher.image_head.forward(cls), &mut centres.image);
+    let k = centres.image.mean.len();
     (losses.teacher_entropy, losses.mean_entropy) = entropies(&p, k);
     let image = cross_view_targets(&p, batch.globals, batch.size * k);
     let rows = image.len() / k;
     let image = dev.tensor_from_vec(image, (rows, k));
 
-    let patch = (!batch.masked.is_empty()).then(|| {
-        let logits = |first: usize, count: usize, head: &ProjectionHead<A::Width, D>| {
-            head.forward(D::gather_rows(
-                tokens.clone(),
-                &row_range(views + first, count),
-            ))
-        };
-        let (content, all) = (batch.content_masked, batch.masked.len());
-        let logits = match &teacher.position_head {
-            None => logits(0, all, &teacher.patch_head),
-            Some(head) => {
-                let both = [
-                    logits(0, content, &teacher.patch_head),
-                    logits(content, all - content, head),
-                ];
-                let values = both.iter().flat_map(|z| D::host(z).into_owned()).collect();
-                dev.tensor_from_vec(values, (batch.masked.len(), k))
-            }
-        };
-        dev.tensor_from_vec(
-            probabilities(logits, &mut centres.patch),
-            (batch.masked.len(), k),
-        )
-    });
+    let (content, all) = (batch.content_masked, batch.masked.len());
+    let patches = |range: Range<usize>, head: &ProjectionHead<A::Width, D>, centre: &mut Centre| {
+        if range.is_empty() {
+            return Vec::new();
+        }
+        let rows = row_range(views + range.start, range.len());
+        probabilities(head.forward(D::gather_rows(tokens.clone(), &rows)), centre)
+    };
+    let patch = match (&teacher.position_head, &mut centres.position) {
+        // Prototypes of their own are balanced among themselves.
+        (Some(head), Some(centre)) => [
+            patches(0..content, &teacher.patch_head, &mut centres.patch),
+            patches(content..all, head, centre),
+        ]
+        .concat(),
+        _ => patches(0..all, &teacher.patch_head, &mut centres.patch),
+    };
+    let patch = (all > 0).then(|| dev.tensor_from_vec(patch, (all, k)));
     Targets { image, patch }
 }
 
@@ -291,19 +248,6 @@ fn row_range(first: usize, count: usize) -> Vec<u32> {
     (first..first + count).map(|row| row as u32).collect()
 }
 
-/// `centre = momentum * centre + (1 - momentum) * mean of the rows`.
-fn follow(centre: &mut [f32], z: &[f32], momentum: f32) {
-    let k = centre.len();
-    let rows = (z.len() / k).max(1) as f32;
-    let mut mean = vec![0.0f32; k];
-    for row in z.chunks_exact(k) {
-        mean.iter_mut().zip(row).for_each(|(m, z)| *m += z);
-    }
-    for (c, m) in centre.iter_mut().zip(mean) {
-        *c = momentum * *c + (1.0 - momentum) * m / rows;
-    }
-}
-
 /// The mean entropy of the rows, and the entropy of their mean, in nats.
 fn entropies(p: &[f32], k: usize) -> (f64, f64) {
     let entropy = |p: &mut dyn Iterator<Item = f64>| -> f64 {
@@ -355,19 +299,5 @@ mod tests {
         assert!(each.abs() < 1e-12 && (mean - 2f64.ln()).abs() < 1e-9);
         let (each, mean) = entropies(&[1.0, 0.0, 1.0, 0.0], 2);
         assert!(each.abs() < 1e-12 && mean.abs() < 1e-12);
-    }
-
-    #[test]
-    fn centres_follow_the_mean() {
-        let mut c = vec![1.0, 0.0];
-        follow(&mut c, &[2.0, 4.0, 4.0, 0.0], 0.9);
-        assert!((c[0] - (0.9 + 0.1 * 3.0)).abs() < 1e-6 && (c[1] - 0.2).abs() < 1e-6);
-        let centres = Centres {
-            image: vec![3.0, -4.0],
-            patch: vec![0.0, 2.0],
-        };
-        let norms = centres.norms(Centring::Ema).unwrap();
-        assert_eq!((norms.centre_image, norms.centre_patch), (5.0, 2.0));
-        assert_eq!(centres.norms(Centring::SinkhornKnopp), None);
     }
 }

@@ -9,14 +9,16 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::f32::consts::FRAC_PI_2;
 
 use dfdx::prelude::*;
 use serde::Deserialize;
 
 use super::batch::Batch;
+use super::centres::Centres;
 use super::config::{PretrainConfig, PRESETS};
 use super::network::Network;
-use super::objective::{objective, Centres, Losses};
+use super::objective::{objective, Losses};
 use super::testing::drawn_views;
 use crate::config::resolve;
 use crate::nn::arch::{Arch, Tiny8};
@@ -91,9 +93,12 @@ fn compute(settings: &[&str]) -> Case {
     };
     let mut student = Network::<Tiny8, Cpu>::new(&dev, &config);
     let teacher = Network::<Tiny8, Cpu>::new(&dev, &another);
-    let mut before = Centres::new(config.head.prototypes);
-    for (k, (image, patch)) in before.image.iter_mut().zip(&mut before.patch).enumerate() {
-        (*image, *patch) = (0.05 * (k as f32).sin(), 0.05 * (k as f32).cos());
+    let mut before = Centres::new(config.head.prototypes, config.head.separate_position);
+    for (name, centre) in before.iter_mut() {
+        let phase = if name == "image" { 0.0 } else { FRAC_PI_2 };
+        for (k, mean) in centre.mean.iter_mut().enumerate() {
+            *mean = 0.05 * (k as f32 + phase).sin();
+        }
     }
     let mut centres = before.clone();
     let _precision = autocast::scope(autocast::Precision::F32);
@@ -109,6 +114,7 @@ fn compute(settings: &[&str]) -> Case {
         tape_onto(&dev, Gradients::leaky()),
     );
     let mut gradients = total.backward();
+    centres.follow(config.loss.centre_momentum);
     // Without memory of the past, AdamW's first moment is the gradient.
     let mut optimizer = Optimizer::new(&dev, &student, |_, _| Group {
         lr_scale: 1.0,
@@ -152,8 +158,9 @@ impl Case {
             dict.insert_vector(&format!("gradient.{name}"), values);
         }
         for (name, centres) in ["before", "after"].iter().zip(&self.centres) {
-            dict.insert_vector(&format!("centres.image.{name}"), &centres.image);
-            dict.insert_vector(&format!("centres.patch.{name}"), &centres.patch);
+            for (head, centre) in centres.iter() {
+                dict.insert_vector(&format!("centres.{head}.{name}"), &centre.mean);
+            }
         }
         let input = self.batch.student_input();
         let mut matrix = |name: &str, width: usize, values: Vec<f32>| {
@@ -228,9 +235,8 @@ fn loss_and_gradients_are_pytorchs() {
                 "{name}: {part} is {found}, PyTorch says {expected}"
             );
         }
-        let after = &case.centres[1];
-        for (which, centre) in [("image", &after.image), ("patch", &after.patch)] {
-            let (found, expected) = (product_with_cosines(centre), expected.centres[which]);
+        for (which, centre) in case.centres[1].iter() {
+            let (found, expected) = (product_with_cosines(&centre.mean), expected.centres[which]);
             assert!(
                 (found - expected).abs() <= 1e-4 * expected.abs(),
                 "{name}: centre {which}: {found}, PyTorch says {expected}"

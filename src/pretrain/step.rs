@@ -91,6 +91,7 @@ pub(crate) fn step<A: Arch, D: Backend, B: Borrow<Batch>>(
         losses.add(&parts, f64::from(share));
         gradients = (total * share).backward();
     }
+    state.centres.follow(config.loss.centre_momentum);
     let frozen = at < (f64::from(optim.freeze_prototypes) * steps as f64) as u64;
     let report = state.optimizer.step(
         &mut state.student,
@@ -145,7 +146,7 @@ mod tests {
     use crate::pretrain::config::PRESETS;
     use crate::pretrain::testing::drawn_views;
 
-    /// The parameters after one step, with these settings, on the same four pictures.
+    /// The parameters and centres after one step, with these settings, on the same four pictures.
     fn after_a_step(settings: &[&str]) -> Vec<f32> {
         let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
         let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
@@ -163,6 +164,9 @@ mod tests {
         state
             .student
             .walk("", &mut |_, _, t| values.extend(t.to_host()));
+        for (_, centre) in state.centres.iter() {
+            values.extend_from_slice(&centre.mean);
+        }
         values
     }
 
@@ -173,7 +177,6 @@ mod tests {
         "mask.probability=0.0",
         "loss.koleo=0.0",
         "loss.centring=\"ema\"",
-        "loss.centre_momentum=1.0",
     ];
 
     #[test]
@@ -191,6 +194,23 @@ mod tests {
                 size > 0.0 && error < 0.02 * size,
                 "{parts}: {error} of {size}"
             );
+        }
+    }
+
+    #[test]
+    fn parts_of_a_batch_move_the_centres_as_the_batch_does() {
+        let centres = |parts: &str| {
+            let all = after_a_step(&[SEPARABLE, &[parts]].concat());
+            // K = 1,024: of CLS, then of patches, of which none is masked.
+            all[all.len() - 2048..].to_vec()
+        };
+        let whole = centres("optim.accumulate=1");
+        let norm = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
+        assert!(norm(&whole) > 0.0);
+        for parts in ["optim.accumulate=2", "optim.accumulate=4"] {
+            let found = centres(parts);
+            let error: Vec<f32> = found.iter().zip(&whole).map(|(a, b)| a - b).collect();
+            assert!(norm(&error) < 1e-3 * norm(&whole), "{parts}");
         }
     }
 

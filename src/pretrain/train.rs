@@ -7,6 +7,7 @@ use std::time::Instant;
 use dfdx::prelude::*;
 use intertwine_datasets::{Mix, PackedSet, Rank};
 
+use super::centres::CentreNorms;
 use super::checkpoint::{Inputs, State};
 use super::config::{OptimConfig, PretrainConfig};
 use super::curves::PLOTS;
@@ -14,7 +15,7 @@ use super::data::batches;
 use super::error::PretrainError;
 use super::health::Collapse;
 use super::instruments::Instruments;
-use super::objective::{CentreNorms, Losses};
+use super::objective::Losses;
 use super::replay;
 use super::step::{step, Rates};
 use crate::feed::{Limit, Watched};
@@ -24,7 +25,7 @@ use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::probe::Figures;
 use crate::report;
-use crate::run::{Interrupt, RunFolder, Times};
+use crate::run::{precision, Interrupt, RunFolder, Times};
 
 /// A pretraining to be done.
 #[derive(Clone, Copy)]
@@ -129,9 +130,8 @@ fn train<A: Arch, D: Backend>(
             batch: config.optim.batch,
         });
     }
-    // As it is on this machine: the run says what it did, and is resumed with it elsewhere too.
     let config = &PretrainConfig {
-        precision: config.precision.resolved(),
+        precision: precision(config.precision, out, resume),
         ..config.clone()
     };
     let steps = config.steps(records as u64);
@@ -152,16 +152,19 @@ fn train<A: Arch, D: Backend>(
     let mut feed = batches(data, config, encoding, Rank::ALONE, state.step)?;
     let (first, start) = (state.step, Instant::now());
     while state.step < steps {
-        // Of the state, a step that fails has moved these at most.
-        let centres = state.centres.clone();
         let taken = step(&mut state, config, steps, || Ok(feed.next_part()?));
         let losses = match taken {
             Err(PretrainError::NotFinite { step, what, .. }) => {
-                state.centres = centres;
                 let kept = replay::keep(&folder, &state, config, steps, (data, &inputs));
                 return Err(not_finite(step, what, kept));
             }
-            taken => taken?,
+            // The data may be mended, and what was learnt is as it was before the step.
+            Err(failure) => {
+                log.sync()?;
+                state.save(&folder.checkpoint(), &inputs)?;
+                return Err(failure);
+            }
+            Ok(losses) => losses,
         };
         let collapse = check(&mut state, config, &losses);
         let (at, last) = (state.step - 1, state.step == steps);
@@ -246,6 +249,10 @@ fn check<A: Arch, D: Backend>(
     (losses, rates): &(Losses, Rates),
 ) -> Option<Collapse> {
     let part = config.optim.batch / config.optim.accumulate;
+    if part < 2 {
+        // Views of one picture should agree; that says nothing of others.
+        return None;
+    }
     let views = part * config.crops.globals.count;
     state.health.after(
         losses,

@@ -11,8 +11,9 @@ use crate::field::{Canvas, Filter, Grid, Located, Normalisation, Resampler, Taps
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::module::Init;
 use crate::nn::ops::assemble::Plan;
+use crate::nn::timm;
 use crate::nn::vit::{Positions, TokenInput, Vit, VitConfig};
-use crate::nn::weights::{HostTensor, StateDict};
+use crate::nn::weights::StateDict;
 use crate::nn::{Backend, Groups};
 
 /// A picture as an encoder is to see it: whole, as a square.
@@ -80,8 +81,8 @@ impl Encoder {
             path: file.clone(),
             what,
         };
-        let config = timm_config(&dict).map_err(foreign)?;
-        let positions = take_positions(&mut dict).map_err(foreign)?;
+        let config = timm::config(&dict).map_err(foreign)?;
+        let positions = timm::take_positions(&mut dict).map_err(foreign)?;
         Self::load(&config, &dict, Some(positions))
     }
 
@@ -253,73 +254,4 @@ impl<A: Arch> Network<A> {
             plan: &plan,
         })
     }
-}
-
-/// The network that tensors under timm's names are of, told from their shapes.
-fn timm_config(dict: &StateDict) -> Result<VitConfig, String> {
-    let projection = "patch_embed.proj.weight";
-    let shape = match dict.tensors.get(projection) {
-        Some(HostTensor { shape, .. }) if shape.len() == 4 => shape,
-        Some(HostTensor { shape, .. }) => {
-            return Err(format!(
-                "`{projection}` has shape {shape:?}, expected 4 sizes"
-            ))
-        }
-        None => {
-            return Err(format!(
-                "there is no tensor `{projection}`: expected an encoder of ours or a vision transformer under timm's names"
-            ))
-        }
-    };
-    let (width, patch) = (shape[0], shape[3]);
-    let arch = arch::named(width, patch).ok_or_else(|| {
-        format!(
-            "a width of {width} with patches of {patch} pixels is not among the networks that are compiled in: {}",
-            arch::NAMES.join(", ")
-        )
-    })?;
-    let block = |name: &String| {
-        name.strip_prefix("blocks.")?
-            .split('.')
-            .next()?
-            .parse()
-            .ok()
-    };
-    let depth = dict.tensors.keys().filter_map(block).max();
-    let scale = dict.tensors.contains_key("blocks.0.ls1.gamma");
-    Ok(VitConfig {
-        arch: arch.into(),
-        depth: depth.map_or(0, |last: usize| last + 1),
-        layer_scale: if scale { 1.0 } else { 0.0 },
-        drop_path: 0.0,
-        field: 0,
-        field_learned: true,
-    })
-}
-
-/// Takes timm's positions out: CLS's is added to the CLS token, those of the patches are returned.
-fn take_positions(dict: &mut StateDict) -> Result<Vec<f32>, String> {
-    let HostTensor { shape, mut values } = dict
-        .tensors
-        .remove("pos_embed")
-        .ok_or("there is no tensor `pos_embed`")?;
-    let wrong =
-        || format!("`pos_embed` has shape {shape:?}, expected [1, patches of a square, width]");
-    let &[1, count, width] = shape.as_slice() else {
-        return Err(wrong());
-    };
-    let square = |n: usize| n > 0 && n.isqrt().pow(2) == n;
-    if !square(count) {
-        if !square(count - 1) {
-            return Err(wrong());
-        }
-        let patches = values.split_off(width);
-        if let Some(cls) = dict.tensors.get_mut("cls_token") {
-            for (cls, position) in cls.values.iter_mut().zip(&values) {
-                *cls += position;
-            }
-        }
-        values = patches;
-    }
-    Ok(values)
 }

@@ -120,7 +120,8 @@ def loss_of(tensors, case):
         views.append(view)
     (globals_, _), g = views, case["views"][0]
     unmasked = {**globals_, "content": torch.zeros(1, 1, 1, dtype=bool), "position": torch.zeros(1, 1, 1, dtype=bool)}
-    centres = {name: tensors[f"centres.{name}.before"].clone() for name in ("image", "patch")}
+    names = [name for name in ("image", "patch", "position") if f"centres.{name}.before" in tensors]
+    centres = {name: tensors[f"centres.{name}.before"].clone() for name in names}
 
     def targets(z, centre):
         temperature = case["teacher_temperature"]
@@ -138,7 +139,11 @@ def loss_of(tensors, case):
         seen = teacher.encode(unmasked)
         image_targets = targets(teacher.logits(seen[:, 0], "image_head"), "image")
         z = [teacher.logits(seen[:, 1:][mask], heads[kind]) for kind, mask in hidden.items()]
-        patch_targets = targets(torch.cat(z), "patch").split([len(part) for part in z])
+        if position_head == "position_head":
+            # Prototypes of their own are balanced among themselves.
+            patch_targets = [targets(part, centre) for part, centre in zip(z, ("patch", "position"))]
+        else:
+            patch_targets = targets(torch.cat(z), "patch").split([len(part) for part in z])
 
     encoded = [student.encode(view) for view in views]
     cls = [x[:, 0].view(-1, pictures, x.shape[-1]) for x in encoded]

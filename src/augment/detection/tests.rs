@@ -134,6 +134,25 @@ proptest! {
 }
 
 #[test]
+fn a_box_that_is_seen_whole_always_remains() {
+    let config = DetectionAugmentConfig {
+        scale: [2.0, 2.0],
+        aspect: 0.0,
+        flip: 0.0,
+        min_visible: 1.0,
+        ..small()
+    };
+    for index in 0..20 {
+        let object = rectangle(100, 100, [40, 40, 60, 60]);
+        let out = apply(config.clone(), &picture(100, 100), &[object], index);
+        let rect = out.view.geometry().rect;
+        let inside = |from: f64, length: f64| from <= 0.4 && from + length >= 0.6;
+        let whole = inside(rect.x, rect.w) && inside(rect.y, rect.h);
+        assert_eq!(out.boxes.len(), usize::from(whole), "{rect:?}");
+    }
+}
+
+#[test]
 fn boxes_of_which_too_little_remains_are_dropped() {
     // Magnified twice, the crop shows a quarter of the picture at some place.
     let config = DetectionAugmentConfig {
