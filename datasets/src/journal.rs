@@ -27,6 +27,11 @@ pub(crate) struct Task {
     /// The program and its version: another one may write other bytes.
     program: String,
     source: String,
+    /// What of the source is taken, and how, see [`Source`].
+    format: String,
+    images: Option<String>,
+    split: Option<String>,
+    classes_from_folders: bool,
     options: Value,
     /// BLAKE3 of the manifest of the set that is appended to.
     appends_to: Option<String>,
@@ -34,14 +39,20 @@ pub(crate) struct Task {
 
 impl Task {
     pub fn new(source: &Source, options: &PackOptions) -> Self {
-        let path = source.path.canonicalize();
-        let path = path.unwrap_or_else(|_| source.path.clone());
+        let whole = |path: &PathBuf| {
+            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            path.to_string_lossy().into_owned()
+        };
         Self {
             program: format!(
                 "intertwine-datasets {}, format {VERSION}",
                 env!("CARGO_PKG_VERSION")
             ),
-            source: path.to_string_lossy().into_owned(),
+            source: whole(&source.path),
+            format: source.format.name().into(),
+            images: source.images.as_ref().map(whole),
+            split: source.split.clone(),
+            classes_from_folders: source.classes_from_folders,
             options: plain(options),
             appends_to: None,
         }
@@ -237,6 +248,7 @@ fn text(line: &Line) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::Format;
     use crate::quarantine::Reason;
 
     fn step(end: usize) -> Step {
@@ -285,6 +297,38 @@ mod tests {
             damaged[at] ^= 0x01;
             fs::write(&path, damaged).unwrap();
             assert!(prefix(read()), "byte {at} changed");
+        }
+    }
+    #[test]
+    fn another_part_of_the_source_is_another_task() {
+        let source = || Source::new("a");
+        let task = |source: Source| Task::new(&source, &PackOptions::default());
+        let others = [
+            Source {
+                format: Format::Folder,
+                ..source()
+            },
+            Source {
+                images: Some("pictures".into()),
+                ..source()
+            },
+            Source {
+                split: Some("train".into()),
+                ..source()
+            },
+            Source {
+                classes_from_folders: true,
+                ..source()
+            },
+        ];
+        let expected = [
+            r#"format = "auto", now "folder""#,
+            r#"images = null, now "pictures""#,
+            r#"split = null, now "train""#,
+            "classes_from_folders = false, now true",
+        ];
+        for (other, expected) in others.into_iter().zip(expected) {
+            assert_eq!(task(source()).differences(&task(other)), [expected]);
         }
     }
 }

@@ -56,7 +56,7 @@ pub struct Sizes {
 
 impl Label {
     /// The label in pixels of a picture of this (width, height).
-    fn in_pixels(mut self, (width, height): (u32, u32)) -> Self {
+    pub(crate) fn in_pixels(mut self, (width, height): (u32, u32)) -> Self {
         if self.unit == Unit::Picture {
             let size = [f64::from(width), f64::from(height)];
             let scale = |values: &mut Vec<f64>| {

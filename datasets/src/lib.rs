@@ -10,7 +10,7 @@
 //! - [`mix`](Mix), `interleave`, [`rank`](Rank): several sets as one stream, and a stream for several processes
 //! - `import`: a file for each kind of source; [`export()`]: back to pictures and label files
 //! - [`decode()`]: picture files to upright RGB; `labels`: labels to the stored picture
-//! - [`pack()`], `prepare`, `batches`, `output`, [`quarantine`]: packing
+//! - [`pack()`], `prepare`, `batches`, `output`, [`quarantine`]: packing; `destination`: where an output goes
 //! - [`inspect()`]: what is wrong with a source, what is there twice, what it consists of
 //! - `journal`, `resume`: going on after a run that was killed; `append`: adding to a set
 //!
@@ -22,6 +22,7 @@
 mod append;
 mod batches;
 mod decode;
+mod destination;
 mod error;
 mod export;
 #[cfg(fuzzing)]

@@ -9,6 +9,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::destination::Destination;
 use crate::error::{DatasetError, Result};
 use crate::import::Importer;
 use crate::journal::{Journal, Past, Step, Task, JOURNAL};
@@ -38,7 +39,7 @@ pub(crate) enum Prepared {
     /// Ready to be worked on.
     Open(Box<Staging>),
     /// An earlier run of the same task was killed after it had put everything in place.
-    Done(Past),
+    Done(Box<Past>),
 }
 
 /// Work that is taken over from an earlier run.
@@ -53,23 +54,19 @@ impl Staging {
     /// Checks that `out` may be written and prepares the work beside it.
     ///
     /// # Errors
-    /// If what is at `out` does not go with `existing`; if another program is packing to it; or if the
-    /// finished work of another task lies beside it.
+    /// If no folder can be put at `out`; if what is there does not go with `existing`; if another program is
+    /// packing to it; or if the finished work of another task lies beside it.
     pub(crate) fn prepare(out: &Path, existing: Existing, task: Task) -> Result<Prepared> {
-        // Through a link to a folder, the folder itself is replaced.
-        let out = match out.canonicalize() {
-            Ok(out) => out,
-            Err(_) => std::path::absolute(out).map_err(DatasetError::io("resolve", out))?,
-        };
+        let Destination {
+            path: out,
+            parent,
+            name,
+        } = Destination::find(out)?;
         let refuse = |path: &Path, what: String| DatasetError::Output {
             path: path.into(),
             what,
         };
-        let (Some(parent), Some(name)) = (out.parent(), out.file_name()) else {
-            let what = "not a folder that can be made; name one within another folder";
-            return Err(refuse(&out, what.into()));
-        };
-        let work = parent.join(format!(".{}.packing", name.to_string_lossy()));
+        let work = parent.join(format!(".{name}.packing"));
         let admit = || match unfit(&out, existing)? {
             Some(what) => Err(refuse(&out, what)),
             None => Ok(()),
@@ -115,7 +112,7 @@ impl Staging {
             // Replacing once more costs time only, and takes the source as it is now.
             if same && existing == past.task.existing() {
                 staging.end()?;
-                return Ok(Prepared::Done(past));
+                return Ok(Prepared::Done(Box::new(past)));
             }
             // Its place is wanted for another one.
             remove_dir_all(&staging.folder())?;

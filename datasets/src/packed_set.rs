@@ -157,7 +157,7 @@ impl PackedSet {
         let (shard, local) = self.locate(record)?;
         let mut image = RgbImage::default();
         shard.read_image_into(local, &mut image, &mut Scratch::default())?;
-        let (info, instances) = shard.describe(local, self.categories().len())?;
+        let (info, instances) = self.describe(shard, local)?;
         Ok(Sample {
             image,
             instances,
@@ -188,24 +188,7 @@ impl PackedSet {
 
     /// Checks everything: the hash of each shard against the manifest, and each record by decoding it.
     pub fn verify(&self) -> Verified {
-        let hashes = self
-            .shards
-            .par_iter()
-            .zip(&self.manifest.shards)
-            .filter_map(|(shard, stated)| {
-                let found = blake3::hash(shard.bytes()).to_hex();
-                let what = || {
-                    format!(
-                        "its BLAKE3 is {found}, the manifest states {}",
-                        stated.blake3
-                    )
-                };
-                (found.as_str() != stated.blake3).then(|| DatasetError::Shard {
-                    path: shard.path().into(),
-                    what: what(),
-                })
-            });
-        let mut problems: Vec<_> = hashes.collect();
+        let mut problems = self.changed_shards();
         problems.par_extend(
             (0..self.len())
                 .into_par_iter()
@@ -213,24 +196,7 @@ impl PackedSet {
                     || (RgbImage::default(), Scratch::default()),
                     |(image, scratch), record| {
                         let (shard, local) = self.locate(record)?;
-                        shard.describe(local, self.categories().len())?;
-                        if let Some(label) = shard
-                            .entry(local)?
-                            .label
-                            .filter(|&label| label as usize >= self.labels().len())
-                        {
-                            let name = format!("`{}`", shard.info(local)?.source);
-                            let what = format!(
-                                "label {label}, the manifest names {}",
-                                self.labels().len()
-                            );
-                            return Err(DatasetError::Record {
-                                shard: shard.path().into(),
-                                record: local,
-                                name,
-                                what,
-                            });
-                        }
+                        self.describe(shard, local)?;
                         shard.read_image_into(local, image, scratch)
                     },
                 )
@@ -241,6 +207,40 @@ impl PackedSet {
             records: self.len(),
             bytes,
             problems,
+        }
+    }
+
+    /// The shards whose hash is not the one that the manifest states.
+    pub(crate) fn changed_shards(&self) -> Vec<DatasetError> {
+        let shards = self.shards.par_iter().zip(&self.manifest.shards);
+        let problems = shards.filter_map(|(shard, stated)| {
+            let found = blake3::hash(shard.bytes()).to_hex();
+            let what = || {
+                format!(
+                    "its BLAKE3 is {found}, the manifest states {}",
+                    stated.blake3
+                )
+            };
+            (found.as_str() != stated.blake3).then(|| DatasetError::Shard {
+                path: shard.path().into(),
+                what: what(),
+            })
+        });
+        problems.collect()
+    }
+
+    /// All of a record but its picture, held against the manifest.
+    fn describe(&self, shard: &Shard, local: usize) -> Result<(RecordInfo, Vec<Instance>)> {
+        let (info, instances) = shard.describe(local, self.categories().len())?;
+        let names = self.labels().len();
+        match info.label {
+            Some(label) if label as usize >= names => Err(DatasetError::Record {
+                shard: shard.path().into(),
+                record: local,
+                name: format!("`{}`", info.source),
+                what: format!("label {label}, the manifest names {names}"),
+            }),
+            _ => Ok((info, instances)),
         }
     }
 

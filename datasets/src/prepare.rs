@@ -74,6 +74,8 @@ fn picture(
 ) -> Result<Picture, Refused> {
     let mut decoded = decode_anything(&file).map_err(undecodable)?;
     quarantined.extend(item.refused);
+    // A file whose rotation is passed over is not kept: other programs would rotate it.
+    let as_it_came = decoded.is_jpeg && decoded.orientation == Orientation::NoTransforms;
     if let Some(stated) = item.stated_size {
         if let Some(detail) = reconcile(stated, &mut decoded)? {
             let entry = Quarantined::picture(item.source.clone(), Reason::ExifIgnored, detail);
@@ -83,7 +85,6 @@ fn picture(
             });
         }
     }
-    let as_it_came = decoded.is_jpeg && decoded.orientation == Orientation::NoTransforms;
     let image = decoded.upright();
     let original = image.dimensions();
     if original.0.min(original.1) < options.smallest_side {

@@ -70,6 +70,7 @@ impl std::fmt::Display for Quarantined {
             Subject::Picture => "picture",
             Subject::Annotation => "annotation",
             Subject::Category => "category",
+            Subject::Shard => "packed set",
         })?;
         if let Some(id) = self.annotation_id {
             write!(f, " {id}")?;
@@ -98,6 +99,8 @@ pub enum Subject {
     Annotation,
     /// A category of the label file.
     Category,
+    /// A shard of a packed set that is looked over; in no set's own list.
+    Shard,
 }
 
 /// Why. The names are stable, in kebab case: programs may rely on them.

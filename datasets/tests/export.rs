@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use intertwine_datasets::{
-    export, Encoding, Format, Instance, PackOptions, PackedSet, Resize, Source, Target,
+    decode, export, Encoding, Format, Instance, PackOptions, PackedSet, Resize, Source, Target,
 };
-use support::{draw, jpeg, labelled, pack_quietly, save};
+use support::{draw, jpeg, jpeg_with_orientation, labelled, pack_quietly, save};
 use tempfile::TempDir;
 
 const WEBDATASET: Target = Target::WebDataset { shard_bytes: 4096 };
@@ -129,6 +129,29 @@ fn jpegs_come_out_as_they_came_in() {
     );
 }
 
+/// Its labels were made without its rotation, so it is stored unrotated, and must not say that it is to be rotated.
+#[test]
+fn a_jpeg_whose_rotation_is_passed_over_comes_out_without_it() {
+    let folder = TempDir::new().unwrap();
+    let bytes = jpeg_with_orientation(&draw(40, 24, 1), 6);
+    fs::create_dir(folder.path().join("in")).unwrap();
+    fs::write(folder.path().join("in/turned.jpg"), bytes).unwrap();
+    let json = r#"{"images": [{"id": 1, "file_name": "turned.jpg", "width": 40, "height": 24}],
+        "categories": [{"id": 1, "name": "x"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 4]}]}"#;
+    let labels = folder.path().join("in/labels.json");
+    fs::write(&labels, json).unwrap();
+    let options = PackOptions {
+        encoding: Encoding::Jpeg,
+        ..PackOptions::default()
+    };
+    let set = assert_comes_back(&folder, &Source::new(labels), &options);
+    assert_eq!(set.image_size(0).unwrap(), (40, 24));
+    let exported = fs::read(folder.path().join("folder/images/turned.jpg")).unwrap();
+    let seen = decode(&exported).unwrap().upright();
+    assert_eq!(seen, set.read(0).unwrap().image);
+}
+
 #[test]
 fn boxes_and_masks() {
     let folder = TempDir::new().unwrap();
@@ -192,8 +215,13 @@ fn classes_and_objects_together() {
 #[test]
 fn names_from_outside_stay_within_the_folder() {
     let folder = TempDir::new().unwrap();
-    save(&folder.path().join("in/x.png"), &draw(16, 12, 3));
-    let names = ["../../x.png", "/tmp/x.png", "C:\\x.png", "sub/../x.png"];
+    for name in ["w", "x", "y", "z"] {
+        save(
+            &folder.path().join(format!("in/{name}.png")),
+            &draw(16, 12, 3),
+        );
+    }
+    let names = ["../../w.png", "/tmp/x.png", "C:\\y.png", "sub/../z.png"];
     let images = names
         .iter()
         .enumerate()
@@ -211,7 +239,7 @@ fn names_from_outside_stay_within_the_folder() {
     exported(&set, Target::Folder, &folder.path().join("out"));
     let mut files = files(&folder.path().join("out"));
     files.sort();
-    let expected = ["C_/x.png", "sub/x.png", "tmp/x.png", "x.png"];
+    let expected = ["C_/y.png", "sub/z.png", "tmp/x.png", "w.png"];
     assert_eq!(files, expected.map(PathBuf::from));
 }
 
@@ -253,4 +281,25 @@ fn nothing_is_written_over_and_nothing_half_written() {
         assert!(!out.exists());
         assert!(!folder.path().join(".out.packing").exists());
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn through_a_link_the_folder_itself_is_filled() {
+    use std::os::unix::fs::symlink;
+    let folder = TempDir::new().unwrap();
+    let set = support::small_set(folder.path());
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("elsewhere")).unwrap();
+    symlink(path("elsewhere"), path("out")).unwrap();
+    exported(&set, Target::Folder, &path("out"));
+    assert!(path("out").is_symlink() && path("elsewhere/instances.json").is_file());
+
+    // One that leads nowhere is refused before the work, not after it.
+    symlink(path("nowhere"), path("lost")).unwrap();
+    let worked = std::sync::atomic::AtomicBool::new(false);
+    let progress = |_| worked.store(true, std::sync::atomic::Ordering::Relaxed);
+    let error = export(&set, Target::Folder, &path("lost"), &progress).unwrap_err();
+    assert!(error.to_string().contains("leads nowhere"), "{error}");
+    assert!(!worked.into_inner());
 }

@@ -5,8 +5,11 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use base64::prelude::{Engine, BASE64_STANDARD};
 use image::{Rgb, RgbImage};
-use intertwine_datasets::{inspect, Group, Inspection, PackOptions, Reason, Resize, Source};
+use intertwine_datasets::{
+    inspect, Group, Inspection, PackOptions, PackedSet, Reason, Resize, Source,
+};
 use support::{pack_quietly, save};
 
 /// Waves in a few directions, others for each seed.
@@ -196,4 +199,81 @@ fn labels_are_counted_and_bad_boxes_drawn() {
     );
     assert!(found.html().contains("none: nothing can be learned of it"));
     assert!(found.found_something());
+}
+
+/// The small pictures of a page.
+fn pictures(html: &str) -> Vec<RgbImage> {
+    let parts = html.split("src=\"data:image/jpeg;base64,").skip(1);
+    let picture = |part: &str| {
+        let bytes = BASE64_STANDARD
+            .decode(part.split('"').next().unwrap())
+            .unwrap();
+        image::load_from_memory(&bytes).unwrap().into_rgb8()
+    };
+    parts.map(picture).collect()
+}
+
+#[test]
+fn boxes_in_fractions_of_the_picture_are_drawn_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let grey = RgbImage::from_pixel(320, 160, Rgb([128; 3]));
+    save(&folder.path().join("images/a.png"), &grey);
+    fs::create_dir(folder.path().join("labels")).unwrap();
+    // Clipped at the right; shown at half the size, its left side is at 96 pixels.
+    fs::write(folder.path().join("labels/a.txt"), "0 0.9 0.5 0.6 0.5").unwrap();
+    let found = look(&Source::new(folder.path()), None);
+    assert_eq!(found.quarantined[0].reason, Reason::BoxClipped);
+    let [picture] = pictures(&found.html()).try_into().unwrap();
+    assert_eq!(picture.dimensions(), (160, 80));
+    let red = |x, y| i32::from(picture[(x, y)][0]) - i32::from(picture[(x, y)][1]);
+    assert!(red(96, 40) > 60, "{:?}", picture[(96, 40)]);
+    assert!(red(0, 0) < 30 && red(120, 40) < 30);
+}
+
+/// `--check` finds in a packed set all that [`PackedSet::verify`] finds.
+#[test]
+fn a_packed_set_is_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    for (i, class) in ["cat", "dog"].into_iter().enumerate() {
+        let path = folder.path().join("pictures").join(class).join("a.png");
+        save(&path, &waves(160, 120, i as u32));
+    }
+    let out = folder.path().join("set");
+    let source = Source {
+        classes_from_folders: true,
+        ..Source::new(folder.path().join("pictures"))
+    };
+    pack_quietly(&source, &PackOptions::default(), &out);
+    let manifest = out.join("manifest.json");
+    let sound: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    let mut changed = sound.clone();
+    changed["shards"][0]["blake3"] = "0".repeat(64).into();
+    changed["labels"].as_array_mut().unwrap().pop();
+    fs::write(&manifest, changed.to_string()).unwrap();
+
+    let problems = PackedSet::open(&out).unwrap().verify().problems;
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    let found = look(&Source::new(&out), None);
+    let details: Vec<_> = found
+        .quarantined
+        .iter()
+        .map(|entry| entry.detail.clone())
+        .collect();
+    assert_eq!(details, problems);
+    for (detail, part) in details
+        .iter()
+        .zip(["BLAKE3", "label 1, the manifest names 1"])
+    {
+        assert!(detail.contains(part), "{detail}");
+    }
+    assert_eq!((details.len(), found.tally.pictures), (2, 1));
+
+    let split = Source {
+        split: Some("train".into()),
+        ..Source::new(&out)
+    };
+    let error = inspect(&split, None, &PackOptions::default(), &|_| {})
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("has no splits"), "{error}");
 }

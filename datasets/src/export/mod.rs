@@ -1,7 +1,8 @@
 //! From a packed set back to files that other programs read: a folder of pictures, or WebDataset archives.
 //!
 //! Pixels come out as they are stored: the bytes of a record that holds a JPEG, else as PNG. Packing the export
-//! again with the same options gives the same pixels, classes, boxes and masks.
+//! again with the same options gives the same pixels, classes, boxes and masks; of pictures that were made smaller than
+//! the smallest side that is accepted, with that set to 1.
 
 mod coco;
 mod folder;
@@ -14,6 +15,7 @@ use std::path::Path;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
+use crate::destination::Destination;
 use crate::error::{DatasetError, Result};
 use crate::packed_set::PackedSet;
 use crate::pixels::{Encoding, Scratch};
@@ -56,15 +58,20 @@ pub struct ExportReport {
 /// pictures are done.
 ///
 /// # Errors
-/// If `out` is there already and is not an empty folder, a record is damaged, or something cannot be written.
+/// If `out` is there already and is not an empty folder, if no folder can be put there, if a record is damaged, or if
+/// something cannot be written.
 pub fn export(
     set: &PackedSet,
     target: Target,
     out: &Path,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<ExportReport> {
-    let occupied =
-        out.is_file() || std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    let destination = Destination::find(out)?;
+    let out = &destination.path;
+    let occupied = match fs::read_dir(out) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => out.exists(),
+    };
     if occupied {
         let what = "is there already, and nothing is written over; name a new folder".into();
         return Err(DatasetError::Output {
@@ -72,22 +79,18 @@ pub fn export(
             what,
         });
     }
-    put_in_place(out, |folder| match target {
+    put_in_place(&destination, |folder| match target {
         Target::Folder => folder::write(set, folder, progress),
         Target::WebDataset { shard_bytes } => webdataset::write(set, folder, shard_bytes, progress),
     })
 }
 
 /// Fills a folder beside `out` and gives it that name when it is whole; after an error nothing is left of it.
-fn put_in_place<T>(out: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let out = std::path::absolute(out).map_err(DatasetError::io("resolve", out))?;
-    let (Some(parent), Some(name)) = (out.parent(), out.file_name()) else {
-        let what = "not a folder that can be made; name one within another folder".into();
-        return Err(DatasetError::Output { path: out, what });
-    };
+fn put_in_place<T>(out: &Destination, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let Destination { path, parent, name } = out;
     fs::create_dir_all(parent).map_err(DatasetError::io("create", parent))?;
     let work = tempfile::Builder::new()
-        .prefix(&format!(".{}.", name.to_string_lossy()))
+        .prefix(&format!(".{name}."))
         .suffix(".unpacking")
         .tempdir_in(parent)
         .map_err(DatasetError::io("make a folder in", parent))?;
@@ -96,7 +99,7 @@ fn put_in_place<T>(out: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<
     fs::create_dir(&folder).map_err(DatasetError::io("create", &folder))?;
     let filled = fill(&folder)?;
     sync_folder(&folder)?;
-    fs::rename(&folder, &out).map_err(DatasetError::io("move the export to", &out))?;
+    fs::rename(&folder, path).map_err(DatasetError::io("move the export to", path))?;
     sync_folder(parent)?;
     Ok(filled)
 }

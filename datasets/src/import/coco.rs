@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::coco_json::{AnnotationHead, Document, Image};
 use super::folder::class_of;
+use super::tails::SharedTails;
 use super::{coco_label, index_names, picture_folder, read_file, read_text, Importer, Item, Stamp};
 use crate::error::{DatasetError, Result};
 use crate::export::INSTANCES;
@@ -22,6 +23,8 @@ pub(super) const KNOWN_NAMES: [&str; 2] = [INSTANCES, "_annotations.coco.json"];
 pub(super) struct Coco {
     document: Document,
     pictures: PathBuf,
+    /// The tails in which several of the pictures' names end.
+    shared: SharedTails,
     images: Vec<Image>,
     /// For each image its annotations: id and place in the text.
     annotations: Vec<Vec<(u64, Range<usize>)>>,
@@ -55,7 +58,12 @@ impl Coco {
         }
         let categories = categories(&document, &mut refused);
         let annotations = annotations(&document, &images, &mut refused);
-        let pictures = find_pictures(path, pictures, &images)?;
+        let names: Vec<_> = images
+            .iter()
+            .map(|image| image.file_name.as_str())
+            .collect();
+        let shared = SharedTails::of(&names);
+        let pictures = find_pictures(path, pictures, &names, &shared)?;
         let (labels, classes) = match classes_from_folders {
             true => index_names(
                 images.iter().map(|image| class_of(&image.file_name)),
@@ -68,11 +76,16 @@ impl Coco {
             classes,
             document,
             pictures,
+            shared,
             images,
             annotations,
             categories,
             refused,
         })
+    }
+
+    fn picture(&self, index: usize) -> Option<PathBuf> {
+        picture_folder::resolve(&self.pictures, &self.images[index].file_name, &self.shared)
     }
 }
 
@@ -123,13 +136,12 @@ impl Importer for Coco {
     }
 
     fn stamp(&self, index: usize) -> Stamp {
-        let path = picture_folder::resolve(&self.pictures, &self.images[index].file_name);
+        let path = self.picture(index);
         path.map(|path| Stamp::of(&path)).unwrap_or_default()
     }
 
     fn read(&self, index: usize) -> io::Result<Vec<u8>> {
-        let name = &self.images[index].file_name;
-        let path = picture_folder::resolve(&self.pictures, name).ok_or_else(|| {
+        let path = self.picture(index).ok_or_else(|| {
             let message = format!("not found in `{}`", self.pictures.display());
             io::Error::new(io::ErrorKind::NotFound, message)
         })?;
@@ -295,15 +307,16 @@ fn annotations(
     annotations
 }
 
-fn find_pictures(label_file: &Path, given: Option<&Path>, images: &[Image]) -> Result<PathBuf> {
+fn find_pictures(
+    label_file: &Path,
+    given: Option<&Path>,
+    names: &[&str],
+    shared: &SharedTails,
+) -> Result<PathBuf> {
     if let Some(given) = given {
         return picture_folder::given(given);
     }
-    let names: Vec<_> = images
-        .iter()
-        .map(|image| image.file_name.as_str())
-        .collect();
-    picture_folder::find(label_file, &names).map_err(|looked| {
+    picture_folder::find(label_file, names, shared).map_err(|looked| {
         let looked: Vec<_> = looked.iter().take(12).map(|folder| folder.display().to_string()).collect();
         let what = format!(
             "none of its {} pictures was found, such as `{}`; looked in {}; give their folder with --images DIR",

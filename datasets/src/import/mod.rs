@@ -15,6 +15,7 @@ mod glob;
 mod list;
 mod picture_folder;
 mod recognise;
+mod tails;
 mod voc;
 mod walk;
 mod webdataset;
@@ -27,7 +28,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::error::{DatasetError, Result};
@@ -59,7 +60,7 @@ pub enum Format {
 
 impl Format {
     /// The name by which the command line knows it.
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Folder => "folder",
@@ -295,8 +296,10 @@ fn by_value(a: &str, b: &str) -> Ordering {
 
 /// A path's parts joined by `/`, for manifests that read alike on every system.
 fn slashed(path: &Path) -> String {
-    path.iter()
-        .map(|part| part.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join("/")
+    let parts = path.components().map(|part| match part {
+        // It is a slash itself.
+        Component::RootDir => "".into(),
+        part => part.as_os_str().to_string_lossy(),
+    });
+    parts.collect::<Vec<_>>().join("/")
 }

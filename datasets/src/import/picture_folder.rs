@@ -1,8 +1,9 @@
 //! Finds the folder that the file names of a label file are relative to.
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
+use super::tails::{parts, SharedTails};
 use crate::error::{DatasetError, Result};
 
 /// File names tried in each folder that comes into question.
@@ -46,9 +47,11 @@ fn candidates(label_file: &Path) -> Vec<PathBuf> {
         };
         match () {
             _ if words.contains(&name.as_str()) => 0,
+            // Digits alone are no year behind a word.
             _ if words
                 .iter()
-                .any(|word| without_year(word) == without_year(&name) && !name.is_empty()) =>
+                .map(|word| without_year(word))
+                .any(|word| !word.is_empty() && word == without_year(&name)) =>
             {
                 1
             }
@@ -79,42 +82,54 @@ fn subfolders(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The folder where most of the names are found, the likeliest of equals; `Err` lists where was looked.
-pub(super) fn find(label_file: &Path, names: &[&str]) -> Result<PathBuf, Vec<PathBuf>> {
+/// The folder where most of the names are found, of equals the one where most are found whole, and then the likeliest;
+/// `Err` lists where was looked.
+pub(super) fn find(
+    label_file: &Path,
+    names: &[&str],
+    shared: &SharedTails,
+) -> Result<PathBuf, Vec<PathBuf>> {
     let step = names.len().div_ceil(PROBES).max(1);
-    let hits = |folder: &Path| {
-        names
-            .iter()
-            .step_by(step)
-            .filter(|name| resolve(folder, name).is_some())
-            .count()
+    let probes: Vec<_> = names.iter().step_by(step).map(|name| parts(name)).collect();
+    let score = |folder: &Path| {
+        let found = probes.iter().filter_map(|parts| {
+            let (tail, _) = look(folder, parts, shared)?;
+            Some(tail == parts.len())
+        });
+        found.fold((0, 0), |(hits, whole), is_whole| {
+            (hits + 1, whole + usize::from(is_whole))
+        })
     };
+    let can_be_whole = |parts: &&Vec<&str>| {
+        let longest = shared.own(parts).first().map(|tail| tail.len());
+        longest == Some(parts.len())
+    };
+    let perfect = (probes.len(), probes.iter().filter(can_be_whole).count());
     let folders = candidates(label_file);
-    let mut best = (0, None);
+    let mut best = ((0, 0), None);
     for folder in &folders {
-        let hits = hits(folder);
-        if hits > best.0 {
-            best = (hits, Some(folder.clone()));
+        let score = score(folder);
+        if score > best.0 {
+            best = (score, Some(folder.clone()));
         }
-        if hits == names.len().div_ceil(step) {
+        if score == perfect {
             break;
         }
     }
     best.1.ok_or(folders)
 }
 
-/// The file of this name in `folder`. A name that leads out of the folder (absolute, or with `..`: label
-/// files carry the paths of the machine they were made on) is looked for by its last part only.
-pub(super) fn resolve(folder: &Path, name: &str) -> Option<PathBuf> {
-    let name = name.replace('\\', "/");
-    let relative = Path::new(&name);
-    let stays_inside = relative
-        .components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    let direct = stays_inside
-        .then(|| folder.join(relative))
-        .filter(|path| path.is_file());
-    direct.or_else(|| Some(folder.join(relative.file_name()?)).filter(|path| path.is_file()))
+/// The file of this name in `folder`, or else of the longest tail of the name in which no other name ends: label files
+/// carry the paths of the machine they were made on. It is never looked for outside of the folder.
+pub(super) fn resolve(folder: &Path, name: &str, shared: &SharedTails) -> Option<PathBuf> {
+    look(folder, &parts(name), shared).map(|(_, path)| path)
+}
+
+/// The file, and the number of the name's parts by which it was found.
+fn look(folder: &Path, parts: &[&str], shared: &SharedTails) -> Option<(usize, PathBuf)> {
+    let own = shared.own(parts).into_iter();
+    own.map(|tail| (tail.len(), folder.join(tail.join("/"))))
+        .find(|(_, path)| path.is_file())
 }
 
 /// The folder given by hand.
@@ -147,6 +162,7 @@ mod tests {
         // Named as if it were for the labels of `train.json`, but not theirs.
         put("train/0.png");
         put("b/train.json");
+        let find = |labels: &Path, names: &[&str]| find(labels, names, &SharedTails::of(names));
         for labels in ["labels.json", "train.json"] {
             let found = find(&folder.path().join("b").join(labels), &["0.png"]);
             assert_eq!(found.unwrap(), folder.path().join("b/images"), "{labels}");
@@ -160,5 +176,42 @@ mod tests {
             &["1.jpg"],
         );
         assert!(found.unwrap().ends_with("d/val2017"));
+    }
+    #[test]
+    fn a_folder_has_no_picture_of_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |path: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        };
+        let find = |labels: &str, names: &[&str]| {
+            let found = find(&folder.path().join(labels), names, &SharedTails::of(names)).unwrap();
+            found.strip_prefix(folder.path()).unwrap().to_owned()
+        };
+        put("d/images/0001/0.jpg");
+        put("d/images/0002/0.jpg");
+        let names = ["0001/0.jpg", "0002/0.jpg"];
+        assert_eq!(find("d/instances_2017.json", &names), Path::new("d/images"));
+        put("e/images/cats/1.jpg");
+        put("e/images/dogs/1.jpg");
+        let names = ["cats/1.jpg", "dogs/1.jpg"];
+        assert_eq!(find("e/cats_dogs.json", &names), Path::new("e/images"));
+        // A folder called as the label file is, with a picture called as one of its names ends.
+        put("f/train/1.jpg");
+        put("f/images/x/1.jpg");
+        assert_eq!(find("f/train.json", &["x/1.jpg"]), Path::new("f/images"));
+        // A folder of digits is not that of a year.
+        put("h/0001/1.jpg");
+        put("h/images/1.jpg");
+        assert_eq!(
+            find("h/instances_2017.json", &["1.jpg"]),
+            Path::new("h/images")
+        );
+        // Names of another machine.
+        put("g/photos/a/0.jpg");
+        put("g/photos/b/0.jpg");
+        let names = ["/abs/a/0.jpg", "/abs/b/0.jpg"];
+        assert_eq!(find("g/train.json", &names), Path::new("g/photos"));
     }
 }

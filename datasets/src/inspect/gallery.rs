@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use image::RgbImage;
 
-use crate::error::Result;
+use crate::error::{DatasetError, Result};
 use crate::import::{Format, Importer, Source, Stamp};
 use crate::manifest::MANIFEST;
 use crate::options::PackOptions;
 use crate::packed_set::PackedSet;
 use crate::prepare::read;
-use crate::quarantine::{Quarantined, Reason};
+use crate::quarantine::{Quarantined, Reason, Subject};
 use crate::sample::{Category, Instance};
 
 pub(super) enum Gallery {
@@ -32,6 +32,10 @@ impl Gallery {
     /// A folder with a manifest is a packed set, unless a format was given.
     pub fn open(source: &Source) -> Result<Self> {
         if source.format == Format::Auto && source.path.join(MANIFEST).is_file() {
+            if let Some(split) = &source.split {
+                let what = format!("a packed set, which has no splits; asked for was `{split}`");
+                return Err(DatasetError::source(&source.path, what));
+            }
             return Ok(Self::Packed(Box::new(PackedSet::open(&source.path)?)));
         }
         Ok(Self::Source(source.open()?))
@@ -65,11 +69,17 @@ impl Gallery {
         }
     }
 
-    pub fn refused(&self) -> &[Quarantined] {
-        match self {
-            Self::Source(importer) => importer.refused(),
-            Self::Packed(_) => &[],
-        }
+    /// What is wrong beyond single pictures: what was refused while listing, shards that are not as they were written.
+    pub fn refused(&self) -> Vec<Quarantined> {
+        let set = match self {
+            Self::Source(importer) => return importer.refused().to_vec(),
+            Self::Packed(set) => set,
+        };
+        let problems = set.changed_shards().into_iter();
+        let entry = |problem: DatasetError| {
+            Quarantined::new(Subject::Shard, Reason::Damaged, problem.to_string())
+        };
+        problems.map(entry).collect()
     }
 
     pub fn ignored(&self) -> BTreeMap<String, usize> {
@@ -128,13 +138,14 @@ impl Gallery {
         }
     }
 
-    /// The box of an annotation as the label file states it, in pixels of the picture before packing.
-    pub fn stated_box(&self, index: usize, annotation: u64) -> Option<[f64; 4]> {
+    /// The box of an annotation as the label file states it, in pixels of the picture of this (width, height), which
+    /// is that before packing.
+    pub fn stated_box(&self, index: usize, annotation: u64, size: (u32, u32)) -> Option<[f64; 4]> {
         let Self::Source(importer) = self else {
             return None;
         };
         let objects = importer.item(index).objects;
         let object = objects.into_iter().find(|object| object.id == annotation)?;
-        object.bbox?.try_into().ok()
+        object.in_pixels(size).bbox?.try_into().ok()
     }
 }

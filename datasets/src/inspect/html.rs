@@ -259,8 +259,8 @@ fn data_url(picture: &RgbImage) -> Option<String> {
     ))
 }
 
-/// A picture made small, and by how much; none if it cannot be read.
-fn small(gallery: &Gallery, index: usize) -> Option<(RgbImage, f64)> {
+/// A picture made small, and the (width, height) it had; none if it cannot be read.
+fn small(gallery: &Gallery, index: usize) -> Option<(RgbImage, (u32, u32))> {
     // However small it is, it can be shown.
     let options = PackOptions {
         smallest_side: 1,
@@ -269,16 +269,17 @@ fn small(gallery: &Gallery, index: usize) -> Option<(RgbImage, f64)> {
     let (seen, _) = gallery.look(index, &options);
     let image = seen?.image;
     let (width, height) = Resize::MaxSide(SIDE).target(image.width(), image.height());
-    let scale = f64::from(width) / f64::from(image.width());
-    Some((image::imageops::thumbnail(&image, width, height), scale))
+    let smaller = image::imageops::thumbnail(&image, width, height);
+    Some((smaller, image.dimensions()))
 }
 
 /// The picture of an entry, with the box that it is about as far as that lies inside.
 fn with_box(gallery: &Gallery, index: usize, entry: &Quarantined) -> Option<RgbImage> {
-    let (mut picture, scale) = small(gallery, index)?;
+    let (mut picture, size) = small(gallery, index)?;
+    let scale = f64::from(picture.width()) / f64::from(size.0);
     let stated = entry
         .annotation_id
-        .and_then(|id| gallery.stated_box(index, id));
+        .and_then(|id| gallery.stated_box(index, id, size));
     let Some([x, y, w, h]) = stated else {
         return Some(picture);
     };

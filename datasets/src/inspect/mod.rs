@@ -100,7 +100,8 @@ impl Inspection {
 }
 
 /// Reads and decodes every picture of `source`, checks every label, and compares all pictures with each
-/// other, and with those of `against` if given. Either may be a packed set.
+/// other, and with those of `against` if given. Either may be a packed set; of `source`, shards are then held against
+/// their hashes too, so that all is found that [`PackedSet::verify`](crate::PackedSet::verify) finds.
 ///
 /// Works on the threads of the current rayon pool; the result does not depend on their number.
 ///
@@ -121,7 +122,7 @@ pub fn inspect(
         quarantined: 0,
         bytes: 0,
     };
-    let mut quarantined = gallery.refused().to_vec();
+    let mut quarantined = gallery.refused();
     let mut places = vec![None; quarantined.len()];
     let mut tally = Tally::new(&gallery);
     let mut prints = Vec::new();

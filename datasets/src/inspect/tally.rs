@@ -99,7 +99,7 @@ impl Tally {
     }
 
     fn count(&mut self, class: usize) {
-        // A packed set's label may be beyond the names; that is reported by reading it, not here.
+        // None is beyond the names: reading a packed set's record refuses that.
         if let (Some(count), Some(last)) =
             (self.classes.get_mut(class), self.last_seen.get_mut(class))
         {

@@ -100,6 +100,11 @@ fn instance(
             "instance {id}: box {bbox:?} and area {area} must be finite"
         ));
     }
+    if bbox[2] <= 0. || bbox[3] <= 0. {
+        return Err(format!(
+            "instance {id}: box {bbox:?} must have a width and height above 0"
+        ));
+    }
     let flags = cursor.take(1)?[0];
     if flags & !(CROWD | MASK) != 0 {
         return Err(format!("instance {id}: unknown flags {flags:#04x}"));
@@ -258,8 +263,30 @@ mod tests {
             bytes.truncate(cut.index(bytes.len() + 1));
             if let Ok((_, read)) = decode(&bytes, &entry(count, (7, 300)), 4) {
                 prop_assert!(read.iter().all(|i| i.category < 4 && i.bbox.iter().all(|v| v.is_finite())));
+                prop_assert!(read.iter().all(|i| i.bbox[2] > 0. && i.bbox[3] > 0.));
                 prop_assert!(read.iter().filter_map(|i| i.mask.as_ref()).all(|mask| mask.size() == (300, 7)));
             }
+        }
+    }
+    #[test]
+    fn a_box_without_width_or_height_is_refused() {
+        let info = RecordInfo {
+            image_id: 5,
+            source: "a.jpg".into(),
+            original_size: (7, 300),
+            label: None,
+        };
+        for bbox in [[1., 1., 0., 2.], [1., 1., 2., -1.]] {
+            let instance = Instance {
+                id: 1,
+                category: 0,
+                bbox,
+                area: 4.,
+                crowd: false,
+                mask: None,
+            };
+            let error = decode(&encode(&info, &[instance]), &entry(1, (7, 300)), 4).unwrap_err();
+            assert!(error.contains("width and height above 0"), "{error}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Every kind of labelled source gives what it says, and lists what it cannot give.
 
+mod coco;
 mod list;
 #[path = "../support/mod.rs"]
 mod support;

@@ -145,3 +145,22 @@ fn voc_files_beside_their_pictures() {
     assert_eq!(sources(&set), ["renamed.png", "x.png"]);
     assert_eq!(report.quarantined, []);
 }
+
+#[test]
+fn a_stale_name_leads_to_no_picture_with_labels_of_its_own() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("VOC2012");
+    save(&root.join("JPEGImages/b.png"), &draw(30, 20, 1));
+    let xml = voc_xml((30, 20), &[("dog", [1., 1., 9., 9.], false)]);
+    let annotations = root.join("Annotations");
+    // Copied from that of `b`; its own picture is gone.
+    write(
+        &annotations.join("a.xml"),
+        xml.replace("stale.jpg", "b.png"),
+    );
+    write(&annotations.join("b.xml"), &xml);
+    let (set, report) = packed(&folder, Source::new(&root));
+    assert_eq!(sources(&set), ["b.png"]);
+    assert_eq!(set.instance_count(0).unwrap(), 1);
+    assert_eq!(listed(&report), [(Reason::MissingPicture, "a.xml".into())]);
+}

@@ -151,3 +151,86 @@ fn yolo_sets_of_every_layout_are_known() {
     };
     assert!(report.note.unwrap().contains("--format yolo"));
 }
+
+#[test]
+fn splits_that_are_not_there_are_named() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("set");
+    for split in ["train", "valid"] {
+        save(&root.join(split).join("images/a.png"), &draw(16, 16, 1));
+        write(&root.join(split).join("labels/a.txt"), "0 .5 .5 .5 .5");
+    }
+    let yaml = root.join("data.yaml");
+    let source = |split: Option<&str>| Source {
+        split: split.map(str::to_owned),
+        ..Source::new(&yaml)
+    };
+    let note = |split: Option<&str>, pictures: usize| {
+        let (set, report) = packed(&folder, source(split));
+        assert_eq!(set.len(), pictures);
+        fs::remove_dir_all(folder.path().join("packed")).unwrap();
+        report.note.unwrap()
+    };
+
+    // Only one is there: it is taken, and the other named, unless it is what was asked for.
+    write(&yaml, "train: ../train/images\ntest: ../test/images");
+    let gone = "`test: ../test/images` was not found; packed without it";
+    for split in [None, Some("all")] {
+        let note = note(split, 1);
+        assert!(note.contains(gone), "{note}");
+    }
+    let error = refusal(source(Some("test")));
+    let looked = format!("looked for {}", root.join("../test/images").display());
+    for part in ["`test: ../test/images` was not found", &looked] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(!note(Some("train"), 1).contains("not found"));
+
+    write(
+        &yaml,
+        "train: train/images\nval: valid/images\ntest: ../test/images",
+    );
+    let error = refusal(source(None));
+    assert!(error.contains("has the splits train, val;"), "{error}");
+    let note = note(Some("all"), 2);
+    assert!(note.contains(gone), "{note}");
+
+    // A part of a split would pass for the whole.
+    write(
+        &yaml,
+        "train: [train/images, more/images]\nval: gone/images",
+    );
+    for split in [None, Some("all"), Some("train")] {
+        let error = refusal(source(split));
+        assert!(
+            error.contains("`train: more/images` was not found; looked for"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn labels_of_another_split_are_not_missing_their_picture() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("set");
+    save(&root.join("images/a.png"), &draw(16, 16, 1));
+    save(&root.join("images/b.PNG"), &draw(16, 16, 2));
+    save(&root.join("labels/beside.png"), &draw(16, 16, 3));
+    for name in ["a", "b", "beside", "orphan"] {
+        write(&root.join(format!("labels/{name}.txt")), "0 .5 .5 .5 .5");
+    }
+    write(&root.join("autosplit_train.txt"), "./images/a.png\n");
+    write(&root.join("autosplit_val.txt"), "./images/b.PNG\n");
+    write(
+        &root.join("data.yaml"),
+        "train: autosplit_train.txt\nval: autosplit_val.txt\nnames: [cat]",
+    );
+    let source = Source {
+        split: Some("train".into()),
+        ..Source::new(&root)
+    };
+    let (set, report) = packed(&folder, source);
+    assert_eq!(sources(&set), ["images/a.png"]);
+    let orphan = root.join("labels/orphan.txt").display().to_string();
+    assert_eq!(listed(&report), [(Reason::MissingPicture, orphan)]);
+}

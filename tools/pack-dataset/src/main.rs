@@ -43,7 +43,7 @@ struct Arguments {
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
 
-    /// The part of a VOC or YOLO data set to take, such as train; all takes every one
+    /// The part of SOURCE to take if it is VOC or YOLO, such as train; all takes every one
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
 
@@ -81,6 +81,10 @@ struct Arguments {
     #[arg(long, value_name = "OTHER", requires = "check")]
     against: Option<PathBuf>,
 
+    /// The part of OTHER to take, as --split is that of SOURCE
+    #[arg(long, value_name = "NAME", requires = "against")]
+    against_split: Option<String>,
+
     /// With --check: write all that was found to one HTML page with small pictures of it
     #[arg(long, value_name = "FILE", requires = "check")]
     report: Option<PathBuf>,
@@ -116,6 +120,7 @@ Examples:
   pack-dataset coco8/data.yaml packed/val --split val
   pack-dataset 'shards/train-{0000..0099}.tar' packed/train --min-side 256
   pack-dataset train.json --check --against val.json --report train.html
+  pack-dataset data.yaml --split train --check --against data.yaml --against-split val
 
 Exit status: 0 packed (what was put into quarantine is listed and warned of), 1 failed,
 2 wrong arguments, 3 with --strict if anything was put into quarantine or found by --check.";
@@ -218,7 +223,10 @@ fn main() -> Result<ExitCode> {
             !report.quarantined.is_empty()
         }
         _ => {
-            let against = arguments.against.as_ref().map(Source::new);
+            let against = arguments.against.as_ref().map(|path| Source {
+                split: arguments.against_split.clone(),
+                ..Source::new(path)
+            });
             let found = pool.install(|| inspect(&source, against.as_ref(), &options, &progress));
             bar.finish_and_clear();
             let found = found?;

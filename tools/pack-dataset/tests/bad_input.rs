@@ -149,6 +149,7 @@ fn faulty_coco(folder: &Path) -> PathBuf {
         ("b.png", 50, 40),
         ("c.png", 60, 60),
         ("sub/d.png", 30, 30),
+        ("e.jpg", 100, 80),
     ] {
         save(folder.join("train").join(name), width, height);
     }
@@ -209,7 +210,7 @@ fn faulty_coco(folder: &Path) -> PathBuf {
         {"id": 2, "file_name": "b.png"},
         {"id": 2, "file_name": "c.png"},
         {"id": 3, "file_name": "c.png", "width": 600, "height": 600},
-        {"id": 4, "file_name": "C:\\data\\sub\\..\\a.jpg"},
+        {"id": 4, "file_name": "C:\\data\\sub\\..\\e.jpg"},
         {"id": 5, "file_name": "gone.jpg"},
         {"id": 6, "file_name": "sub/d.png", "width": 30.0, "height": 30},
         {"file_name": "no id.jpg"},
@@ -291,7 +292,7 @@ fn bad_labels_are_listed_and_the_rest_is_packed() {
     let sources: Vec<_> = (0..4).map(|i| set.info(i).unwrap().source).collect();
     assert_eq!(
         sources,
-        ["a.jpg", "b.png", "C:\\data\\sub\\..\\a.jpg", "sub/d.png"]
+        ["a.jpg", "b.png", "C:\\data\\sub\\..\\e.jpg", "sub/d.png"]
     );
     assert_eq!(
         set.categories().iter().map(|c| c.id).collect::<Vec<_>>(),

@@ -166,6 +166,20 @@ fn finished_shards_are_not_packed_again() {
     ] {
         assert!(!success && text.contains(part), "{text}");
     }
+    let mut others = [
+        Program::new(&source, program.out.clone(), &["--format", "folder"]),
+        Program::new(&source, program.out.clone(), &[]),
+    ];
+    others[1]
+        .options
+        .retain(|&option| option != "--classes-from-folders");
+    for (other, part) in others.iter().zip([
+        "format = \"auto\", now \"folder\"",
+        "classes_from_folders = true, now false",
+    ]) {
+        let (success, text) = other.finish(1);
+        assert!(!success && text.contains(part), "{text}");
+    }
     let text = program.succeeds(2);
     assert!(text.contains("Went on after"), "{text}");
     let shard = program.out.join("shard-00000.itw");

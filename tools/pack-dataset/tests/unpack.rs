@@ -71,3 +71,35 @@ fn what_is_no_packed_set_is_named() {
     assert!(error.contains("manifest.json"), "{error}");
     assert!(!folder.path().join("out").exists());
 }
+
+/// Packing makes a long picture narrower than what it accepts; said is how it comes back all the same.
+#[test]
+fn a_picture_made_narrow_comes_back_with_a_smallest_side_of_one() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("pictures")).unwrap();
+    let picture = RgbImage::from_fn(1000, 15, |x, y| Rgb([x as u8, y as u8, 7]));
+    picture.save(path("pictures/a.png")).unwrap();
+    let side = ["--max-side", "256"];
+    assert!(
+        pack(&[&path("pictures"), &path("packed"), &side[0], &side[1]])
+            .status
+            .success()
+    );
+    assert!(unpack(&[&path("packed"), &path("back")]).status.success());
+    let again = pack(&[
+        &path("back"),
+        &path("again"),
+        &side[0],
+        &side[1],
+        &"--smallest-side",
+        &"1",
+    ]);
+    assert!(again.status.success());
+    let read = |name: &str| PackedSet::open(&path(name)).unwrap().read(0).unwrap().image;
+    assert_eq!(read("packed").dimensions(), (256, 4));
+    assert_eq!(read("again"), read("packed"));
+    let help = String::from_utf8(unpack(&[&"--help"]).stdout).unwrap();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("pack with --smallest-side 1"), "{help}");
+}

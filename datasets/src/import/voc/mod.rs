@@ -74,6 +74,10 @@ impl Voc {
         let names = objects.flatten().map(|object| Some(object.name.as_str()));
         let (names, _) = index_names(names, str::cmp);
 
+        let annotated: HashSet<&str> = files
+            .iter()
+            .map(|file| walk::stem(&file.relative))
+            .collect();
         let (mut pictures, mut labelled) = (Vec::new(), HashSet::new());
         let mut next_id = 1;
         for (file, annotation) in files.iter().zip(annotations) {
@@ -92,7 +96,7 @@ impl Voc {
                     continue;
                 }
             };
-            let Some(picture) = picture_of(stem, &annotation, &by_stem) else {
+            let Some(picture) = picture_of(stem, &annotation, &by_stem, &annotated) else {
                 let named = annotation.filename.as_deref().unwrap_or(stem);
                 refuse(
                     Reason::MissingPicture,
@@ -164,11 +168,12 @@ fn category(object: &std::result::Result<Object, String>, names: &[String]) -> O
 }
 
 /// The picture of an annotation's own name, or else of the one it states, which is often stale: where there
-/// are several, it decides.
+/// are several, it decides, and a picture that has an annotation of its own name is not meant.
 fn picture_of<'a>(
     stem: &str,
     annotation: &Annotation,
     by_stem: &'a BTreeMap<String, Vec<Found>>,
+    annotated: &HashSet<&str>,
 ) -> Option<&'a Found> {
     let stated = annotation
         .filename
@@ -179,7 +184,8 @@ fn picture_of<'a>(
     if let Some(found) = by_stem.get(stem) {
         return found.iter().find(is_stated).or(found.first());
     }
-    by_stem.get(walk::stem(&stated))?.iter().find(is_stated)
+    let stated_stem = Some(walk::stem(&stated)).filter(|stem| !annotated.contains(stem))?;
+    by_stem.get(stated_stem)?.iter().find(is_stated)
 }
 
 impl Importer for Voc {

@@ -1,5 +1,7 @@
 //! Where the parts of a YOLO data set are: its splits, its pictures, the label file of a picture.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::super::{folder, read_text, walk};
@@ -15,8 +17,63 @@ pub(super) struct Layout {
     /// What the names of pictures are relative to.
     pub root: PathBuf,
     pub yaml: DataYaml,
-    /// Name of each split, and its folders and lists.
-    pub splits: Vec<(String, Vec<PathBuf>)>,
+    splits: Vec<Split>,
+}
+
+struct Split {
+    name: String,
+    /// Its folders and lists, those that are there.
+    places: Vec<PathBuf>,
+    /// Those that are not, as `data.yaml` has them.
+    missing: Vec<String>,
+    /// Where was looked for these.
+    looked: Vec<PathBuf>,
+}
+
+impl Split {
+    /// One that is there.
+    fn found(name: String, place: PathBuf) -> Self {
+        Self {
+            name,
+            places: vec![place],
+            missing: Vec::new(),
+            looked: Vec::new(),
+        }
+    }
+
+    /// As `data.yaml` states it; places are relative to the first of these folders that has them.
+    fn stated(name: &str, places: &[String], roots: &[PathBuf]) -> Self {
+        let mut split = Self {
+            name: name.into(),
+            places: Vec::new(),
+            missing: Vec::new(),
+            looked: Vec::new(),
+        };
+        for place in places {
+            let looked: Vec<_> = roots.iter().flat_map(|root| spots(root, place)).collect();
+            match looked.iter().find(|path| path.exists()) {
+                Some(found) => split.places.push(found.clone()),
+                None => {
+                    split.missing.push(place.clone());
+                    split.looked.extend(looked);
+                }
+            }
+        }
+        split
+    }
+
+    fn not_found(&self) -> String {
+        let missing = self.missing.join(", ");
+        format!("`{}: {missing}` was not found", self.name)
+    }
+}
+
+/// What is to be packed.
+pub(super) struct Choice {
+    /// Folders and lists.
+    pub places: Vec<PathBuf>,
+    /// Splits that are not there.
+    pub notes: Vec<String>,
 }
 
 /// The `data.yaml` of a folder, or another that names a split.
@@ -56,7 +113,7 @@ impl Layout {
         if walk::has_extension(path, "txt") {
             let folder = path.parent().unwrap_or(Path::new(""));
             return Ok(Self {
-                splits: vec![("list".into(), vec![path.to_owned()])],
+                splits: vec![Split::found("list".into(), path.to_owned())],
                 ..Self::of_folder(folder)
             });
         }
@@ -74,27 +131,9 @@ impl Layout {
         let here = path.parent().unwrap_or(Path::new(""));
         let stated = yaml.path.as_ref().map(|path| here.join(path));
         let roots: Vec<PathBuf> = stated.into_iter().chain([here.to_owned()]).collect();
-        let mut splits = Vec::new();
-        let mut missing = None;
-        for (name, places) in &yaml.splits {
-            let found = places.iter().map(|place| {
-                let found = roots.iter().find_map(|root| locate(root, place));
-                found.ok_or_else(|| missing = Some((name.clone(), place.clone())))
-            });
-            if let Ok(places) = found.collect::<Result<Vec<_>, ()>>() {
-                splits.push((name.clone(), places));
-            }
-        }
-        if let (true, Some((name, place))) = (splits.is_empty(), missing) {
-            let looked: Vec<_> = roots
-                .iter()
-                .map(|root| root.join(&place).display().to_string())
-                .collect();
-            return Err(wrong(format!(
-                "`{name}: {place}` was not found; looked for {}",
-                looked.join(", ")
-            )));
-        }
+        let splits = yaml.splits.iter();
+        let splits = splits.map(|(name, places)| Split::stated(name, places, &roots));
+        let splits = splits.collect();
         let root = roots
             .into_iter()
             .find(|root| root.is_dir())
@@ -141,7 +180,7 @@ impl Layout {
             yaml: DataYaml::default(),
             splits: splits
                 .into_iter()
-                .map(|(folder, images)| (name(&folder), vec![images]))
+                .map(|(folder, images)| Split::found(name(&folder), images))
                 .collect(),
         }
     }
@@ -149,47 +188,60 @@ impl Layout {
     /// The folders and lists of the split, or of all.
     ///
     /// # Errors
-    /// If there are several and none was chosen: training pictures and those held back must not be mixed
-    /// unasked.
-    pub(super) fn choose(&self, path: &Path, split: Option<&str>) -> Result<Vec<PathBuf>> {
-        let names: Vec<_> = self.splits.iter().map(|(name, _)| name.as_str()).collect();
-        let names = names.join(", ");
-        let chosen: Vec<_> = match split {
-            None if self.splits.len() > 1 => {
-                let what =
-                    format!("has the splits {names}; take one with --split NAME, or --split all");
-                return Err(DatasetError::source(path, what));
-            }
-            None | Some("all") => self.splits.iter().collect(),
-            Some(wanted) => self
-                .splits
-                .iter()
-                .filter(|(name, _)| name == wanted)
-                .collect(),
+    /// If there are several splits and none was chosen: training pictures and those held back must not be mixed
+    /// unasked. If only a part of what was chosen is there: what is missing would not be missed.
+    pub(super) fn choose(&self, path: &Path, split: Option<&str>) -> Result<Choice> {
+        let wrong = |what: String| Err(DatasetError::source(path, what));
+        let (there, gone): (Vec<_>, Vec<_>) =
+            (self.splits.iter()).partition(|split| !split.places.is_empty());
+        let names = |splits: &[&Split]| {
+            let names: Vec<_> = splits.iter().map(|split| split.name.as_str()).collect();
+            names.join(", ")
         };
-        if chosen.is_empty() {
-            let what = format!(
-                "has no split `{}`; found {names}",
-                split.unwrap_or_default()
-            );
-            return Err(DatasetError::source(path, what));
+        let (chosen, gone): (Vec<_>, Vec<_>) = match split {
+            Some(wanted) if wanted != "all" => {
+                let Some(split) = self.splits.iter().find(|split| split.name == wanted) else {
+                    let names = names(&self.splits.iter().collect::<Vec<_>>());
+                    return wrong(format!("has no split `{wanted}`; found {names}"));
+                };
+                (vec![split], vec![])
+            }
+            None if there.len() > 1 => {
+                return wrong(format!(
+                    "has the splits {}; take one with --split NAME (of what --against names: --against-split), or \
+                     --split all",
+                    names(&there)
+                ));
+            }
+            _ if there.is_empty() => (gone, vec![]),
+            _ => (there, gone),
+        };
+        if let Some(split) = chosen.iter().find(|split| !split.missing.is_empty()) {
+            let looked: Vec<_> = split
+                .looked
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            let looked = looked.join(", ");
+            return wrong(format!("{}; looked for {looked}", split.not_found()));
         }
-        Ok(chosen
-            .iter()
-            .flat_map(|(_, places)| places)
-            .cloned()
-            .collect())
+        let note = |split: &&Split| format!("{}; packed without it", split.not_found());
+        Ok(Choice {
+            places: chosen
+                .iter()
+                .flat_map(|split| split.places.clone())
+                .collect(),
+            notes: gone.iter().map(note).collect(),
+        })
     }
 }
 
-/// A folder or list of a `data.yaml`. Roboflow's files say `../train/images` of a folder beside them.
-fn locate(root: &Path, place: &str) -> Option<PathBuf> {
+/// Where a folder or list of a `data.yaml` may be. Roboflow's files say `../train/images` of a folder beside them.
+fn spots(root: &Path, place: &str) -> Vec<PathBuf> {
     let place = place.replace('\\', "/");
-    let inside = place.strip_prefix("../").unwrap_or(&place);
-    [&place, inside]
-        .map(|place| root.join(place))
-        .into_iter()
-        .find(|path| path.exists())
+    let inside = place.strip_prefix("../");
+    let places = [Some(place.as_str()), inside].into_iter().flatten();
+    places.map(|place| root.join(place)).collect()
 }
 
 fn subfolders(folder: &Path) -> Vec<PathBuf> {
@@ -207,19 +259,35 @@ fn subfolders(folder: &Path) -> Vec<PathBuf> {
 pub(in crate::import) fn label_file(picture: &Path) -> Option<PathBuf> {
     let beside = picture.with_extension("txt");
     let mirrored = || {
-        let folder = picture
-            .ancestors()
-            .skip(1)
-            .find(|folder| folder.ends_with("images"))?;
-        Some(
-            folder
-                .with_file_name("labels")
-                .join(beside.strip_prefix(folder).ok()?),
-        )
+        let folder = mirrored(picture.parent()?, "images", "labels")?;
+        Some(folder.join(beside.file_name()?))
     };
     mirrored()
         .filter(|file| file.is_file())
         .or(Some(beside).filter(|file| file.is_file()))
+}
+
+/// The names, without extension, of the pictures that the label files in a folder may belong to.
+pub(super) fn labelled_by(folder: &Path) -> HashSet<OsString> {
+    let folders = [
+        mirrored(folder, "labels", "images"),
+        Some(folder.to_owned()),
+    ];
+    let entries = folders.into_iter().flatten().flat_map(std::fs::read_dir);
+    let paths = entries.flatten().flatten().map(|entry| entry.path());
+    let pictures = paths.filter(|path| folder::is_picture_name(path));
+    pictures
+        .filter_map(|path| path.file_stem().map(OsString::from))
+        .collect()
+}
+
+/// The folder with one name in the place of the last other one of its path.
+fn mirrored(folder: &Path, from: &str, to: &str) -> Option<PathBuf> {
+    let last = folder.ancestors().find(|folder| folder.ends_with(from))?;
+    Some(
+        last.with_file_name(to)
+            .join(folder.strip_prefix(last).ok()?),
+    )
 }
 
 /// The pictures of a list, relative to the folder it lies in.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use self::layout::{listed, Layout, NAME_FILES};
+use self::layout::{labelled_by, listed, Layout, NAME_FILES};
 use super::{folder, read_file, read_text, slashed, walk, Importer, Item, Stamp};
 use crate::error::{DatasetError, Result};
 use crate::labels::{Label, Outline, Unit};
@@ -48,7 +48,8 @@ impl Yolo {
     pub(super) fn open(path: &Path, split: Option<&str>) -> Result<Self> {
         let layout = Layout::find(path)?;
         let (root, keypoints) = (&layout.root, layout.yaml.keypoints);
-        let (paths, mut refused) = pictures(&layout, &layout.choose(path, split)?)?;
+        let choice = layout.choose(path, split)?;
+        let (paths, mut refused) = pictures(&layout, &choice.places)?;
         if paths.is_empty() {
             let what = "no picture; looked for data.yaml, images/ with labels/, and pictures with .txt files beside";
             return Err(DatasetError::source(path, what));
@@ -103,14 +104,13 @@ impl Yolo {
             categories,
             keypoints,
             refused,
-            note: note(unlabelled, named, keypoints),
+            note: note(choice.notes, unlabelled, named, keypoints),
         })
     }
 }
 
-/// What the user should know of how the labels were read.
-fn note(unlabelled: usize, named: bool, keypoints: bool) -> Option<String> {
-    let mut notes = Vec::new();
+/// What the user should know of how the labels were read, after what there is to know already.
+fn note(mut notes: Vec<String>, unlabelled: usize, named: bool, keypoints: bool) -> Option<String> {
     if unlabelled > 0 {
         notes.push(format!(
             "{unlabelled} pictures without a label file are packed as pictures with nothing in them"
@@ -168,7 +168,7 @@ fn survey(file: &Path, keypoints: bool) -> Result<Rows, String> {
     Ok(Rows { count, classes })
 }
 
-/// The label files that lie among those of the pictures and belong to none.
+/// The label files that lie among those of the pictures and belong to none, nor to one of another split.
 fn labels_without_picture(labels: &[Option<PathBuf>]) -> Vec<Quarantined> {
     let used: HashSet<&Path> = labels.iter().flatten().map(PathBuf::as_path).collect();
     let folders: BTreeSet<&Path> = used.iter().filter_map(|file| file.parent()).collect();
@@ -179,8 +179,17 @@ fn labels_without_picture(labels: &[Option<PathBuf>]) -> Vec<Quarantined> {
     {
         let files = walk::with_extension(folder, "txt").into_iter();
         let named = |file: &PathBuf| NAME_FILES.iter().any(|name| file.ends_with(name));
-        for file in files.filter(|file| !used.contains(file.as_path()) && !named(file)) {
-            let detail = "a label file without a picture of its name among those to be packed";
+        let unused: Vec<_> = files
+            .filter(|file| !used.contains(file.as_path()) && !named(file))
+            .collect();
+        if unused.is_empty() {
+            continue;
+        }
+        let pictures = labelled_by(folder);
+        let has_picture =
+            |file: &PathBuf| file.file_stem().is_some_and(|stem| pictures.contains(stem));
+        for file in unused.into_iter().filter(|file| !has_picture(file)) {
+            let detail = "a label file with no picture of its name, here or in `images` in the place of `labels`";
             entries.push(Quarantined::picture(
                 slashed(&file),
                 Reason::MissingPicture,

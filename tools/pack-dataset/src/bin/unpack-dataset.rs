@@ -10,7 +10,8 @@ use intertwine_datasets::{export, PackedSet, Target};
 /// Writes a packed set back as pictures and label files that other programs read.
 ///
 /// Pixels come out as they are stored: the bytes of a JPEG that was kept as it came, else as PNG. Packing the
-/// output again with the same options gives the same pixels, classes, boxes and masks.
+/// output again with the same options gives the same pixels, classes, boxes and masks. (Pictures that packing made
+/// smaller than --smallest-side, 8 pixels unless stated, are refused then: pack with --smallest-side 1.)
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
