@@ -1,5 +1,7 @@
 //! `intertwine probe`: weights from elsewhere give the features they gave there, and the figures tell what they should.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -68,6 +70,32 @@ fn weights_of_timm_give_timms_features() {
             assert!((a - b).abs() < 1e-4, "{a}, timm says {b}");
         }
     }
+}
+
+#[test]
+fn weights_of_timm_are_fine_tuned() {
+    let dir = tempfile::tempdir().unwrap();
+    timm_weights(&expected(), &dir.path().join("vit.safetensors"));
+    support::packed(dir.path(), 0..8);
+    let settings = "detector.size=64 detector.channels=16 optim.batch=4 optim.epochs=1.0";
+    let mut args = vec![
+        "finetune",
+        "--data",
+        "packed",
+        "--out",
+        "run",
+        "--init",
+        "vit.safetensors",
+    ];
+    args.extend(settings.split(' ').flat_map(|setting| ["--set", setting]));
+    let (fine, _, said) = intertwine(dir.path(), &args);
+    assert!(fine, "{said}");
+    let config = std::fs::read_to_string(dir.path().join("run/config.toml")).unwrap();
+    // The positions of the file are a field that the picture fills.
+    for line in ["arch = \"tiny16\"", "field = 2", "window = 1.0"] {
+        assert!(config.contains(line), "{config}");
+    }
+    assert!(dir.path().join("run/model.onnx").exists());
 }
 
 #[test]

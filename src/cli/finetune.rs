@@ -25,7 +25,8 @@ pub struct Args {
     /// A labelled packed set to evaluate on at the end.
     #[arg(long)]
     val: Option<PathBuf>,
-    /// A pretraining run, or a safetensors file; without it the encoder starts from nothing.
+    /// A pretraining run, or a safetensors file, ours or a vision transformer under timm's names; without it the encoder
+    /// starts from nothing.
     #[arg(long, value_name = "RUN|FILE")]
     init: Option<PathBuf>,
     #[command(flatten)]
