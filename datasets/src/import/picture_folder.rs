@@ -1,9 +1,9 @@
 //! Finds the folder that the file names of a label file are relative to.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::tails::{parts, SharedTails};
+use super::walk;
 use crate::error::{DatasetError, Result};
 
 /// File names tried in each folder that comes into question.
@@ -24,8 +24,8 @@ fn candidates(label_file: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for base in [&here, &above] {
         folders.push(base.clone());
-        for inner in subfolders(base) {
-            folders.extend(subfolders(&inner));
+        for inner in walk::subfolders(base) {
+            folders.extend(walk::subfolders(&inner));
             folders.push(inner);
         }
     }
@@ -66,20 +66,6 @@ fn candidates(label_file: &Path) -> Vec<PathBuf> {
     });
     folders.dedup();
     folders
-}
-
-fn subfolders(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    // Only a link needs a look of its own: a folder may hold a million pictures.
-    let is_folder = |entry: &fs::DirEntry| {
-        entry
-            .file_type()
-            .is_ok_and(|kind| kind.is_dir() || kind.is_symlink() && entry.path().is_dir())
-    };
-    entries
-        .filter(is_folder)
-        .map(|entry| entry.path())
-        .collect()
 }
 
 /// The folder where most of the names are found, of equals the one where most are found whole, and then the likeliest;
@@ -145,6 +131,8 @@ pub(super) fn given(folder: &Path) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -65,6 +65,23 @@ pub(super) fn with_extension(folder: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
+/// The folders directly in `folder`, sorted.
+pub(super) fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    // Only a link needs a look of its own: a folder may hold a million pictures.
+    let is_folder = |entry: &std::fs::DirEntry| {
+        entry
+            .file_type()
+            .is_ok_and(|kind| kind.is_dir() || kind.is_symlink() && entry.path().is_dir())
+    };
+    let mut folders: Vec<_> = entries
+        .filter(is_folder)
+        .map(|entry| entry.path())
+        .collect();
+    folders.sort();
+    folders
+}
+
 /// Whether a file's name ends so, in capitals or not.
 pub(super) fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension()

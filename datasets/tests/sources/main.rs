@@ -115,3 +115,51 @@ fn options_that_a_source_does_not_know_are_refused() {
     let missing = refusal(Source::new(folder.path().join("none-{0..2}.tar")));
     assert!(missing.contains("none-0.tar"), "{missing}");
 }
+
+#[test]
+fn a_source_is_told_from_what_is_on_the_disk() {
+    let label = "0 0.5 0.5 1 1\n";
+    let xml =
+        "<annotation><filename>a.png</filename><object><name>cat</name><bndbox><xmin>1</xmin>\
+               <ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>";
+    let objects = |pictures: &[&str], others: &[(&str, &str)]| {
+        let folder = TempDir::new().unwrap();
+        let root = folder.path().join("set");
+        for picture in pictures {
+            save(&root.join(picture), &draw(12, 12, 1));
+        }
+        for (name, text) in others {
+            write(&root.join(name), text);
+        }
+        let (set, _) = packed(&folder, Source::new(root));
+        let counts = (0..set.len()).map(|i| set.instances(i).unwrap().len());
+        counts.collect::<Vec<_>>()
+    };
+    // YOLO: beside the pictures, also a folder further in; with a row that is damaged.
+    assert_eq!(objects(&["a.png"], &[("a.txt", label)]), [1]);
+    assert_eq!(objects(&["x/a.JPG"], &[("x/a.txt", &label.repeat(2))]), [2]);
+    assert_eq!(
+        objects(&["a.png"], &[("a.txt", &format!("{label}?\n{label}"))]),
+        [2]
+    );
+    // Captions are no labels, and neither are texts without pictures.
+    assert_eq!(objects(&["a.png"], &[("a.txt", "a cat on 1 mat\n")]), [0]);
+    assert_eq!(objects(&["a.png"], &[("b.txt", label)]), [0]);
+    // Splits without a data.yaml are not mixed unasked.
+    let folder = TempDir::new().unwrap();
+    for split in ["train", "valid"] {
+        save(
+            &folder.path().join(format!("{split}/images/a.png")),
+            &draw(12, 12, 1),
+        );
+        write(&folder.path().join(format!("{split}/labels/a.txt")), label);
+    }
+    let error = refusal(Source::new(folder.path()));
+    assert!(
+        error.contains("train, valid") && error.contains("--split"),
+        "{error}"
+    );
+    // VOC: beside the pictures, also a folder further in.
+    assert_eq!(objects(&["a.png"], &[("a.xml", xml)]), [1]);
+    assert_eq!(objects(&["train/a.png"], &[("train/a.xml", xml)]), [1]);
+}

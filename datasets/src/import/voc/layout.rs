@@ -11,14 +11,15 @@ use crate::error::{DatasetError, Result};
 pub(in crate::import) fn is_root(folder: &Path) -> bool {
     let is_annotation = |path: &PathBuf| xml::parse(&read_text(path).unwrap_or_default()).is_ok();
     // A few are enough to know, should one of them be damaged.
-    [folder.join("Annotations"), folder.into()]
-        .iter()
-        .any(|folder| {
-            walk::with_extension(folder, "xml")
-                .iter()
-                .take(5)
-                .any(is_annotation)
-        })
+    let holds = |folder: &Path| {
+        walk::with_extension(folder, "xml")
+            .iter()
+            .take(5)
+            .any(is_annotation)
+    };
+    holds(&folder.join("Annotations"))
+        || holds(folder)
+        || walk::subfolders(folder).iter().any(|split| holds(split))
 }
 
 /// Where the parts of a data set are.

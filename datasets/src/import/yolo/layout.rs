@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::super::{folder, read_text, walk};
+use super::txt;
 use super::yaml::{self, DataYaml};
 use crate::error::{DatasetError, Result};
 
@@ -89,17 +90,46 @@ fn yaml_of(folder: &Path) -> Option<PathBuf> {
 
 /// Whether a folder looks like YOLO's.
 pub(in crate::import) fn is_root(folder: &Path) -> bool {
-    let labels = |folder: &Path| {
-        let (files, _) = walk::files(&folder.join("labels"));
-        files
-            .iter()
-            .any(|file| walk::has_extension(&file.path, "txt"))
-    };
+    let inner = || walk::subfolders(folder);
     yaml_of(folder).is_some()
-        || folder.join("images").is_dir() && folder.join("labels").is_dir() && labels(folder)
+        || has_labels(folder)
+        || inner().iter().any(|split| has_labels(split))
         || NAME_FILES[..3]
             .iter()
             .any(|name| folder.join(name).is_file())
+        || labels_beside(folder)
+        || inner().iter().any(|folder| labels_beside(folder))
+}
+
+/// Whether there are `images` and, in `labels`, label files.
+fn has_labels(folder: &Path) -> bool {
+    let (images, labels) = (folder.join("images"), folder.join("labels"));
+    images.is_dir() && labels.is_dir() && {
+        let (files, _) = walk::files(&labels);
+        files
+            .iter()
+            .any(|file| walk::has_extension(&file.path, "txt"))
+    }
+}
+
+/// Whether pictures have label files beside them. A few are enough to know. Most of their rows must be labels: captions
+/// lie beside pictures too.
+fn labels_beside(folder: &Path) -> bool {
+    let mut files = walk::with_extension(folder, "txt");
+    files.retain(|file| !NAME_FILES.iter().any(|name| file.ends_with(name)));
+    let texts = files
+        .into_iter()
+        .filter(|file| folder::has_picture(file))
+        .take(5)
+        .map(|file| read_text(&file).unwrap_or_default());
+    let texts: Vec<String> = texts.collect();
+    let rows = texts.iter().flat_map(|text| txt::rows(text));
+    let (mut labels, mut all) = (0, 0);
+    for row in rows {
+        all += 1;
+        labels += usize::from(txt::parse(row, true).is_ok());
+    }
+    2 * labels > all
 }
 
 impl Layout {
@@ -150,12 +180,12 @@ impl Layout {
         };
         let mut splits = Vec::new();
         if images.is_dir() && !has_pictures(&images) {
-            splits = subfolders(&images)
+            splits = walk::subfolders(&images)
                 .into_iter()
                 .map(|folder| (folder.clone(), folder))
                 .collect();
         } else if !images.is_dir() {
-            let inner = subfolders(root)
+            let inner = walk::subfolders(root)
                 .into_iter()
                 .map(|folder| (folder.clone(), folder.join("images")));
             splits = inner.filter(|(_, images)| images.is_dir()).collect();
@@ -242,16 +272,6 @@ fn spots(root: &Path, place: &str) -> Vec<PathBuf> {
     let inside = place.strip_prefix("../");
     let places = [Some(place.as_str()), inside].into_iter().flatten();
     places.map(|place| root.join(place)).collect()
-}
-
-fn subfolders(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut folders: Vec<_> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect();
-    folders.sort();
-    folders
 }
 
 /// The label file of a picture: of its name, in `labels` in the place of the last `images` of its path, or else
