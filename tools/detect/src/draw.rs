@@ -10,6 +10,9 @@ use crate::postprocess::{iou, Detection};
 
 /// Pictures whose shorter side is below this are enlarged, so that labels can be read.
 const READABLE_SIDE: u32 = 480;
+/// No picture is enlarged so far that its longer side is above this: of a strip a few pixels high, that would be a picture
+/// which fits neither into memory nor into a JPEG file.
+const LARGEST_SIDE: u32 = 2048;
 /// Share of the mask's colour in the pixels below it.
 const MASK_SHARE: f32 = 0.45;
 
@@ -38,7 +41,7 @@ pub fn draw_tracked<'a>(
 ) -> RgbImage {
     let shown = one_name_each(detections);
     let (width, height) = picture.dimensions();
-    let factor = READABLE_SIDE.div_ceil(width.min(height).max(1)).clamp(1, 8);
+    let factor = enlargement(width, height);
     let mut canvas = match factor {
         1 => picture.clone(),
         _ => imageops::resize(
@@ -75,6 +78,13 @@ pub fn draw_tracked<'a>(
         write_label(&mut canvas, [x0, y0], text, &label, color(index));
     }
     canvas
+}
+
+/// By how much a picture is enlarged.
+fn enlargement(width: u32, height: u32) -> u32 {
+    let readable = READABLE_SIDE.div_ceil(width.min(height).max(1));
+    let possible = LARGEST_SIDE / width.max(height).max(1);
+    readable.min(possible).clamp(1, 8)
 }
 
 /// The detections, strongest first, without those whose place has a stronger one of another class.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 #[cfg(feature = "serve")]
 use program::serve;
-use program::{bench, run, watch, EngineArgs};
+use program::{bench, complain, run, watch, EngineArgs};
 
 /// Find things in pictures with an exported model.
 #[derive(Parser)]
@@ -40,13 +40,10 @@ enum Command {
 }
 
 impl Cli {
-    /// Whether the program ends when nobody reads its output any more. A server goes on when a client hangs up.
+    /// Whether the program ends when nobody reads its output any more. What never ends does; else there are files to be
+    /// written, a server whose clients hang up, or a peer that may be gone.
     fn ends_with_its_reader(&self) -> bool {
-        #[cfg(feature = "serve")]
-        if let Some(Command::Serve(_)) = self.command {
-            return false;
-        }
-        true
+        matches!(self.command, Some(Command::Watch(_)))
     }
 }
 
@@ -69,7 +66,7 @@ fn main() -> ExitCode {
         (None, None) => unreachable!("clap asks for the model and a path"),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        complain(format_args!("error: {error:#}"));
         ExitCode::FAILURE
     })
 }

@@ -1,11 +1,13 @@
 //! Files that are either complete or not there.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Writes a file beside its place, syncs it to the disk and renames it into place, so that nobody ever sees
-/// half a file. Missing folders are made. A failure leaves an older file as it was.
+/// half a file. Missing folders are made. A failure leaves an older file as it was. A link stays and what it leads to is
+/// written; what is no file, such as a device or a pipe, is written as it is.
 ///
 /// # Errors
 /// Whatever the file system or `fill` reports.
@@ -13,21 +15,16 @@ pub fn atomically(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        // Another file in its place would not be what was asked for.
+        return filled(OpenOptions::new().write(true).open(path)?, fill).map(drop);
+    }
+    let path = &followed(path)?;
+    std::fs::create_dir_all(folder_of(path))?;
     let beside = beside(path)?;
-    let result = (|| {
-        let mut writer = BufWriter::new(File::create(&beside)?);
-        fill(&mut writer)?;
-        let file = writer
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    })();
+    let result = File::create(&beside)
+        .and_then(|file| filled(file, fill)?.sync_all())
+        .and_then(|()| std::fs::rename(&beside, path));
     if result.is_err() {
         // The first error is the one to report.
         let _ = std::fs::remove_file(&beside);
@@ -35,18 +32,46 @@ pub fn atomically(
     result
 }
 
-/// A name in the same folder (a rename must not cross file systems) that no other process uses.
+/// The file, once everything is written to it.
+fn filled(
+    file: File,
+    fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<File> {
+    let mut writer = BufWriter::new(file);
+    fill(&mut writer)?;
+    writer.into_inner().map_err(io::IntoInnerError::into_error)
+}
+
+/// What a path leads to, through any number of links; it need not be there yet.
+fn followed(path: &Path) -> io::Result<PathBuf> {
+    match path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.read_link() {
+            Ok(target) => followed(&folder_of(path).join(target)),
+            Err(_) => Ok(path.to_owned()),
+        },
+        other => other,
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// A path in the same folder (a rename must not cross file systems) that nobody else uses. Its name is short whatever the
+/// file's is, which may be as long as names can be.
 fn beside(path: &Path) -> io::Result<PathBuf> {
-    let name = path.file_name().ok_or_else(|| {
-        io::Error::new(
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    if path.file_name().is_none() {
+        return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             format!("{} is not a file name", path.display()),
-        )
-    })?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{}.part", std::process::id()));
-    Ok(path.with_file_name(hidden))
+        ));
+    }
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let name = format!(".{}-{number}.part", std::process::id());
+    Ok(folder_of(path).join(name))
 }
 
 /// [`atomically`] for bytes that are already there.

@@ -18,9 +18,10 @@ int main(int argc, char **argv) {
         return 1;
     }
 
-    uint32_t width, height;
+    unsigned width, height, most;
     FILE *file = fopen(argv[2], "rb");
-    if (!file || fscanf(file, "P6 %u %u 255%*c", &width, &height) != 2 || width > 20000 || height > 20000) {
+    if (!file || fscanf(file, "P6 %u %u %u%*c", &width, &height, &most) != 3 || most != 255 || width == 0 ||
+        width > 20000 || height == 0 || height > 20000) {
         fprintf(stderr, "%s: not a PPM picture of 8 bits\n", argv[2]);
         return 1;
     }

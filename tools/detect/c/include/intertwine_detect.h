@@ -11,7 +11,7 @@
 typedef enum IntertwineStatus {
   // It did what it says.
   INTERTWINE_STATUS_OK = 0,
-  // A pointer is NULL or a size impossible.
+  // A pointer is NULL, or a number impossible; `intertwine_error` says which.
   INTERTWINE_STATUS_BAD_ARGUMENT = 1,
   // It failed; `intertwine_error` says why.
   INTERTWINE_STATUS_FAILED = 2,
@@ -105,7 +105,8 @@ enum IntertwineStatus intertwine_set_threads(struct IntertwineDetector *detector
 enum IntertwineStatus intertwine_set_score(struct IntertwineDetector *detector, float score);
 
 // Finds things in a picture: `rgb` holds three bytes a pixel (red, green, blue), a row every `stride` bytes, at least
-// 3 * width. `found` then points to `count` detections, the strongest first, which live until the next call.
+// 3 * width. `found` then points to `count` detections, the strongest first, which live until the next call; if it fails, to
+// none.
 //
 // # Safety
 // `detector` is NULL or was made here; `rgb` is NULL or has (height - 1) * stride + 3 * width bytes; `found` and `count`

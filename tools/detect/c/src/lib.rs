@@ -58,7 +58,7 @@ pub struct IntertwineDetection {
 pub enum IntertwineStatus {
     /// It did what it says.
     Ok = 0,
-    /// A pointer is NULL or a size impossible.
+    /// A pointer is NULL, or a number impossible; `intertwine_error` says which.
     BadArgument = 1,
     /// It failed; `intertwine_error` says why.
     Failed = 2,
@@ -171,7 +171,8 @@ pub unsafe extern "C" fn intertwine_set_threads(
     // SAFETY: the caller's promise.
     match (unsafe { detector.as_mut() }, threads.try_into()) {
         (Some(this), Ok(threads)) => this.run(|this| this.detector.set_threads(threads)),
-        _ => IntertwineStatus::BadArgument,
+        (Some(this), Err(_)) => this.refuse("0 threads, expected 1 or more"),
+        (None, _) => IntertwineStatus::BadArgument,
     }
 }
 
@@ -194,12 +195,14 @@ pub unsafe extern "C" fn intertwine_set_score(
             this.detector.set_thresholds(thresholds);
             Ok(())
         }),
-        _ => IntertwineStatus::BadArgument,
+        Some(this) => this.refuse(&format!("the score is {score}, expected 0 to 1")),
+        None => IntertwineStatus::BadArgument,
     }
 }
 
 /// Finds things in a picture: `rgb` holds three bytes a pixel (red, green, blue), a row every `stride` bytes, at least
-/// 3 * width. `found` then points to `count` detections, the strongest first, which live until the next call.
+/// 3 * width. `found` then points to `count` detections, the strongest first, which live until the next call; if it fails, to
+/// none.
 ///
 /// # Safety
 /// `detector` is NULL or was made here; `rgb` is NULL or has (height - 1) * stride + 3 * width bytes; `found` and `count`
@@ -216,25 +219,47 @@ pub unsafe extern "C" fn intertwine_detect(
 ) -> IntertwineStatus {
     // SAFETY: the caller's promise.
     let this = unsafe { detector.as_mut() };
-    let row = 3 * width as usize;
-    let bytes = (height as usize)
-        .checked_sub(1)
-        .and_then(|rows| rows.checked_mul(stride)?.checked_add(row))
-        .filter(|&bytes| bytes <= isize::MAX as usize);
-    let (Some(this), Some(bytes)) = (this, bytes) else {
-        return IntertwineStatus::BadArgument;
+    let missing = [
+        ("rgb", rgb.is_null()),
+        ("found", found.is_null()),
+        ("count", count.is_null()),
+    ];
+    let missing = missing.iter().find(|(_, is_null)| *is_null);
+    let (status, results) = match (this, missing, bytes(width, height, stride)) {
+        (None, ..) => (IntertwineStatus::BadArgument, &[][..]),
+        (Some(this), Some((name, _)), _) => (this.refuse(&format!("{name} is NULL")), &[][..]),
+        (Some(this), None, None) => {
+            let why = format!(
+                "{width} x {height} pixels in rows of {stride} bytes; expected at least one pixel, rows of at least \
+                 3 * width bytes, and no more bytes in all than memory can hold"
+            );
+            (this.refuse(&why), &[][..])
+        }
+        (Some(this), None, Some(bytes)) => {
+            // SAFETY: it is not NULL, and the caller's promise.
+            let rgb = unsafe { slice::from_raw_parts(rgb, bytes) };
+            let status = this.run(|this| this.detect(rgb, width, height, stride));
+            (status, &this.found[..])
+        }
     };
-    if rgb.is_null() || found.is_null() || count.is_null() || width == 0 || stride < row {
-        return IntertwineStatus::BadArgument;
-    }
     // SAFETY: the caller's promise.
-    let rgb = unsafe { slice::from_raw_parts(rgb, bytes) };
-    let status = this.run(|this| this.detect(rgb, width, height, stride));
-    // SAFETY: neither is NULL, and the caller's promise.
     unsafe {
-        (*found, *count) = (this.found.as_ptr(), this.found.len());
+        if let Some(found) = found.as_mut() {
+            *found = results.as_ptr();
+        }
+        if let Some(count) = count.as_mut() {
+            *count = results.len();
+        }
     }
     status
+}
+
+/// How many bytes a picture has; none if there is no such picture.
+fn bytes(width: u32, height: u32, stride: usize) -> Option<usize> {
+    let row = (width as usize).checked_mul(3)?;
+    let rows = (height as usize).checked_sub(1)?;
+    let bytes = rows.checked_mul(stride)?.checked_add(row)?;
+    (row > 0 && stride >= row && bytes <= isize::MAX as usize).then_some(bytes)
 }
 
 /// Why the last call for this detector failed, UTF-8, which lives until the next one. Empty if it did not.
@@ -273,6 +298,13 @@ impl IntertwineDetector {
         self.found.clear();
         self.error = text(&error);
         IntertwineStatus::Failed
+    }
+
+    /// Does nothing for a call that cannot be meant, and keeps why.
+    fn refuse(&mut self, why: &str) -> IntertwineStatus {
+        self.found.clear();
+        self.error = text(why);
+        IntertwineStatus::BadArgument
     }
 
     fn detect(

@@ -80,6 +80,24 @@ fn the_example_finds_the_square_with_either_library() {
         );
         assert_eq!(text.lines().count(), 1);
 
+        for head in [
+            "P6 0 128 255\n",
+            "P6 128 0 255\n",
+            "P6 128 128 65535\n",
+            "P6 128 128 25\n",
+            "P5 1 1 255\n",
+        ] {
+            let other = folder.path().join("other.ppm");
+            std::fs::write(&other, [head.as_bytes(), &picture()[15..]].concat()).unwrap();
+            let output = run(&program, &[&model, &other]);
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{head}");
+            assert!(
+                error.contains("not a PPM picture of 8 bits"),
+                "{head}{error}"
+            );
+        }
+
         let output = run(&program, &[&square, &square]);
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(

@@ -67,15 +67,37 @@ fn impossible_arguments_are_refused_and_the_detector_goes_on() {
         detect(rgb.as_ptr(), u32::MAX, u32::MAX, usize::MAX).0,
         BadArgument
     );
+    // Nothing is left of an earlier call.
+    assert_eq!(detect(rgb.as_ptr(), 0, 64, 192), (BadArgument, 0));
     // Rows may be longer than the picture is wide.
     assert_eq!(detect(rgb.as_ptr(), 63, 64, 192), (IntertwineStatus::Ok, 0));
     assert_eq!(detect(rgb.as_ptr(), 64, 64, 192), (IntertwineStatus::Ok, 0));
     // SAFETY: the detector lives.
     unsafe {
+        let error = || CStr::from_ptr(intertwine_error(detector)).to_str().unwrap();
         assert_eq!(intertwine_set_score(detector, f32::NAN), BadArgument);
+        assert_eq!(error(), "the score is NaN, expected 0 to 1");
         assert_eq!(intertwine_set_score(detector, 0.5), IntertwineStatus::Ok);
+        assert_eq!(error(), "");
         assert_eq!(intertwine_set_threads(detector, 0), BadArgument);
+        assert_eq!(error(), "0 threads, expected 1 or more");
         assert_eq!(intertwine_set_threads(detector, 2), IntertwineStatus::Ok);
+        let mut count = 9;
+        let (pixels, count_at) = (rgb.as_ptr(), &raw mut count);
+        let status = intertwine_detect(detector, pixels, 64, 64, 192, null_mut(), count_at);
+        assert_eq!((status, count, error()), (BadArgument, 0, "found is NULL"));
+        count = 9;
+        let mut found = pixels.cast();
+        let found_at = &raw mut found;
+        let status = intertwine_detect(detector, pixels, 64, 64, 191, found_at, count_at);
+        assert_eq!((status, count), (BadArgument, 0));
+        assert_ne!(found, pixels.cast());
+        assert!(error().starts_with("64 x 64 pixels in rows of 191 bytes; expected"));
+        // Without a detector too.
+        count = 9;
+        let status = intertwine_detect(null_mut(), pixels, 64, 64, 192, found_at, count_at);
+        assert_eq!((status, count), (BadArgument, 0));
+        assert_eq!(intertwine_set_score(detector, 0.5), IntertwineStatus::Ok);
         assert_eq!(intertwine_input_size(detector), 128);
         let name = CStr::from_ptr(intertwine_class_name(detector, 0));
         assert_eq!(name.to_str(), Ok("bright"));

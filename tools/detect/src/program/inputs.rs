@@ -33,6 +33,12 @@ pub fn collect(paths: &[PathBuf], skip: Option<&Path>) -> Result<Vec<Input>> {
             });
             continue;
         }
+        if skip.is_some() && path.canonicalize().ok() == skip {
+            bail!(
+                "{} is where the drawn copies go, which are not looked at; give another folder to --out",
+                path.display()
+            );
+        }
         let mut found = Vec::new();
         search(path, skip.as_deref(), &mut found)
             .with_context(|| format!("cannot search the folder {}", path.display()))?;

@@ -10,14 +10,15 @@ pub mod run;
 pub mod serve;
 pub mod watch;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{ensure, Context, Result};
 use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
-use image::{ImageError, RgbImage};
+use image::RgbImage;
 use intertwine_detect::{write, EngineKind, Options, Precision};
 
 /// Reads a probability given on the command line.
@@ -28,8 +29,20 @@ fn probability(text: &str) -> Result<f32, String> {
     }
 }
 
+/// More threads than any machine has cores. A system refuses many more only after it has started thousands of them, and
+/// may end the process for it.
+const MOST_THREADS: usize = 1024;
+
+/// Reads a number of threads given on the command line.
+fn thread_count(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(count) if count.get() <= MOST_THREADS => Ok(count),
+        _ => Err(format!("expected a number from 1 to {MOST_THREADS}")),
+    }
+}
+
 /// As many threads as asked for, or as there are cores.
-fn threads(asked: Option<NonZeroUsize>) -> anyhow::Result<NonZeroUsize> {
+fn threads(asked: Option<NonZeroUsize>) -> Result<NonZeroUsize> {
     match asked {
         Some(threads) => Ok(threads),
         None => {
@@ -40,6 +53,16 @@ fn threads(asked: Option<NonZeroUsize>) -> anyhow::Result<NonZeroUsize> {
 
 fn milliseconds(time: Duration) -> f64 {
     1e3 * time.as_secs_f64()
+}
+
+/// A line on the standard output. Nobody may be reading any more, which is no reason to stop, and `println!` would panic.
+fn say(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush());
+}
+
+/// [`say`] on the standard error.
+pub fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// What computes the network.
@@ -80,6 +103,8 @@ impl From<EngineArgs> for Options {
     }
 }
 
+/// The largest side that a JPEG file can state.
+const JPEG_SIDE: u32 = u16::MAX as u32;
 /// Quality of drawn JPEG pictures: above 90 the labels stay sharp.
 const JPEG_QUALITY: u8 = 92;
 
@@ -92,9 +117,23 @@ fn save(picture: &RgbImage, path: &Path) -> io::Result<()> {
 }
 
 /// Writes a picture as JPEG or as PNG.
-fn encode(picture: &RgbImage, jpeg: bool, to: impl Write) -> Result<(), ImageError> {
+fn encode(picture: &RgbImage, jpeg: bool, to: impl Write) -> Result<()> {
     match jpeg {
-        true => picture.write_with_encoder(JpegEncoder::new_with_quality(to, JPEG_QUALITY)),
-        false => picture.write_with_encoder(PngEncoder::new(to)),
+        true => {
+            fits_jpeg(picture)?;
+            picture.write_with_encoder(JpegEncoder::new_with_quality(to, JPEG_QUALITY))?;
+        }
+        false => picture.write_with_encoder(PngEncoder::new(to))?,
     }
+    Ok(())
+}
+
+/// Whether a picture can be written as JPEG.
+fn fits_jpeg(picture: &RgbImage) -> Result<()> {
+    let (width, height) = picture.dimensions();
+    ensure!(
+        width.max(height) <= JPEG_SIDE,
+        "{width} x {height} pixels do not fit into a JPEG file, which holds up to {JPEG_SIDE} a side; PNG holds them"
+    );
+    Ok(())
 }

@@ -1,7 +1,6 @@
 //! What people see while `detect` runs.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use intertwine_detect::ModelCard;
 
 use super::run::{Done, Failure};
+use super::{complain, say};
 
 /// From this many pictures on, a progress bar is shown.
 const PROGRESS_FROM: usize = 5;
@@ -42,20 +42,26 @@ impl Report {
     pub fn picture(&mut self, path: &Path, result: &Result<Done, Failure>, card: &ModelCard) {
         match result {
             Ok(done) => {
-                self.done += 1;
                 let line = describe(done, card);
                 // A closed pipe (`detect .. | head`) is no reason to stop: the files are still wanted.
-                self.progress.suspend(|| {
-                    let _ = writeln!(io::stdout(), "{}: {line}", path.display());
-                });
-            }
-            Err(reason) => {
-                self.failed += 1;
                 self.progress
-                    .suspend(|| eprintln!("failed: {}: {reason}", path.display()));
+                    .suspend(|| say(format_args!("{}: {line}", path.display())));
+                match &done.undrawn {
+                    None => self.done += 1,
+                    Some(reason) => {
+                        self.fail(path, &format!("{reason}; what was found in it is kept"));
+                    }
+                }
             }
+            Err(reason) => self.fail(path, reason),
         }
         self.progress.inc(1);
+    }
+
+    fn fail(&mut self, path: &Path, reason: &str) {
+        self.failed += 1;
+        self.progress
+            .suspend(|| complain(format_args!("failed: {}: {reason}", path.display())));
     }
 
     /// Something to say in the summary.
@@ -71,7 +77,7 @@ impl Report {
             summary.push_str("; ");
             summary.push_str(note);
         }
-        eprintln!("{summary}");
+        complain(summary);
         match self.failed {
             0 => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,

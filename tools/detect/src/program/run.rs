@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     max_detections: Option<NonZeroUsize>,
     /// Threads [default: all cores]. The result does not depend on them.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::thread_count)]
     threads: Option<NonZeroUsize>,
 }
 
@@ -77,6 +77,8 @@ pub struct Done {
     pub detections: Vec<Detection>,
     /// How many of them are shown.
     pub shown: usize,
+    /// Why there is no drawn copy, where there should be one.
+    pub undrawn: Option<Failure>,
 }
 
 /// Runs the program: 0 if every picture was done.
@@ -219,15 +221,18 @@ fn pictures(
             ) = found?;
             // Strongest first, so those shown are a prefix.
             let shown = detections.partition_point(|detection| detection.score >= show);
-            if let Some(path) = &to_draw[index].drawn {
-                save(&draw(&picture, &detections[..shown], &card.classes), path)
-                    .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-            }
+            let drawn = &to_draw[index].drawn;
+            let undrawn = drawn.as_ref().and_then(|path| {
+                let written = save(&draw(&picture, &detections[..shown], &card.classes), path);
+                let error = written.err()?;
+                Some(format!("cannot write {}: {error}", path.display()))
+            });
             Ok(Done {
                 image_id,
                 size: picture.dimensions(),
                 detections,
                 shown,
+                undrawn,
             })
         },
     ))

@@ -32,6 +32,11 @@ fn without_detections_the_picture_is_only_enlarged() {
     assert!(drawn
         .enumerate_pixels()
         .all(|(x, y, p)| p == small.get_pixel(x / 8, y / 8)));
+    // A strip is not enlarged into what neither memory nor a JPEG file holds.
+    for (width, height, factor) in [(20_000, 100, 1), (1025, 10, 1), (1024, 10, 2), (10, 250, 8)] {
+        let drawn = draw(&RgbImage::new(width, height), &[], &classes(&["a"]));
+        assert_eq!(drawn.dimensions(), (width * factor, height * factor));
+    }
     let large = RgbImage::new(700, 600);
     assert_eq!(draw(&large, &[], &classes(&["a"])), large);
 }

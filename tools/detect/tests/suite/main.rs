@@ -6,6 +6,7 @@ mod hostile_models;
 mod hostile_pictures;
 mod mutated_models;
 mod program;
+mod results;
 #[cfg(feature = "serve")]
 mod serve;
 mod squares;

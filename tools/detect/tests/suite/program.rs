@@ -11,13 +11,13 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 use crate::squares::{self, picture, BLACK, WHITE};
 
-struct Desk {
+pub struct Desk {
     folder: TempDir,
 }
 
 impl Desk {
     /// A model and a folder of four pictures, two of them broken.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let desk = Self {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -50,19 +50,21 @@ impl Desk {
         self
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn run(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_detect"))
-            .current_dir(self.folder.path())
-            .args(args)
-            .output()
-            .unwrap()
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_detect"));
+        command.current_dir(self.folder.path()).args(args);
+        command
     }
 
-    fn json(&self, name: &str) -> Vec<Value> {
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    pub fn json(&self, name: &str) -> Vec<Value> {
         match serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap() {
             Value::Array(entries) => entries,
             other => panic!("no list: {other}"),
@@ -70,19 +72,19 @@ impl Desk {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 #[track_caller]
-fn succeeded(output: &Output) -> (String, String) {
+pub fn succeeded(output: &Output) -> (String, String) {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
     (out, err)
 }
 
 /// Nothing half-written lies around.
-fn assert_tidy(folder: &Path) {
+pub fn assert_tidy(folder: &Path) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         assert_ne!(
@@ -291,6 +293,16 @@ fn wrong_usage_and_wrong_models_are_told_apart() {
         &["--model", "m.onnx"],
         &["--model", "m.onnx", "in", "--score", "1.5"],
         &["--model", "m.onnx", "in", "--threads", "0"],
+        // No machine has so many cores, and one that tried to start them would give up half-way.
+        &[
+            "--model",
+            "m.onnx",
+            "in",
+            "--threads",
+            "18446744073709551615",
+        ],
+        &["bench", "--model", "m.onnx", "--threads", "1025"],
+        &["watch", "--model", "m.onnx", "in", "--threads", "1025"],
     ] {
         assert_eq!(desk.run(args).status.code(), Some(2), "{args:?}");
     }

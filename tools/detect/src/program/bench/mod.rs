@@ -13,7 +13,7 @@ use image::{Rgb, RgbImage};
 use intertwine_detect::{picture, write, Detector, NodeTime};
 use serde::Serialize;
 
-use super::{memory, milliseconds};
+use super::{memory, milliseconds, say};
 use peer::Peer;
 
 /// What to measure.
@@ -25,7 +25,7 @@ pub struct Args {
     #[command(flatten)]
     engine: super::EngineArgs,
     /// Threads that work on one picture.
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = super::thread_count)]
     threads: NonZeroUsize,
     /// Timed runs; a few more go before, untimed.
     #[arg(long, value_name = "N", default_value = "30")]
@@ -198,38 +198,40 @@ fn print(numbers: &Numbers) {
         load_ms,
         ..
     } = numbers;
-    println!("{model}: input {input_size} x {input_size}, {threads} threads, {iterations} runs, loaded in {load_ms:.0} ms");
+    say(format_args!("{model}: input {input_size} x {input_size}, {threads} threads, {iterations} runs, loaded in {load_ms:.0} ms"));
     for (name, p) in [
         ("model", &numbers.model_percentiles),
         ("total", &numbers.total_percentiles),
     ] {
-        println!(
+        say(format_args!(
             "{name}: median {:.2} ms (min {:.2}, p90 {:.2}, p99 {:.2}, max {:.2})",
             p.p50, p.min, p.p90, p.p99, p.max
-        );
+        ));
     }
     let stages: Vec<String> = numbers
         .stages_ms
         .iter()
         .map(|(name, ms)| format!("{name} {ms:.2} ms"))
         .collect();
-    println!(
+    say(format_args!(
         "stages: {}; {:.1} images/s",
         stages.join(", "),
         numbers.images_per_s
-    );
+    ));
     if let Some(peer) = &numbers.onnxruntime {
-        println!(
+        say(format_args!(
             "onnxruntime {}: median {:.2} ms; we take {:.3} of its time",
             peer.version, peer.model_percentiles.p50, peer.ratio
-        );
+        ));
     }
     let peers = numbers.onnxruntime.as_ref().and_then(|p| p.peak_rss_mb);
     match (numbers.peak_rss_mb, peers) {
         (Some(peak), Some(peers)) => {
-            println!("peak memory {peak:.0} MB, onnxruntime {peers:.0} MB with Python");
+            say(format_args!(
+                "peak memory {peak:.0} MB, onnxruntime {peers:.0} MB with Python"
+            ));
         }
-        (Some(peak), None) => println!("peak memory {peak:.0} MB"),
+        (Some(peak), None) => say(format_args!("peak memory {peak:.0} MB")),
         (None, _) => {}
     }
 }
@@ -240,7 +242,10 @@ fn print_nodes(mut nodes: Vec<NodeTime>) {
     let line = |name: &str, time: Duration, count: usize| {
         let seconds = time.as_secs_f64();
         let share = 100.0 * seconds / total.max(f64::MIN_POSITIVE);
-        println!("{:9.3} ms {share:5.1}% {count:5}  {name}", 1e3 * seconds);
+        say(format_args!(
+            "{:9.3} ms {share:5.1}% {count:5}  {name}",
+            1e3 * seconds
+        ));
     };
     let mut kinds: BTreeMap<&str, (Duration, usize)> = BTreeMap::new();
     for node in &nodes {
@@ -249,12 +254,12 @@ fn print_nodes(mut nodes: Vec<NodeTime>) {
     }
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by_key(|(_, (time, _))| std::cmp::Reverse(*time));
-    println!("\nkinds of nodes");
+    say("\nkinds of nodes");
     for (kind, (time, count)) in kinds.iter().take(SHOWN) {
         line(kind, *time, *count);
     }
     nodes.sort_by_key(|node| std::cmp::Reverse(node.time));
-    println!("\nslowest nodes");
+    say("\nslowest nodes");
     for node in nodes.iter().take(SHOWN) {
         line(&format!("{} ({})", node.name, node.kind), node.time, 1);
     }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{poll_fn, Future};
-use std::io::{self, ErrorKind, Write};
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_io_timeout::TimeoutStream;
 
 use super::route::{answer, Server};
+use crate::program::complain;
 
 /// Most bytes of a request's head.
 const HEAD_BYTES: usize = 16 << 10;
@@ -51,7 +52,7 @@ pub async fn until(listener: TcpListener, server: Arc<Server>, stop: &Notify) {
         .is_err()
     {
         let seconds = patience.as_secs_f64();
-        complain(&format!(
+        complain(format_args!(
             "connections that were still open after {seconds} s were cut off"
         ));
     }
@@ -77,7 +78,7 @@ async fn accept(
             // The client went away before its turn.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                complain(&format!("cannot accept a connection: {error}"));
+                complain(format_args!("cannot accept a connection: {error}"));
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -106,11 +107,6 @@ async fn serve(
     if watcher.watch(connection).await.is_err() {
         server.metrics.broken.fetch_add(1, Relaxed);
     }
-}
-
-/// A line for the owner. `eprintln!` would panic where nobody reads it.
-fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Says no in a few bytes that fit into any socket's buffer, without waiting for anything.

@@ -58,6 +58,9 @@ pub enum Fault {
     /// Detection failed; a defect of the model or of ours.
     #[error("the picture could not be looked at: {0}")]
     Detect(String),
+    /// A drawn picture that the form asked for cannot hold.
+    #[error("{0}: send the header Accept: image/png, or ask for detections without draw=1")]
+    Draw(String),
     /// No room in the queue.
     #[error("busy: the queue is full ({0} waiting); try again in a second")]
     Queue(usize),
@@ -76,7 +79,7 @@ impl Fault {
             Self::Path(_) => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Size(_) | Self::Pixels(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Size(_) | Self::Pixels(_) | Self::Draw(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Type(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Detect(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Queue(_) | Self::Memory => StatusCode::SERVICE_UNAVAILABLE,

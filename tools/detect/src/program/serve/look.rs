@@ -197,8 +197,8 @@ impl Lookout {
 /// A drawn picture as an answer.
 fn drawn(canvas: &RgbImage, jpeg: bool) -> Result<Response<Full<Bytes>>, Fault> {
     let mut bytes = Cursor::new(Vec::new());
-    encode(canvas, jpeg, &mut bytes)
-        .map_err(|error| Fault::Detect(format!("cannot write the drawn picture: {error}")))?;
+    // To memory, so that only what the form cannot hold fails.
+    encode(canvas, jpeg, &mut bytes).map_err(|error| Fault::Draw(error.to_string()))?;
     let kind = if jpeg { "image/jpeg" } else { "image/png" };
     Ok(answer::typed(kind, bytes.into_inner()))
 }

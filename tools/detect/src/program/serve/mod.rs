@@ -23,7 +23,6 @@ mod query;
 mod route;
 mod upload;
 
-use std::io::{self, Write};
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +41,8 @@ use pool::Pool;
 use route::Server;
 use upload::Limits;
 
+use super::say;
+
 /// What to serve, where, and how much of it.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -53,7 +54,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: String,
     /// Pictures that are looked at at once, each by one thread [default: all cores].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::thread_count)]
     threads: Option<NonZeroUsize>,
     /// Pictures that may wait for a thread. Further ones are refused with status 503.
     #[arg(long, value_name = "N", default_value = "8")]
@@ -148,7 +149,7 @@ pub fn serve(args: &Args) -> Result<ExitCode> {
         let stop = Arc::new(Notify::new());
         listen_to_signals(stop.clone())?;
         let address = listener.local_addr().context("cannot read the address")?;
-        say(&format!("{} at http://{address}", server.model));
+        say(format_args!("{} at http://{address}", server.model));
         accept::until(listener, server, &stop).await;
         anyhow::Ok(())
     })?;
@@ -167,11 +168,6 @@ fn listen_to_signals(stop: Arc<Notify>) -> Result<()> {
         stop.notify_one();
     })
     .context("cannot listen to Ctrl-C")
-}
-
-/// A line for people. Nobody may be reading any more, which is no reason to stop.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush());
 }
 
 /// `1000`, `32M`; k, M and G are powers of 1024.

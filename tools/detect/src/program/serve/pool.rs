@@ -80,12 +80,12 @@ impl<J: Job> Pool<J> {
             queue: Arc::new(Queue {
                 capacity: capacity.get(),
                 inner: Mutex::new(Inner {
-                    waiting: VecDeque::with_capacity(capacity.get()),
+                    waiting: VecDeque::new(),
                     closed: false,
                 }),
                 changed: Condvar::new(),
             }),
-            threads: Vec::with_capacity(threads.get()),
+            threads: Vec::new(),
         };
         let work = Arc::new(work);
         for index in 0..threads.get() {

@@ -40,14 +40,11 @@ impl FromStr for Url {
                 bad as u32
             ));
         }
+        let (user, rest) = split_user(rest);
         let rest = rest.split('#').next().unwrap_or_default();
-        let (authority, path) = match rest.find(['/', '?']) {
+        let (place, path) = match rest.find(['/', '?']) {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
-        };
-        let (user, place) = match authority.rsplit_once('@') {
-            Some((user, place)) => (Some(user), place),
-            None => (None, authority),
         };
         let (host, port) = match place
             .strip_prefix('[')
@@ -76,6 +73,23 @@ impl FromStr for Url {
             authorization: user
                 .map(|user| format!("Basic {}", BASE64_STANDARD.encode(decode(user)))),
         })
+    }
+}
+
+/// The user and password of what stands behind an address's `://`, and what stands behind them.
+fn split_user(rest: &str) -> (Option<&str>, &str) {
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
+        None => (None, rest),
+    }
+}
+
+/// An address of any kind without user and password, so that it can be shown. What is no address stays as it is.
+pub fn without_user(address: &str) -> String {
+    match address.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", split_user(rest).1),
+        None => address.into(),
     }
 }
 
@@ -332,6 +346,14 @@ mod tests {
             Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
         );
         assert_eq!(decode("100%"), b"100%");
+        for (address, shown) in [
+            ("rtsp://u:p@ss@cam:554/a@b", "rtsp://cam:554/a@b"),
+            ("https://u@cam?x@y", "https://cam?x@y"),
+            ("rtsp://cam/u:p@x", "rtsp://cam/u:p@x"),
+            ("clip@home.mp4", "clip@home.mp4"),
+        ] {
+            assert_eq!(without_user(address), shown);
+        }
         for text in [
             "https://cam",
             "cam",

@@ -31,12 +31,12 @@ use intertwine_detect::{Detector, PictureError, Thresholds, Tracker, TrackerOpti
 
 use drawn::Drawn;
 use graph::{live_graph, Arrived};
-use http::Url;
+use http::{without_user, Url};
 use lines::{Lines, Target};
 use post::Post;
 use sink::Sink;
 use slot::{Policy, Slot};
-use source::{Camera, Extent, Ffmpeg, Folder, Frame, Persistent, Raw, Size, Source, Stream};
+use source::{Camera, Child, Extent, Ffmpeg, Folder, Frame, Persistent, Raw, Size, Source, Stream};
 use summary::{Line, Summary};
 
 /// Help that an option of its own does not have room for.
@@ -86,8 +86,8 @@ pub struct Args {
     /// Most megabytes that a picture of a stream may have.
     #[arg(long, value_name = "MB", default_value = "16")]
     max_part: NonZeroU32,
-    /// Write a JSON line for each frame to the end of this file; - is the standard output, which gets them anyway
-    /// unless it is a terminal.
+    /// Write a JSON line for each frame to the end of this file; - is the standard output. Without this option the standard
+    /// output gets them, unless it is a terminal.
     #[arg(long, value_name = "FILE", value_parser = |text: &str| Ok::<_, String>(Target::from(text)))]
     json: Option<Target>,
     /// Put masks into the JSON lines, as COCO's run-length strings.
@@ -118,7 +118,7 @@ pub struct Args {
     #[command(flatten)]
     engine: super::EngineArgs,
     /// Threads that work on one frame [default: all cores].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::thread_count)]
     threads: Option<NonZeroUsize>,
 }
 
@@ -162,8 +162,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Runs until the source ends, somebody stops it, or something fails.
 pub fn watch(args: Args) -> Result<ExitCode> {
-    let (source, policy) = open(&args)?;
+    let child = Child::default();
+    // However the run ends.
+    let _end = child.ends_here();
     let (mut detector, mut tracker, show) = prepare(&args)?;
+    let (source, policy) = open(&args, &child)?;
+    let slot = Slot::new(policy);
+    stop_on_signal(slot.clone(), child);
     let text = args.json.is_none() && std::io::stdout().is_terminal();
     let mut sink = Sink {
         source: name(&args.source),
@@ -184,8 +189,6 @@ pub fn watch(args: Args) -> Result<ExitCode> {
         line: Vec::new(),
     };
 
-    let slot = Slot::new(policy);
-    stop_on_signal(slot.clone());
     let reader = read(source, slot.clone());
     let mut graph = live_graph();
     let mut summary = Summary::new();
@@ -258,8 +261,8 @@ pub fn watch(args: Args) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// Opens the source, and says whether its frames can wait.
-fn open(args: &Args) -> Result<(Box<dyn Source>, Policy)> {
+/// Opens the source, and says whether its frames can wait. A program that it needs becomes the child.
+fn open(args: &Args, child: &Child) -> Result<(Box<dyn Source>, Policy)> {
     let stdin = matches!(args.source, Place::Stdin);
     let camera = matches!(args.source, Place::Camera(_));
     let folder = matches!(args.source, Place::Folder(_));
@@ -300,7 +303,8 @@ fn open(args: &Args) -> Result<(Box<dyn Source>, Policy)> {
                 Extent::Whole => (Policy::Every, Some(0)),
                 Extent::Endless => (Policy::Newest, args.retries),
             };
-            let video = Ffmpeg::open(input.clone(), *extent, timeout)?;
+            let video = Ffmpeg::open(input.clone(), *extent, timeout, child.clone())
+                .with_context(|| name.clone())?;
             (Box::new(Persistent::new(video, name, retries)), policy)
         }
         Place::Folder(path) => {
@@ -381,10 +385,11 @@ fn ended(slot: &Slot<Frame>, reader: JoinHandle<Result<()>>) -> Result<()> {
 }
 
 /// Ctrl-C and SIGTERM end the run after the frame in work; a second one ends it at once.
-fn stop_on_signal(slot: Slot<Frame>) {
+fn stop_on_signal(slot: Slot<Frame>, child: Child) {
     // Fails only if there is a handler already, and nobody else sets one.
     let _ = ctrlc::set_handler(move || {
         if slot.stopped() {
+            child.end();
             std::process::exit(130);
         }
         slot.stop();
@@ -397,6 +402,7 @@ fn name(place: &Place) -> String {
         Place::Stdin => "-".into(),
         Place::Stream(url) => url.to_string(),
         Place::Camera(path) | Place::Folder(path) => path.display().to_string(),
-        Place::Ffmpeg(input, _) => input.clone(),
+        Place::Ffmpeg(input, Extent::Whole) => input.clone(),
+        Place::Ffmpeg(input, Extent::Endless) => without_user(input),
     }
 }

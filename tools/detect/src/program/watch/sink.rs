@@ -12,7 +12,7 @@ use super::drawn::Drawn;
 use super::lines::{Found, Line, Lines, Outcome};
 use super::post::Post;
 use super::source::Frame;
-use crate::program::milliseconds;
+use crate::program::{fits_jpeg, milliseconds};
 
 /// Writes results.
 pub struct Sink {
@@ -52,12 +52,16 @@ impl Sink {
             .iter()
             .zip(ids)
             .filter(|(detection, id)| detection.score >= show || id.is_some());
-        let drawn = match &mut self.drawn {
-            Some(drawn) => {
+        let drawn = match (&mut self.drawn, fits_jpeg(picture)) {
+            (Some(drawn), Ok(())) => {
                 let tracked = shown.clone().map(|(found, id)| (found, *id));
                 Some(drawn.write(&draw_tracked(picture, tracked, &self.card.classes))?)
             }
-            None => None,
+            (Some(_), Err(error)) => {
+                eprintln!("not drawn: {}: {error}", label(frame));
+                None
+            }
+            (None, _) => None,
         };
         let age = frame.arrived.elapsed();
         if self.json.is_some() || self.post.is_some() {

@@ -32,6 +32,23 @@ fn a_full_queue_is_503_at_once() {
 }
 
 #[test]
+fn a_queue_without_an_end_costs_nothing_before_it_fills() {
+    Server::start(&["--queue", &usize::MAX.to_string()]).assert_well();
+}
+
+#[test]
+fn more_threads_than_any_machine_has_cores_are_refused() {
+    let output = Command::new(env!("CARGO_BIN_EXE_detect"))
+        .args(["serve", "--model", "m.onnx", "--threads"])
+        .arg(usize::MAX.to_string())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("from 1 to 1024"), "{told}");
+}
+
+#[test]
 fn those_who_left_give_up_their_places() {
     let server = Server::start(&["--threads", "1", "--queue", "3"]);
     let file = heavy();

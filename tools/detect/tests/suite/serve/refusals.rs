@@ -115,6 +115,20 @@ fn more_pixels_than_are_accepted_are_413() {
 }
 
 #[test]
+fn a_drawn_picture_that_no_jpeg_holds_is_413_and_png_holds_it() {
+    let server = Server::start(&[]);
+    let strip = png(&RgbImage::new(65_536, 2));
+    server
+        .post("?draw=1", &strip)
+        .assert_refused(413, &["65536 x 2 pixels", "Accept: image/png"]);
+    let head = format!("{}\r\nAccept: image/png", post("?draw=1", strip.len()));
+    let answer = server.ask(&head, &strip);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let drawn = image::load_from_memory(&answer.body).unwrap();
+    assert_eq!((drawn.width(), drawn.height()), (65_536, 2));
+}
+
+#[test]
 fn a_slow_body_is_408_and_a_slow_head_is_cut_off() {
     let server = Server::start(&["--timeout", "1"]);
     let file = png(&two_squares());

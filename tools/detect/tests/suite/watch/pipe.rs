@@ -106,6 +106,23 @@ fn of_live_frames_every_one_is_looked_at_or_counted_and_the_last_is_looked_at() 
 }
 
 #[test]
+fn a_frame_that_no_jpeg_holds_is_looked_at_and_not_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let args = ["-", "--size", "65536x2", "--out", out.to_str().unwrap()];
+    let output = pipe(&args, &[128; 2 * 3 * 65_536 * 2]);
+    let told = said(&output);
+    assert!(output.status.success(), "{told}");
+    assert!(
+        told.contains("not drawn: frame 2: 65536 x 2 pixels"),
+        "{told}"
+    );
+    let lines = lines(&output.stdout);
+    assert_eq!((&lines[1]["width"], lines.len()), (&65_536.into(), 2));
+    assert!(lines.iter().all(|line| line.get("drawn").is_none()));
+}
+
+#[test]
 fn drawn_frames_are_numbered_and_only_the_newest_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");

@@ -1,7 +1,7 @@
 //! What ffmpeg reads: RTSP cameras, https, videos. It runs beside us and sends plain pictures.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -11,8 +11,11 @@ use image::RgbImage;
 use intertwine_detect::picture::MAX_PIXELS;
 use intertwine_flow::{Pool, Pooled};
 
+use super::child::Child;
 use super::persistent::Attempt;
 use super::{Frame, Pixels};
+use crate::program::complain;
+use crate::program::watch::http::without_user;
 
 /// What is read to its end, or for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,33 +32,34 @@ pub struct Ffmpeg {
     extent: Extent,
     /// The longest that nothing may come.
     timeout: Duration,
-    running: Option<Running>,
+    child: Child,
+    /// What it sends, while it is connected.
+    pictures: Option<Receiver<Result<Pooled<RgbImage>>>>,
     number: u64,
 }
 
 impl Ffmpeg {
-    /// Starts ffmpeg on an address or a file.
+    /// Starts ffmpeg on an address or a file, as this child.
     ///
     /// # Errors
     /// If there is no ffmpeg.
-    pub fn open(input: String, extent: Extent, timeout: Duration) -> Result<Self> {
+    pub fn open(input: String, extent: Extent, timeout: Duration, child: Child) -> Result<Self> {
         Ok(Self {
-            running: Some(Running::start(&input, extent)?),
+            pictures: Some(start(&input, extent, &child)?),
+            child,
             input,
             extent,
             timeout,
             number: 0,
         })
     }
-}
 
-impl Attempt for Ffmpeg {
-    fn attempt(&mut self) -> Result<Option<Frame>> {
-        let running = match &mut self.running {
-            Some(running) => running,
-            none => none.insert(Running::start(&self.input, self.extent)?),
+    fn next(&mut self) -> Result<Option<Frame>> {
+        let pictures = match &mut self.pictures {
+            Some(pictures) => pictures,
+            none => none.insert(start(&self.input, self.extent, &self.child)?),
         };
-        match running.pictures.recv_timeout(self.timeout) {
+        match pictures.recv_timeout(self.timeout) {
             Ok(picture) => {
                 self.number += 1;
                 Ok(Some(Frame::now(self.number, Pixels::Raw(picture?))))
@@ -64,7 +68,7 @@ impl Attempt for Ffmpeg {
                 bail!("silent for {} s", self.timeout.as_secs_f32())
             }
             Err(RecvTimeoutError::Disconnected) => {
-                let status = running.child.wait().context("cannot wait for ffmpeg")?;
+                let status = self.child.wait().context("cannot wait for ffmpeg")?;
                 ensure!(status.success(), "ffmpeg cannot read it ({status})");
                 match self.extent {
                     Extent::Whole => Ok(None),
@@ -73,65 +77,92 @@ impl Attempt for Ffmpeg {
             }
         }
     }
+}
+
+impl Attempt for Ffmpeg {
+    fn attempt(&mut self) -> Result<Option<Frame>> {
+        match self.next() {
+            // What it fails of then is its end.
+            Err(_) if self.child.has_ended() => Ok(None),
+            other => other,
+        }
+    }
 
     fn disconnect(&mut self) {
-        self.running = None;
+        self.pictures = None;
+        // A stream that is silent does not end by itself.
+        self.child.kill();
     }
 }
 
-/// The program, and a thread that reads what it writes.
-struct Running {
-    child: Child,
-    /// A picture at a time. Closed when ffmpeg writes no more.
-    pictures: Receiver<Result<Pooled<RgbImage>>>,
-}
-
-impl Running {
-    fn start(input: &str, extent: Extent) -> Result<Self> {
-        let mut command = Command::new("ffmpeg");
-        command.args(["-nostdin", "-loglevel", "error"]);
-        if input.starts_with("rtsp") {
-            // Over UDP what is lost smears pictures.
-            command.args(["-rtsp_transport", "tcp"]);
-        }
-        // A file's name is never taken for an address.
-        let protocol = match extent {
-            Extent::Whole => "file:",
-            Extent::Endless => "",
-        };
-        command.args(["-i", &format!("{protocol}{input}")]);
-        command.args(["-an", "-pix_fmt", "rgb24"]);
-        // Each picture with its size before it, and nothing lost.
-        command.args(["-f", "image2pipe", "-c:v", "ppm", "-"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => anyhow::anyhow!(
-                "{input} is for ffmpeg to read, and that is not installed here (apt-get install ffmpeg, or ffmpeg.org)"
-            ),
-            _ => anyhow::Error::from(error).context("cannot start ffmpeg"),
-        })?;
-        let output = child.stdout.take().expect("it was asked for");
-        let (sender, pictures) = sync_channel(0);
-        thread::spawn(move || {
-            let mut pictures = Pictures::new(output);
-            // Until there are no more, or nobody wants them.
-            while let Some(picture) = pictures.next().transpose() {
-                let last = picture.is_err();
-                if sender.send(picture).is_err() || last {
-                    break;
-                }
+/// Starts ffmpeg, and threads that read what it says and what it writes: a picture at a time, closed when there are no more
+/// and all is said.
+fn start(input: &str, extent: Extent, child: &Child) -> Result<Receiver<Result<Pooled<RgbImage>>>> {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-loglevel", "error"]);
+    if input.starts_with("rtsp") {
+        // Over UDP what is lost smears pictures.
+        command.args(["-rtsp_transport", "tcp"]);
+    }
+    // A file's name is never taken for an address.
+    let protocol = match extent {
+        Extent::Whole => "file:",
+        Extent::Endless => "",
+    };
+    command.args(["-i", &format!("{protocol}{input}")]);
+    command.args(["-an", "-pix_fmt", "rgb24"]);
+    command.args([every_frame().map_err(not_started)?, "passthrough"]);
+    // Each picture with its size before it, and nothing lost.
+    command.args(["-f", "image2pipe", "-c:v", "ppm", "-"]);
+    let (output, said) = child.start(&mut command).map_err(not_started)?;
+    let saying = thread::spawn({
+        let input = input.to_owned();
+        move || pass_on(said, &input)
+    });
+    let (sender, pictures) = sync_channel(0);
+    thread::spawn(move || {
+        let mut pictures = Pictures::new(output);
+        // Until there are no more, or nobody wants them.
+        while let Some(picture) = pictures.next().transpose() {
+            let last = picture.is_err();
+            if sender.send(picture).is_err() || last {
+                break;
             }
-        });
-        Ok(Self { child, pictures })
+        }
+        // A panic there has been printed.
+        let _ = saying.join();
+    });
+    Ok(pictures)
+}
+
+/// Passes on what ffmpeg says. It likes to repeat the whole address, which may hold a password.
+fn pass_on(said: ChildStderr, input: &str) {
+    let shown = without_user(input);
+    for line in BufReader::new(said).split(b'\n').map_while(Result::ok) {
+        complain(String::from_utf8_lossy(&line).replace(input, &shown));
     }
 }
 
-impl Drop for Running {
-    /// A stream that is silent does not end by itself.
-    fn drop(&mut self) {
-        // Fails if it has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// The option that says how frames are spaced. Unless told to pass them on as they are, ffmpeg repeats and drops frames of
+/// an uneven rate until the rate is even. No version before 5.1 knows `-fps_mode` and none from 9 on `-vsync`, so it is asked.
+fn every_frame() -> io::Result<&'static str> {
+    let help = Command::new("ffmpeg")
+        .args(["-h", "long"])
+        .stdin(Stdio::null())
+        .output()?;
+    let help = String::from_utf8_lossy(&help.stdout);
+    Ok(match help.contains("-fps_mode") {
+        true => "-fps_mode",
+        false => "-vsync",
+    })
+}
+
+fn not_started(error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => anyhow::anyhow!(
+            "this is for ffmpeg to read, and that is not installed here (apt-get install ffmpeg, or ffmpeg.org)"
+        ),
+        _ => anyhow::Error::from(error).context("cannot start ffmpeg"),
     }
 }
 

@@ -3,6 +3,7 @@
 // One place decides whether there are cameras.
 #[cfg_attr(not(all(feature = "v4l2", target_os = "linux")), path = "no_camera.rs")]
 mod camera;
+mod child;
 mod ffmpeg;
 mod folder;
 mod parts;
@@ -20,6 +21,7 @@ use intertwine_detect::{picture, PictureError};
 use intertwine_flow::Pooled;
 
 pub use camera::Camera;
+pub use child::Child;
 pub use ffmpeg::{Extent, Ffmpeg};
 pub use folder::Folder;
 pub use persistent::Persistent;
