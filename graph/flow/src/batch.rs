@@ -150,6 +150,8 @@ pub struct BatchRun<C: Sourced, D: Chain<Batch<C::Out>>> {
     size: usize,
     after: D,
     scratch: D::Scratch,
+    /// Behind the last batch that was handed out.
+    done: u64,
 }
 
 impl<C, D> BatchGraph<C, D>
@@ -170,6 +172,7 @@ where
             // The remainder is not even worked on.
             range.end -= (range.end - range.start) % size as u64;
         }
+        let done = range.start;
         let prefetch = Prefetch::new(self.items, range, window, counters);
         let mut probe = Probe::new(C::STAGES, prefetch.counters());
         let scratch = self.after.scratch(&mut probe);
@@ -180,14 +183,15 @@ where
             size,
             after: self.after,
             scratch,
+            done,
         }
     }
 }
 
 impl<C: Sourced, D: Chain<Batch<C::Out>>> BatchRun<C, D> {
-    /// The position behind the last batch: the one to resume from.
+    /// The position behind the last batch that was handed out: the one to resume from.
     pub fn position(&self) -> u64 {
-        self.prefetch.position()
+        self.done
     }
 
     /// The run's counters, which can be read from any thread while it goes on.
@@ -210,6 +214,7 @@ where
             size,
             after,
             scratch,
+            done,
         } = self;
         prefetch.serve(|prefetch| {
             let start = prefetch.position();
@@ -230,9 +235,11 @@ where
             if batch.is_empty() {
                 return None;
             }
+            let end = batch.positions.end;
             let result = run_after(after, batch, scratch, C::STAGES, prefetch.counters());
-            if result.is_err() {
-                prefetch.close();
+            match result {
+                Ok(_) => *done = end,
+                Err(_) => prefetch.close(),
             }
             Some(result)
         })

@@ -79,6 +79,25 @@ proptest! {
 }
 
 #[test]
+fn after_a_failure_a_run_is_where_its_last_batch_ended() {
+    for threads in THREADS {
+        on(threads, || {
+            let mut run = Files
+                .then(try_stage("Odd", |x: u64| match x {
+                    5 => Err("five"),
+                    x => Ok(x),
+                }))
+                .batch(n(4))
+                .run(..);
+            assert_eq!(run.next().unwrap().unwrap().to_vec(), [0, 1, 2, 3]);
+            assert!(run.next().unwrap().is_err());
+            // Item 4 was worked on and is not lost for who goes on from here.
+            assert_eq!(run.position(), 4);
+        });
+    }
+}
+
+#[test]
 fn a_run_resumes_at_its_position_without_end() {
     for threads in THREADS {
         on(threads, || {

@@ -63,6 +63,14 @@ fn check_len<T>(kernel: &str, name: &str, slice: &[T], expected: usize) {
     );
 }
 
+/// The elements of a shape; panics where there are more than can be counted, for then a product of the sizes would wrap
+/// around and a check against it hold for a slice that is far too short.
+#[track_caller]
+fn size<const N: usize>(shape: [usize; N]) -> usize {
+    let product = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+    product.unwrap_or_else(|| panic!("a shape of {shape:?} has more elements than memory"))
+}
+
 /// The number of rows in a slice of rows `width` wide; panics unless it divides evenly.
 #[track_caller]
 fn rows_of<T>(kernel: &str, name: &str, slice: &[T], width: usize) -> usize {

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ops::AddAssign;
 
 /// Elements of one piece of a memory-bound loop: 64 KiB of `f32`, a few microseconds of work, large against
 /// rayon's cost of handing a piece to another thread and small enough to balance.
@@ -66,22 +67,23 @@ pub(crate) fn is_alone() -> bool {
 
 /// Computes `pieces` partial sums of `width` columns, in parallel when there is more than one, and adds them to
 /// `out` in the order of the pieces. `fill(piece, partial)` adds its part to a zeroed partial sum.
-pub(crate) fn sum_pieces<F>(pieces: usize, width: usize, out: &mut [f32], fill: F)
+pub(crate) fn sum_pieces<T, F>(pieces: usize, width: usize, out: &mut [T], fill: F)
 where
-    F: Fn(usize, &mut [f32]) + Sync,
+    T: Copy + Default + AddAssign + Send,
+    F: Fn(usize, &mut [T]) + Sync,
 {
-    debug_assert_eq!(out.len(), width);
+    assert_eq!(out.len(), width, "a sum of rows of another width");
     if pieces == 0 || width == 0 {
         return;
     }
-    let mut partials = vec![0.0f32; pieces * width];
+    let mut partials = vec![T::default(); pieces * width];
     partials
         .par_chunks_mut(width)
         .enumerate()
         .for_each(|(piece, partial)| fill(piece, partial));
     for partial in partials.chunks_exact(width) {
         for (o, p) in out.iter_mut().zip(partial) {
-            *o += p;
+            *o += *p;
         }
     }
 }

@@ -14,9 +14,9 @@ pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::check_len;
 use crate::gemm::Precision;
 use crate::parallel::Scattered;
+use crate::{check_len, size};
 use heads::Inputs;
 use std::ops::Range;
 
@@ -43,9 +43,9 @@ pub fn forward(
     precision: Precision,
 ) {
     let rows = rows_in(groups);
-    check_len("attention", "qkv", qkv, rows * 3 * d);
-    check_len("attention", "y", y, rows * d);
-    check_len("attention", "lse", lse, rows * heads);
+    check_len("attention", "qkv", qkv, size([rows, 3, d]));
+    check_len("attention", "y", y, size([rows, d]));
+    check_len("attention", "lse", lse, size([rows, heads]));
     let inputs = Inputs::of_all(qkv, heads, d, precision);
     inputs.attend(all_queries(groups), y, lse);
 }
@@ -63,8 +63,8 @@ pub fn forward_one(
     precision: Precision,
 ) {
     let len = y.len() / d.max(1);
-    check_len("attention", "y", y, len * d);
-    check_len("attention", "qkv", qkv, len * 3 * d);
+    check_len("attention", "y", y, size([len, d]));
+    check_len("attention", "qkv", qkv, size([len, 3, d]));
     let inputs = Inputs::of_all(qkv, heads, d, precision).scaled(scale);
     inputs.attend_one(len, y);
 }
@@ -88,10 +88,10 @@ pub fn forward_of(
     precision: Precision,
 ) {
     let queries = asking.iter().sum::<usize>();
-    check_len("attention", "q", q, queries * d);
-    check_len("attention", "kv", kv, rows_in(groups) * 2 * d);
-    check_len("attention", "y", y, queries * d);
-    check_len("attention", "lse", lse, queries * heads);
+    check_len("attention", "q", q, size([queries, d]));
+    check_len("attention", "kv", kv, size([rows_in(groups), 2, d]));
+    check_len("attention", "y", y, size([queries, d]));
+    check_len("attention", "lse", lse, size([queries, heads]));
     let inputs = Inputs::of_some(q, kv, heads, d, precision);
     inputs.attend(some_queries(groups, asking), y, lse);
 }
@@ -113,11 +113,11 @@ pub fn backward(
     precision: Precision,
 ) {
     let rows = rows_in(groups);
-    check_len("attention", "qkv", qkv, rows * 3 * d);
-    check_len("attention", "y", y, rows * d);
-    check_len("attention", "lse", lse, rows * heads);
-    check_len("attention", "dy", dy, rows * d);
-    check_len("attention", "dqkv", dqkv, rows * 3 * d);
+    check_len("attention", "qkv", qkv, size([rows, 3, d]));
+    check_len("attention", "y", y, size([rows, d]));
+    check_len("attention", "lse", lse, size([rows, heads]));
+    check_len("attention", "dy", dy, size([rows, d]));
+    check_len("attention", "dqkv", dqkv, size([rows, 3, d]));
     let inputs = Inputs::of_all(qkv, heads, d, precision);
     let dqkv = Scattered::new(dqkv);
     let dkv = dqkv.from(d.min(dqkv.len()));
@@ -146,11 +146,11 @@ pub fn backward_of(
 ) {
     let (queries, rows) = (asking.iter().sum::<usize>(), rows_in(groups));
     for (name, slice, len) in [("q", q, d), ("y", y, d), ("dy", dy, d), ("lse", lse, heads)] {
-        check_len("attention", name, slice, queries * len);
+        check_len("attention", name, slice, size([queries, len]));
     }
-    check_len("attention", "dq", dq, queries * d);
-    check_len("attention", "kv", kv, rows * 2 * d);
-    check_len("attention", "dkv", dkv, rows * 2 * d);
+    check_len("attention", "dq", dq, size([queries, d]));
+    check_len("attention", "kv", kv, size([rows, 2, d]));
+    check_len("attention", "dkv", dkv, size([rows, 2, d]));
     let inputs = Inputs::of_some(q, kv, heads, d, precision);
     let (dq, dkv) = (Scattered::new(dq), Scattered::new(dkv));
     // SAFETY: both are borrowed mutably.
@@ -164,8 +164,8 @@ pub fn backward_of(
 /// If `d` is not a multiple of `heads` or a slice's length does not fit the groups.
 pub fn cls_attention(qkv: &[f32], groups: &[Group], heads: usize, d: usize, out: &mut [f32]) {
     let rows = rows_in(groups);
-    check_len("attention", "qkv", qkv, rows * 3 * d);
-    check_len("attention", "out", out, rows * heads);
+    check_len("attention", "qkv", qkv, size([rows, 3, d]));
+    check_len("attention", "out", out, size([rows, heads]));
     let inputs = Inputs::of_all(qkv, heads, d, Precision::F32);
     for (first, len) in sequences(groups).filter(|(_, len)| *len > 0) {
         let rows = &mut out[first * heads..(first + len) * heads];
@@ -185,7 +185,9 @@ struct Sequence {
 
 /// Rows in all.
 fn rows_in(groups: &[Group]) -> usize {
-    groups.iter().map(|g| g.count * g.len).sum()
+    let rows = groups.iter().map(|g| size([g.count, g.len]));
+    let sum = rows.into_iter().try_fold(0usize, usize::checked_add);
+    sum.expect("groups have more rows than memory")
 }
 
 /// First row and length of every sequence.

@@ -7,10 +7,10 @@ use super::finish::{Finish, Kept};
 use super::{project, zeros, Normed, Parameters, Shape};
 use crate::attention::{self, Group};
 use crate::buffers::Buffer;
-use crate::check_len;
 use crate::gather::{rows_backward, rows_forward};
 use crate::gemm::{matmul, Layout};
 use crate::linear::backward_params;
+use crate::{check_len, size};
 
 /// What the backward pass needs of the forward pass.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub fn forward(
 ) -> Saved {
     let rows = shape.check(x, p);
     let (d, heads, precision) = (shape.d, shape.heads, shape.precision);
-    check_len("block", "y", y, wanted.len() * d);
+    check_len("block", "y", y, size([wanted.len(), d]));
     let asking = asking(shape.groups, wanted);
     let normed = Normed::of(x, p, shape).y;
     let (q_weight, kv_weight) = p.qkv_weight.split_at(d * d);
@@ -88,7 +88,7 @@ pub fn backward(
 ) {
     let rows = shape.check(x, p);
     let (d, precision, n) = (shape.d, shape.precision, Layout::N);
-    check_len("block", "dy", dy, wanted.len() * d);
+    check_len("block", "dy", dy, size([wanted.len(), d]));
     check_len("block", "dx", dx, x.len());
     let scales = scales_of(shape, wanted);
     let scales = [scales[0].as_deref(), scales[1].as_deref()];

@@ -19,9 +19,9 @@ pub use shuffle::{pixel_shuffle, pixel_unshuffle_add};
 pub use weights::Weights;
 use winograd::Winograd;
 
-use crate::check_len;
 use crate::gemm::Precision;
 use crate::linear::{self, add_to};
+use crate::{check_len, size};
 
 /// The shape of one convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Shape {
 impl Shape {
     /// Locations: rows of `x` and of `y`.
     pub fn rows(&self) -> usize {
-        self.batch * self.height * self.width
+        size([self.batch, self.height, self.width])
     }
 
     #[track_caller]
@@ -50,9 +50,9 @@ impl Shape {
             self.inp > 0 && self.out > 0,
             "conv: expected channels above 0, found {self:?}"
         );
-        check_len("conv", "x", x, self.rows() * self.inp);
-        check_len("conv", "w", w, self.out * 9 * self.inp);
-        check_len("conv", "y", y, self.rows() * self.out);
+        check_len("conv", "x", x, size([self.rows(), self.inp]));
+        check_len("conv", "w", w, size([self.out, 9, self.inp]));
+        check_len("conv", "y", y, size([self.rows(), self.out]));
     }
 }
 
@@ -97,6 +97,10 @@ pub fn backward(
     precision: Precision,
 ) {
     shape.check(x, w, dy);
+    check_len("conv", "dw", dw, w.len());
+    if let Some(db) = &db {
+        check_len("conv", "db", db, shape.out);
+    }
     if let Some(dx) = dx {
         check_len("conv", "dx", dx, x.len());
         let turned = Weights::turned(w, shape.inp, shape.out, precision);

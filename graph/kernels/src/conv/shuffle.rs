@@ -1,7 +1,7 @@
 //! The permutation between [b*h*w, 4*c] with channels (dy, dx, c) and the map of twice the size [b*2h*2w, c].
 
-use crate::check_len;
 use crate::parallel::PIECE;
+use crate::{check_len, size};
 use rayon::prelude::*;
 
 /// `y[(b, 2 i + dy, 2 j + dx), c] = x[(b, i, j), (dy, dx, c)]`.
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 /// # Panics
 /// If a slice's length does not fit the shape.
 pub fn pixel_shuffle(x: &[f32], y: &mut [f32], b: usize, h: usize, w: usize, c: usize) {
-    check_len("pixel_shuffle", "x", x, b * h * w * 4 * c);
+    check_len("pixel_shuffle", "x", x, size([b, h, w, 4, c]));
     check_len("pixel_shuffle", "y", y, x.len());
     if x.is_empty() {
         return;
@@ -36,7 +36,7 @@ pub fn pixel_shuffle(x: &[f32], y: &mut [f32], b: usize, h: usize, w: usize, c: 
 /// # Panics
 /// If a slice's length does not fit the shape.
 pub fn pixel_unshuffle_add(dy: &[f32], dx: &mut [f32], b: usize, h: usize, w: usize, c: usize) {
-    check_len("pixel_unshuffle_add", "dy", dy, b * h * w * 4 * c);
+    check_len("pixel_unshuffle_add", "dy", dy, size([b, h, w, 4, c]));
     check_len("pixel_unshuffle_add", "dx", dx, dy.len());
     if dy.is_empty() {
         return;

@@ -26,7 +26,7 @@ impl Weights {
     /// # Panics
     /// If its length does not fit.
     pub fn new(w: &[f32], inp: usize, out: usize, precision: Precision) -> Self {
-        crate::check_len("conv", "w", w, out * 9 * inp);
+        crate::check_len("conv", "w", w, crate::size([out, 9, inp]));
         Self::of(&Filters::of(w, out, inp, Layout::T), precision)
     }
 

@@ -45,6 +45,11 @@ impl Linear {
         self.weight.n()
     }
 
+    /// The least number of rows, at least so many, that fill whole tiles of the product.
+    pub(super) fn whole_tiles(&self, rows: usize) -> usize {
+        self.weight.whole_tiles(rows)
+    }
+
     /// Whether an activation follows the product.
     pub fn has_activation(&self) -> bool {
         self.activation.is_some()

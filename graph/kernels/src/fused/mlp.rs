@@ -3,7 +3,7 @@
 use super::Linear;
 use crate::buffers::resized;
 use crate::parallel::for_each_chunk;
-use crate::{alone, check_len, rows_of};
+use crate::{alone, check_len, rows_of, size};
 use std::cell::Cell;
 
 /// Most rows that are in between at once: of four times 384 values they fill half of a second-level cache of 1 MiB.
@@ -36,7 +36,7 @@ impl Mlp {
     pub fn forward(&self, x: &[f32], residual: Option<&[f32]>, y: &mut [f32]) {
         let (inp, width, out) = (self.first.inp(), self.first.out(), self.second.out());
         let rows = rows_of("fused mlp", "y", y, out);
-        check_len("fused mlp", "x", x, rows * inp);
+        check_len("fused mlp", "x", x, size([rows, inp]));
         if let Some(residual) = residual {
             check_len("fused mlp", "residual", residual, y.len());
         }
@@ -45,7 +45,10 @@ impl Mlp {
         } else {
             PIECES
         };
+        // Of whole tiles: then the same rows share a tile however many pieces there are, and come out the same to the last
+        // bit where rows that fill no tile are computed in another way.
         let most = rows.div_ceil(pieces).clamp(1, MOST_ROWS);
+        let most = self.first.whole_tiles(most);
         for_each_chunk(y, most * out, 1, |i, y| {
             let (first, count) = (i * most, y.len() / out);
             let mut between = BETWEEN.take();

@@ -1,7 +1,7 @@
 //! Patches of a picture to tokens: a convolution whose stride is its size, and positions added.
 
 use super::Linear;
-use crate::check_len;
+use crate::{check_len, size};
 
 use crate::parallel::{for_each_task, Scattered};
 use std::cell::Cell;
@@ -40,8 +40,13 @@ impl Patches {
         let (p, out) = (self.patch, self.linear.out());
         let channels = self.linear.inp() / (p * p);
         let (rows, columns) = (height / p, width / p);
-        check_len("fused patches", "planes", planes, channels * height * width);
-        check_len("fused patches", "y", y, rows * columns * out);
+        check_len(
+            "fused patches",
+            "planes",
+            planes,
+            size([channels, height, width]),
+        );
+        check_len("fused patches", "y", y, size([rows, columns, out]));
         check_len("fused patches", "positions", &self.positions, y.len());
         let y = Scattered::new(y);
         for_each_task(rows, true, |row| {

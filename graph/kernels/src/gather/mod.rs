@@ -10,7 +10,7 @@ pub(crate) mod reference;
 mod tests;
 
 use crate::parallel::{rows_per_piece, PIECE};
-use crate::{check_len, rows_of};
+use crate::{check_len, rows_of, size};
 use rayon::prelude::*;
 
 /// `y[i] = sum_k weight[i][k] * table[index[i][k]]`; `table` [any, d], `y` [index.len(), d].
@@ -26,7 +26,7 @@ pub fn taps_forward(
 ) {
     check_index(index.as_flattened(), rows_of("gather", "table", table, d));
     check_len("gather", "weight", weight, index.len());
-    check_len("gather", "y", y, index.len() * d);
+    check_len("gather", "y", y, size([index.len(), d]));
     let piece = rows_per_piece(d, PIECE);
     (
         y.par_chunks_mut(piece * d),
@@ -48,7 +48,7 @@ pub fn taps_backward(
     d: usize,
     dtable: &mut [f32],
 ) {
-    check_len("gather", "dy", dy, index.len() * d);
+    check_len("gather", "dy", dy, size([index.len(), d]));
     check_len("gather", "weight", weight, index.len());
     let weight = weight.as_flattened();
     scatter(index.as_flattened(), d, dtable, |from| {
@@ -62,7 +62,7 @@ pub fn taps_backward(
 /// If a slice's length does not fit the shape or an index is out of range.
 pub fn rows_forward(x: &[f32], index: &[u32], d: usize, y: &mut [f32]) {
     check_index(index, rows_of("gather", "x", x, d));
-    check_len("gather", "y", y, index.len() * d);
+    check_len("gather", "y", y, size([index.len(), d]));
     let piece = rows_per_piece(d, PIECE);
     y.par_chunks_mut(piece * d)
         .zip(index.par_chunks(piece))
@@ -78,7 +78,7 @@ pub fn rows_forward(x: &[f32], index: &[u32], d: usize, y: &mut [f32]) {
 /// # Panics
 /// If a slice's length does not fit the shape or an index is out of range.
 pub fn rows_backward(dy: &[f32], index: &[u32], d: usize, dx: &mut [f32]) {
-    check_len("gather", "dy", dy, index.len() * d);
+    check_len("gather", "dy", dy, size([index.len(), d]));
     scatter(index, d, dx, |from| (&dy[from * d..][..d], 1.0));
 }
 

@@ -18,9 +18,9 @@ mod sliding;
 #[cfg(test)]
 mod tests;
 
-use crate::check_len;
 use crate::cpu;
 use crate::parallel::Scattered;
+use crate::{check_len, size};
 pub(crate) use blocks::Epilogue;
 use blocks::{Left, Product, Right};
 #[cfg(target_arch = "x86_64")]
@@ -87,9 +87,9 @@ pub(crate) fn matmul_then(
     precision: Precision,
     epilogue: Option<Epilogue>,
 ) {
-    check_len("matmul", "a", a, m * k);
-    check_len("matmul", "b", b, k * n);
-    check_len("matmul", "c", c, m * n);
+    check_len("matmul", "a", a, size([m, k]));
+    check_len("matmul", "b", b, size([k, n]));
+    check_len("matmul", "c", c, size([m, n]));
     let product = Product {
         m,
         k,

@@ -5,7 +5,7 @@ use super::kernel::{self, Kernel};
 use super::pack::{self, Panels};
 use super::{Layout, Operand, Precision};
 use crate::parallel::Scattered;
-use crate::{check_len, cpu};
+use crate::{check_len, cpu, size};
 use std::cell::Cell;
 
 /// A matrix `b` [k, n] in the order in which this CPU's tiles read it.
@@ -33,7 +33,7 @@ impl Packed {
     /// # Panics
     /// If its length does not fit.
     pub fn new(b: &[f32], layout: Layout, k: usize, n: usize, precision: Precision) -> Self {
-        check_len("packed", "b", b, k * n);
+        check_len("packed", "b", b, size([k, n]));
         let kernel = kernel::choose_for(cpu::path(), precision, n, true);
         let mut units = Vec::new();
         let packed = pack::resized(&mut units, packed_len(kernel, k, n));
@@ -100,7 +100,7 @@ impl Packed {
             a,
             self.whole_tiles(rows) * self.row_units(),
         );
-        check_len("multiply", "c", c, rows * c_row);
+        check_len("multiply", "c", c, size([rows, c_row]));
         // SAFETY: c is borrowed mutably; the panels are of this kernel and this shape.
         unsafe {
             multiply_units(
@@ -139,8 +139,8 @@ pub(crate) fn matmul_packed(
     epilogue: Option<Epilogue>,
 ) {
     let m = a.len().checked_div(b.k).unwrap_or(0);
-    check_len("matmul", "a", a, m * b.k);
-    check_len("matmul", "c", c, m * b.n);
+    check_len("matmul", "a", a, size([m, b.k]));
+    check_len("matmul", "c", c, size([m, b.n]));
     let product = Product {
         m,
         k: b.k,

@@ -8,7 +8,7 @@ use super::blocks::{cut, GROUP_UNITS, ROWS, TASKS, UNITS, WORK_PER_PIECE};
 use super::kernel::{Kernel, Tile};
 use super::packed::Packed;
 use crate::parallel::{for_each_chunk, for_each_task, Scattered, PIECE};
-use crate::{check_len, conv::Shape};
+use crate::{check_len, conv::Shape, size};
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -28,8 +28,8 @@ pub(crate) fn sliding(
     accumulate: bool,
     then: Option<Rows>,
 ) {
-    check_len("sliding", "x", x, shape.rows() * shape.inp);
-    check_len("sliding", "c", c, shape.rows() * b.n());
+    check_len("sliding", "x", x, size([shape.rows(), shape.inp]));
+    check_len("sliding", "c", c, size([shape.rows(), b.n()]));
     if shape.rows() == 0 || b.n() == 0 {
         return;
     }

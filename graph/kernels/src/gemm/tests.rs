@@ -196,3 +196,22 @@ fn not_a_number_stays_one_in_bf16() {
     );
     assert!(c[0].is_nan());
 }
+
+#[test]
+#[should_panic(expected = "more elements than memory")]
+fn a_shape_whose_size_wraps_around_is_refused() {
+    let (rows, mut c) = ((1 << 60) + 1, [0.0; 16]);
+    let (a, b) = ([0.0; 16], [0.0; 256]);
+    matmul(
+        rows,
+        16,
+        16,
+        &a,
+        Layout::N,
+        &b,
+        Layout::N,
+        &mut c,
+        false,
+        Precision::F32,
+    );
+}

@@ -13,7 +13,7 @@ pub(crate) mod reference;
 mod tests;
 
 use crate::gemm::{matmul, Layout, Precision};
-use crate::{check_len, rows_of};
+use crate::{check_len, rows_of, size};
 
 /// Keeps the logarithm of a zero distance finite (DINOv2).
 const EPS: f32 = 1e-8;
@@ -29,7 +29,7 @@ pub fn loss(x: &[f32], group: usize, d: usize, mut dx: Option<&mut [f32]>) -> f6
         "koleo: x has {rows} rows, expected a multiple of the group size {group}"
     );
     if let Some(dx) = dx.as_deref() {
-        check_len("koleo", "dx", dx, rows * d);
+        check_len("koleo", "dx", dx, size([rows, d]));
     }
     if group < 2 {
         return 0.0;

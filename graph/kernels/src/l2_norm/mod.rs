@@ -9,7 +9,7 @@ mod tests;
 
 use crate::parallel::{rows_per_piece, PIECE};
 use crate::simd::dot;
-use crate::{check_len, rows_of};
+use crate::{check_len, rows_of, size};
 use rayon::prelude::*;
 
 /// `x`, `y` [rows, d]; `norm` `[rows]` is `||x||` as it was, kept for [`backward`].
@@ -18,7 +18,7 @@ use rayon::prelude::*;
 /// If a slice's length does not fit the shape.
 pub fn forward(x: &[f32], eps: f32, d: usize, y: &mut [f32], norm: &mut [f32]) {
     let rows = rows_of("l2_norm", "x", x, d);
-    check_len("l2_norm", "y", y, rows * d);
+    check_len("l2_norm", "y", y, size([rows, d]));
     check_len("l2_norm", "norm", norm, rows);
     let piece = rows_per_piece(d, PIECE);
     (
@@ -37,8 +37,8 @@ pub fn forward(x: &[f32], eps: f32, d: usize, y: &mut [f32], norm: &mut [f32]) {
 pub fn backward(y: &[f32], norm: &[f32], dy: &[f32], eps: f32, d: usize, dx: &mut [f32]) {
     let rows = rows_of("l2_norm", "y", y, d);
     check_len("l2_norm", "norm", norm, rows);
-    check_len("l2_norm", "dy", dy, rows * d);
-    check_len("l2_norm", "dx", dx, rows * d);
+    check_len("l2_norm", "dy", dy, size([rows, d]));
+    check_len("l2_norm", "dx", dx, size([rows, d]));
     let piece = rows_per_piece(d, PIECE);
     (
         y.par_chunks(piece * d),

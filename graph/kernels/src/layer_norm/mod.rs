@@ -11,7 +11,7 @@ mod tests;
 
 use crate::parallel::{rows_per_piece, PIECE};
 use crate::simd::{add_lanes, dot, sum, LANES};
-use crate::{check_len, rows_of};
+use crate::{check_len, rows_of, size};
 use rayon::prelude::*;
 
 /// `x`, `y` [rows, d]; `gamma`, `beta` `[d]`; `mean`, `rstd` `[rows]` are kept for [`backward`].
@@ -30,7 +30,7 @@ pub fn forward(
     let d = gamma.len();
     let rows = rows_of("layer_norm", "x", x, d);
     check_len("layer_norm", "beta", beta, d);
-    check_len("layer_norm", "y", y, rows * d);
+    check_len("layer_norm", "y", y, size([rows, d]));
     check_len("layer_norm", "mean", mean, rows);
     check_len("layer_norm", "rstd", rstd, rows);
     let piece = rows_per_piece(d, PIECE);
@@ -63,8 +63,8 @@ pub fn backward(
     let rows = rows_of("layer_norm", "x", x, d);
     check_len("layer_norm", "mean", mean, rows);
     check_len("layer_norm", "rstd", rstd, rows);
-    check_len("layer_norm", "dy", dy, rows * d);
-    check_len("layer_norm", "dx", dx, rows * d);
+    check_len("layer_norm", "dy", dy, size([rows, d]));
+    check_len("layer_norm", "dx", dx, size([rows, d]));
     check_len("layer_norm", "dgamma", dgamma, d);
     check_len("layer_norm", "dbeta", dbeta, d);
     let piece = rows_per_piece(d, PIECE);

@@ -10,7 +10,7 @@ mod tests;
 
 use crate::gemm::{matmul, matmul_then, Layout, Precision};
 use crate::parallel::{rows_per_piece, sum_pieces, PIECE};
-use crate::{check_len, rows_of};
+use crate::{check_len, rows_of, size};
 
 /// `y = x w^T + b`.
 ///
@@ -26,8 +26,8 @@ pub fn forward(
     precision: Precision,
 ) {
     let rows = rows_of("linear", "x", x, inp);
-    check_len("linear", "w", w, out * inp);
-    check_len("linear", "y", y, rows * out);
+    check_len("linear", "w", w, size([out, inp]));
+    check_len("linear", "y", y, size([rows, out]));
     let (la, lb) = (Layout::N, Layout::T);
     match b {
         Some(b) => {
@@ -64,8 +64,8 @@ pub fn backward_input(
     precision: Precision,
 ) {
     let rows = rows_of("linear", "dy", dy, out);
-    check_len("linear", "w", w, out * inp);
-    check_len("linear", "dx", dx, rows * inp);
+    check_len("linear", "w", w, size([out, inp]));
+    check_len("linear", "dx", dx, size([rows, inp]));
     matmul(
         rows,
         out,
@@ -94,8 +94,8 @@ pub fn backward_params(
     precision: Precision,
 ) {
     let rows = rows_of("linear", "dy", dy, out);
-    check_len("linear", "x", x, rows * inp);
-    check_len("linear", "dw", dw, out * inp);
+    check_len("linear", "x", x, size([rows, inp]));
+    check_len("linear", "dw", dw, size([out, inp]));
     matmul(
         out,
         rows,

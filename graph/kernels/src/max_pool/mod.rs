@@ -3,8 +3,8 @@
 #[cfg(test)]
 mod tests;
 
-use crate::check_len;
 use crate::parallel::PIECE;
+use crate::{check_len, size};
 use rayon::prelude::*;
 
 /// `x` [b*h*w, c] to `y` [b*(h/2)*(w/2), c]; `argmax` holds 0..4, (dy, dx) as `2 dy + dx`, the first among equals.
@@ -21,7 +21,7 @@ pub fn forward(
     c: usize,
 ) {
     let outputs = b * (h / 2) * (w / 2) * c;
-    check_len("max_pool", "x", x, b * h * w * c);
+    check_len("max_pool", "x", x, size([b, h, w, c]));
     check_len("max_pool", "y", y, outputs);
     check_len("max_pool", "argmax", argmax, outputs);
     if outputs == 0 {
@@ -59,9 +59,9 @@ pub fn forward(
 /// If a slice's length does not fit the shape.
 pub fn backward(dy: &[f32], argmax: &[u8], dx: &mut [f32], b: usize, h: usize, w: usize, c: usize) {
     let (oh, ow) = (h / 2, w / 2);
-    check_len("max_pool", "dx", dx, b * h * w * c);
-    check_len("max_pool", "dy", dy, b * oh * ow * c);
-    check_len("max_pool", "argmax", argmax, b * oh * ow * c);
+    check_len("max_pool", "dx", dx, size([b, h, w, c]));
+    check_len("max_pool", "dy", dy, size([b, oh, ow, c]));
+    check_len("max_pool", "argmax", argmax, size([b, oh, ow, c]));
     if dy.is_empty() {
         return;
     }

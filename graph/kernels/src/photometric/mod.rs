@@ -110,7 +110,7 @@ fn patches_on(
         bytes,
         height * 3 * pitch(width),
     );
-    crate::check_len("photometric", "out", out, height * 3 * width);
+    crate::check_len("photometric", "out", out, crate::size([height, 3, width]));
     assert!(
         patch > 0 && width.is_multiple_of(patch) && height.is_multiple_of(patch),
         "photometric: {width} x {height} pixels do not divide into patches of {patch} x {patch}"

@@ -11,7 +11,7 @@ use crate::buffers::Buffer;
 use crate::gemm::{matmul, Layout, Precision};
 use crate::linear;
 use crate::softmax_ce::soft_cross_entropy;
-use crate::{check_len, rows_of};
+use crate::{check_len, rows_of, size};
 
 /// Rows whose logits are in memory at once: enough for the products to run at full speed.
 const ROWS: usize = 192;
@@ -44,7 +44,7 @@ pub fn losses(
     mut gradients: Option<(&mut [f32], &mut [f32])>,
 ) -> Vec<f64> {
     let rows = rows_of("prototypes", "x", x, inp);
-    check_len("prototypes", "w", w, k * inp);
+    check_len("prototypes", "w", w, size([k, inp]));
     check_len("prototypes", "row", targets.row, rows);
     check_len("prototypes", "weight", targets.weight, rows);
     if let Some((dx, _)) = &gradients {

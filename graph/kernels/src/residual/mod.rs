@@ -11,7 +11,7 @@ pub(crate) mod reference;
 mod tests;
 
 use crate::parallel::{rows_per_piece, sum_pieces, PIECE};
-use crate::{check_len, rows_of};
+use crate::{check_len, rows_of, size};
 use rayon::prelude::*;
 
 /// `x`, `f`, `y` [rows, d].
@@ -27,8 +27,8 @@ pub fn forward(
     y: &mut [f32],
 ) {
     let rows = rows_of("residual", "x", x, d);
-    check_len("residual", "f", f, rows * d);
-    check_len("residual", "y", y, rows * d);
+    check_len("residual", "f", f, size([rows, d]));
+    check_len("residual", "y", y, size([rows, d]));
     check_scales(gamma, row_scale, rows, d);
     let piece = rows_per_piece(d, PIECE);
     (
@@ -57,7 +57,7 @@ pub fn backward(
     dgamma: Option<&mut [f32]>,
 ) {
     let rows = rows_of("residual", "dy", dy, d);
-    check_len("residual", "df", df, rows * d);
+    check_len("residual", "df", df, size([rows, d]));
     check_scales(gamma, row_scale, rows, d);
     let piece = rows_per_piece(d, PIECE);
     (dy.par_chunks(piece * d), df.par_chunks_mut(piece * d))
@@ -67,7 +67,7 @@ pub fn backward(
             backward_rows(dy, gamma, part(row_scale, i * piece, piece), d, df)
         });
     if let Some(dgamma) = dgamma {
-        check_len("residual", "f", f, rows * d);
+        check_len("residual", "f", f, size([rows, d]));
         check_len("residual", "dgamma", dgamma, d);
         sum_pieces(rows.div_ceil(piece), d, dgamma, |i, partial| {
             let first = i * piece;

@@ -101,8 +101,13 @@ impl Resizer {
         filter: Filter,
         out: &mut [u8],
     ) {
-        crate::check_len("resize", "the picture", rgb, 3 * from.0 * from.1);
-        crate::check_len("resize", "out", out, 3 * to.0 * to.1);
+        crate::check_len(
+            "resize",
+            "the picture",
+            rgb,
+            crate::size([3, from.0, from.1]),
+        );
+        crate::check_len("resize", "out", out, crate::size([3, to.0, to.1]));
         let part = Part::whole(from, to);
         let mut planar = std::mem::take(&mut self.planar);
         planar.resize(to.1 * 3 * pitch(to.0), 0);
@@ -129,7 +134,12 @@ impl Resizer {
             part.x + part.width <= width && part.y + part.height <= height,
             "resize: {part:?} leaves a picture of {width} x {height} pixels"
         );
-        crate::check_len("resize", "out", out, part.to.1 * 3 * pitch(part.to.0));
+        crate::check_len(
+            "resize",
+            "out",
+            out,
+            crate::size([part.to.1, 3, pitch(part.to.0)]),
+        );
         resize(path, self, rgb, width, part, filter, out);
     }
 }

@@ -10,9 +10,12 @@ pub(crate) mod reference;
 mod tests;
 
 use crate::parallel::{rows_per_piece, sum_pieces, PIECE};
-use crate::simd::{add_lanes, dot, exp, max, sum, LANES};
-use crate::{check_len, rows_of};
+use crate::simd::{add_lanes, exp, max, sum, LANES};
+use crate::{check_len, rows_of, size};
 use rayon::prelude::*;
+
+/// Most partial sums over rows.
+const PARTIALS: usize = 16;
 
 /// `out = softmax((z - centre) / temperature)` row by row; `z`, `out` [rows, k], `centre` `[k]`.
 ///
@@ -58,25 +61,30 @@ pub fn sinkhorn(z: &[f32], temperature: f32, iterations: usize, k: usize, out: &
     check_len("softmax_ce", "out", out, z.len());
     let rows = check(z, None, temperature, k);
     let piece = rows_per_piece(k, PIECE);
-    let largest = z
-        .par_chunks(PIECE)
-        .map(largest)
-        .reduce(|| f32::NEG_INFINITY, f32::max);
-    // Any constant factor cancels in the first normalisation; this one keeps the exponentials finite.
-    z.par_chunks(PIECE)
-        .zip(out.par_chunks_mut(PIECE))
-        .for_each(|(z, out)| exp_piece(z, 1.0 / temperature, largest, out));
-    // The result is row_scale_r * out_rk * prototype_scale_k: only the two vectors change between rounds.
-    let mut row_scale = vec![1.0f32; rows];
-    let mut prototype = vec![1.0f32; k];
+    // The result is row_scale_r * out_rk * prototype_scale_k: only the two vectors change between rounds. Exponentials are
+    // taken against the largest of their row, and what that is below the largest of all is in the row's scale, in f64:
+    // the sharpest temperatures put more between two rows than f32 can hold.
+    let mut row_scale = vec![0.0f64; rows];
+    z.par_chunks(piece * k)
+        .zip(out.par_chunks_mut(piece * k))
+        .zip(row_scale.par_chunks_mut(piece))
+        .for_each(|((z, out), largest)| exp_rows(z, 1.0 / temperature, k, out, largest));
+    let largest = row_scale.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    for scale in &mut row_scale {
+        // Any constant factor cancels in the first normalisation.
+        *scale = ((*scale - largest) / f64::from(temperature)).exp();
+    }
+    let mut prototype = vec![1.0f64; k];
+    // Partial sums are as wide as a row: not many of them.
+    let most = piece.max(rows.div_ceil(PARTIALS));
     for _ in 0..iterations {
         prototype.fill(0.0);
-        sum_pieces(rows.div_ceil(piece), k, &mut prototype, |i, partial| {
-            let (first, last) = (i * piece, rows.min((i + 1) * piece));
+        sum_pieces(rows.div_ceil(most), k, &mut prototype, |i, partial| {
+            let (first, last) = (i * most, rows.min((i + 1) * most));
             weighted_sum(&out[first * k..last * k], &row_scale[first..last], partial);
         });
         for p in &mut prototype {
-            *p = invert(*p * k as f32);
+            *p = invert(*p * k as f64);
         }
         row_scale
             .par_chunks_mut(piece)
@@ -85,11 +93,12 @@ pub fn sinkhorn(z: &[f32], temperature: f32, iterations: usize, k: usize, out: &
     }
     if iterations == 0 {
         // As the official code does without a round: one distribution over the whole batch, times its size.
-        let total: f64 = out
-            .chunks(PIECE)
-            .map(|c| c.iter().map(|v| f64::from(*v)).sum::<f64>())
-            .sum();
-        row_scale.fill(invert((total / rows.max(1) as f64) as f32));
+        let sum = |(out, scale): (&[f32], &f64)| -> f64 {
+            scale * out.iter().map(|v| f64::from(*v)).sum::<f64>()
+        };
+        let total: f64 = out.chunks(k).zip(&row_scale).map(sum).sum();
+        let scale = invert(total / rows.max(1) as f64);
+        row_scale.iter_mut().for_each(|row| *row *= scale);
     }
     out.par_chunks_mut(piece * k)
         .zip(row_scale.par_chunks(piece))
@@ -135,7 +144,7 @@ pub fn soft_cross_entropy(
             }
         }),
         Some(dz) => {
-            check_len("softmax_ce", "dz", dz, rows * k);
+            check_len("softmax_ce", "dz", dz, size([rows, k]));
             losses_of
                 .zip(dz.par_chunks_mut(piece * k))
                 .for_each(|((i, losses), dz)| {
@@ -163,7 +172,7 @@ fn check(z: &[f32], centre: Option<&[f32]>, temperature: f32, k: usize) -> usize
 }
 
 /// `1 / x`, and 0 where the sum that `x` is has vanished: a prototype no sample uses stays unused.
-fn invert(x: f32) -> f32 {
+fn invert(x: f64) -> f64 {
     if x > 0.0 {
         1.0 / x
     } else {
@@ -190,34 +199,47 @@ multiversion! {
         }
     }
 
-    fn largest<A>(z: &[f32]) -> f32 {
-        max(z)
-    }
-
-    fn exp_piece<A>(z: &[f32], inverse_temperature: f32, largest: f32, out: &mut [f32]) {
-        for (o, z) in out.iter_mut().zip(z) {
-            *o = exp::<A>((z - largest) * inverse_temperature);
+    /// `out = exp((z - largest of the row) / temperature)`.
+    fn exp_rows<A>(z: &[f32], inverse_temperature: f32, k: usize, out: &mut [f32], largest: &mut [f64]) {
+        let rows = z.chunks_exact(k).zip(out.chunks_exact_mut(k));
+        for ((z, out), largest) in rows.zip(largest) {
+            let most = max(z);
+            for (o, z) in out.iter_mut().zip(z) {
+                *o = exp::<A>((z - most) * inverse_temperature);
+            }
+            *largest = f64::from(most);
         }
     }
 
-    fn weighted_sum<A>(x: &[f32], row_weight: &[f32], sums: &mut [f32]) {
+    fn weighted_sum<A>(x: &[f32], row_weight: &[f64], sums: &mut [f64]) {
         for (x, w) in x.chunks_exact(sums.len()).zip(row_weight) {
             for (s, x) in sums.iter_mut().zip(x) {
-                *s = A::mul_add(*x, *w, *s);
+                *s += f64::from(*x) * w;
             }
         }
     }
 
-    fn row_scales<A>(x: &[f32], prototype: &[f32], scale: &mut [f32]) {
+    fn row_scales<A>(x: &[f32], prototype: &[f64], scale: &mut [f64]) {
         for (x, scale) in x.chunks_exact(prototype.len()).zip(scale) {
-            *scale = invert(dot::<A>(x, prototype));
+            let mut sums = [0.0f64; LANES];
+            let (xs, x_tail) = x.as_chunks::<LANES>();
+            let (ps, p_tail) = prototype.as_chunks::<LANES>();
+            for (x, p) in xs.iter().zip(ps) {
+                for i in 0..LANES {
+                    sums[i] += f64::from(x[i]) * p[i];
+                }
+            }
+            for (i, (x, p)) in x_tail.iter().zip(p_tail).enumerate() {
+                sums[i] += f64::from(*x) * p;
+            }
+            *scale = invert(sums.iter().sum());
         }
     }
 
-    fn apply_scales<A>(x: &mut [f32], prototype: &[f32], scale: &[f32]) {
+    fn apply_scales<A>(x: &mut [f32], prototype: &[f64], scale: &[f64]) {
         for (x, scale) in x.chunks_exact_mut(prototype.len()).zip(scale) {
             for (x, p) in x.iter_mut().zip(prototype) {
-                *x *= p * scale;
+                *x = (f64::from(*x) * p * scale) as f32;
             }
         }
     }

@@ -53,6 +53,23 @@ fn sinkhorn_agrees_with_the_reference() {
     }
 }
 
+/// A temperature of 0.015 puts e^133 between cosines of 1 and -1, more than f32 holds.
+#[test]
+fn sinkhorn_keeps_rows_that_are_far_below_the_others() {
+    for (low, k, temperature) in [(-0.7, 4096, 0.02f32), (-0.99, 64, 0.015)] {
+        let mut z = vec![1.0; k];
+        z.push(low);
+        z.resize(2 * k, low - 0.1);
+        let mut out = vec![f32::NAN; 2 * k];
+        sinkhorn(&z, temperature, 3, k, &mut out);
+        let expected = reference::sinkhorn(&wide(&z), f64::from(temperature), 3, k);
+        assert_close("out", &out, &expected, 2e-5);
+        for row in out.chunks(k) {
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-4);
+        }
+    }
+}
+
 #[test]
 fn sinkhorn_spreads_the_samples_over_the_prototypes() {
     // Every sample prefers prototype 0, and after enough rounds each prototype still gets its half.

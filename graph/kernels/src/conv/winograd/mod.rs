@@ -17,6 +17,7 @@ use crate::cpu;
 use crate::gemm::{FinishedRows, Packed, Precision};
 use crate::lanes::LANES;
 use crate::parallel::{for_each_task, Scattered};
+use crate::{check_len, size};
 use std::cell::RefCell;
 use std::ops::Range;
 use tiles::Tiles;
@@ -95,6 +96,8 @@ impl Winograd {
         accumulate: bool,
         then: Option<FinishedRows>,
     ) {
+        check_len("conv", "x", x, size([shape.rows(), shape.inp]));
+        check_len("conv", "y", y, size([shape.rows(), shape.out]));
         if y.is_empty() {
             return;
         }
