@@ -2,7 +2,8 @@
 //!
 //! dfdx keeps a tensor's buffer private: its public API copies out or indexes one element at a time.
 //! The fused operations need slices, so this file, and no other in `nn`, makes them from the address of
-//! the first element.
+//! the first element. The elements behind it are of the same allocation, but not of the reference that it
+//! is taken from, which Miri's model of aliasing (Stacked Borrows) would not allow; dfdx offers no other way.
 
 use dfdx::prelude::*;
 
