@@ -45,9 +45,12 @@ impl Linear {
         self.weight.n()
     }
 
-    /// The least number of rows, at least so many, that fill whole tiles of the product.
+    /// So many rows, or where the product's tiles are better filled, the least number above it that fills them.
     pub(super) fn whole_tiles(&self, rows: usize) -> usize {
-        self.weight.whole_tiles(rows)
+        match self.weight.wants_whole_tiles_of(rows) {
+            true => self.weight.whole_tiles(rows),
+            false => rows,
+        }
     }
 
     /// Whether an activation follows the product.

@@ -45,8 +45,8 @@ impl Mlp {
         } else {
             PIECES
         };
-        // Of whole tiles: then the same rows share a tile however many pieces there are, and come out the same to the last
-        // bit where rows that fill no tile are computed in another way.
+        // Where rows that fill no tile are computed in another way, the same rows must share a tile however many pieces there
+        // are, or their last bits would differ.
         let most = rows.div_ceil(pieces).clamp(1, MOST_ROWS);
         let most = self.first.whole_tiles(most);
         for_each_chunk(y, most * out, 1, |i, y| {
