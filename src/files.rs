@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
+use intertwine_detect::write::replaceable;
 
 /// Writes `bytes` to `path`: into a file beside it, synced, then renamed over it. Whoever reads sees the
 /// old content or the new one, also after a crash. A link stays: what it points at is written. What is no file, such as
@@ -16,11 +17,9 @@ use anyhow::Context;
 /// # Errors
 /// What the file system says; `path` then still has its old content.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let target = path.canonicalize();
-    let path = target.as_deref().unwrap_or(path);
-    if path.exists() && !path.is_file() {
+    let Some(path) = &replaceable(path)? else {
         return File::options().write(true).open(path)?.write_all(bytes);
-    }
+    };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
     let beside = Path::new(&beside);

@@ -299,6 +299,7 @@ mod tests {
             assert!(prefix(read()), "byte {at} changed");
         }
     }
+
     #[test]
     fn another_part_of_the_source_is_another_task() {
         let source = || Source::new("a");

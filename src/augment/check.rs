@@ -48,6 +48,16 @@ pub(crate) fn probability(key: &str, p: f64) -> Result<(), ConfigError> {
     )
 }
 
+/// A side of something as a share of that in which it lies.
+pub(crate) fn scale(key: &str, scale: f64) -> Result<(), ConfigError> {
+    expect(
+        scale > 0.0 && scale <= 1.0,
+        key,
+        scale,
+        "a scale above 0, at most 1",
+    )
+}
+
 /// Whether `[low, high]` is a range of finite numbers from `min` to `max`.
 pub(crate) fn range(
     key: &str,

@@ -5,7 +5,7 @@ use rand::RngExt;
 use rand_distr::{Beta, Distribution};
 use serde::{Deserialize, Serialize};
 
-use super::check::{expect, ConfigError};
+use super::check::{expect, scale, ConfigError};
 use crate::field::Window;
 
 /// How the size of the picture's window in the field is drawn.
@@ -76,19 +76,8 @@ impl WindowConfig {
         };
         shape("window.alpha", self.alpha)?;
         shape("window.beta", self.beta)?;
-        expect(
-            self.min > 0.0 && self.min <= 1.0,
-            "window.min",
-            self.min,
-            "a scale above 0, at most 1",
-        )?;
-        let constant = self.constant;
-        expect(
-            constant > 0.0 && constant <= 1.0,
-            "window.constant",
-            constant,
-            "a scale above 0, at most 1",
-        )?;
+        scale("window.min", self.min)?;
+        scale("window.constant", self.constant)?;
         let beta = Beta::new(self.alpha, self.beta).map_err(|error| ConfigError {
             key: "window.alpha".into(),
             found: format!("{:?}", (self.alpha, self.beta)),
@@ -97,7 +86,7 @@ impl WindowConfig {
         Ok(WindowDistribution {
             scale: self.scale,
             beta,
-            constant,
+            constant: self.constant,
             min: self.min,
         })
     }

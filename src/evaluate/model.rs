@@ -56,8 +56,16 @@ pub fn evaluate_detector(model: &Path, data: &PackedSet) -> Result<Report, Score
             .collect(),
     )?;
     let mut report = Report::from(evaluate(&truth, &boxes, IouType::Bbox)?);
-    if masks && truth.annotations().iter().any(|a| a.segmentation.is_some()) {
-        let truth = ground_truth(data, IouType::Segm)?;
+    let masked = truth
+        .annotations()
+        .iter()
+        .filter(|a| a.segmentation.is_some());
+    let masked = masked.count();
+    if masks && masked > 0 {
+        let truth = match masked == truth.annotations().len() {
+            true => truth,
+            false => ground_truth(data, IouType::Segm)?,
+        };
         // By the mask's own area, as detectron2 scores.
         let found = found
             .into_iter()

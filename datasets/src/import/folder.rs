@@ -28,15 +28,6 @@ pub(super) fn is_picture_extension(extension: &str) -> bool {
     PICTURE_EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str())
 }
 
-/// Whether a picture has this file's name, but for the extension.
-pub(super) fn has_picture(file: &Path) -> bool {
-    PICTURE_EXTENSIONS.iter().any(|extension| {
-        [extension.to_string(), extension.to_ascii_uppercase()]
-            .iter()
-            .any(|extension| file.with_extension(extension).is_file())
-    })
-}
-
 /// The first folder of a picture's path, its class where folders are classes.
 pub(super) fn class_of(relative: &str) -> Option<&str> {
     relative.split_once('/').map(|(class, _)| class)

@@ -165,6 +165,7 @@ mod tests {
         );
         assert!(found.unwrap().ends_with("d/val2017"));
     }
+
     #[test]
     fn a_folder_has_no_picture_of_another_name() {
         let folder = tempfile::tempdir().unwrap();

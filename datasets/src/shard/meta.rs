@@ -268,6 +268,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn a_box_without_width_or_height_is_refused() {
         let info = RecordInfo {

@@ -1,6 +1,6 @@
 //! Every number of the augmentation of labelled pictures.
 
-use crate::augment::check::{expect, normalisation, probability, range};
+use crate::augment::check::{expect, normalisation, probability, range, scale};
 use crate::augment::{ConfigError, JitterConfig};
 use crate::field::Normalisation;
 use serde::{Deserialize, Serialize};
@@ -128,13 +128,7 @@ impl DetectionAugmentConfig {
         probability("mosaic", self.mosaic)?;
         probability("copy_paste", self.copy_paste)?;
         probability("min_visible", self.min_visible)?;
-        let window = self.window;
-        expect(
-            window > 0.0 && window <= 1.0,
-            "window",
-            window,
-            "a scale above 0, at most 1",
-        )?;
+        scale("window", self.window)?;
         normalisation(self.mean, self.std)
     }
 }

@@ -15,11 +15,9 @@ pub fn atomically(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        // Another file in its place would not be what was asked for.
+    let Some(path) = &replaceable(path)? else {
         return filled(OpenOptions::new().write(true).open(path)?, fill).map(drop);
-    }
-    let path = &followed(path)?;
+    };
     std::fs::create_dir_all(folder_of(path))?;
     let beside = beside(path)?;
     let result = File::create(&beside)
@@ -30,6 +28,18 @@ pub fn atomically(
         let _ = std::fs::remove_file(&beside);
     }
     result
+}
+
+/// The file that a path leads to through any links, there or not yet, in whose place another can be put; none if it leads
+/// to what is no file, where another would not be what was asked for: that is written as it is.
+///
+/// # Errors
+/// Whatever the file system reports.
+pub fn replaceable(path: &Path) -> io::Result<Option<PathBuf>> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => Ok(None),
+        _ => followed(path).map(Some),
+    }
 }
 
 /// The file, once everything is written to it.

@@ -90,15 +90,15 @@ fn yaml_of(folder: &Path) -> Option<PathBuf> {
 
 /// Whether a folder looks like YOLO's.
 pub(in crate::import) fn is_root(folder: &Path) -> bool {
-    let inner = || walk::subfolders(folder);
+    let is_labelled = |folder: &Path| has_labels(folder) || labels_beside(folder);
     yaml_of(folder).is_some()
-        || has_labels(folder)
-        || inner().iter().any(|split| has_labels(split))
         || NAME_FILES[..3]
             .iter()
             .any(|name| folder.join(name).is_file())
-        || labels_beside(folder)
-        || inner().iter().any(|folder| labels_beside(folder))
+        || is_labelled(folder)
+        || walk::subfolders(folder)
+            .iter()
+            .any(|split| is_labelled(split))
 }
 
 /// Whether there are `images` and, in `labels`, label files.
@@ -117,9 +117,13 @@ fn has_labels(folder: &Path) -> bool {
 fn labels_beside(folder: &Path) -> bool {
     let mut files = walk::with_extension(folder, "txt");
     files.retain(|file| !NAME_FILES.iter().any(|name| file.ends_with(name)));
+    if files.is_empty() {
+        return false;
+    }
+    let pictures: HashSet<OsString> = picture_names(folder).collect();
     let texts = files
         .into_iter()
-        .filter(|file| folder::has_picture(file))
+        .filter(|file| file.file_stem().is_some_and(|stem| pictures.contains(stem)))
         .take(5)
         .map(|file| read_text(&file).unwrap_or_default());
     let texts: Vec<String> = texts.collect();
@@ -174,10 +178,7 @@ impl Layout {
     /// Without a `data.yaml`: `images/SPLIT`, or `SPLIT/images`, or everything.
     fn of_folder(root: &Path) -> Self {
         let images = root.join("images");
-        let has_pictures = |folder: &Path| {
-            let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            entries.any(|entry| folder::is_picture_name(&entry.path()))
-        };
+        let has_pictures = |folder: &Path| picture_names(folder).next().is_some();
         let mut splits = Vec::new();
         if images.is_dir() && !has_pictures(&images) {
             splits = walk::subfolders(&images)
@@ -289,16 +290,17 @@ pub(in crate::import) fn label_file(picture: &Path) -> Option<PathBuf> {
 
 /// The names, without extension, of the pictures that the label files in a folder may belong to.
 pub(super) fn labelled_by(folder: &Path) -> HashSet<OsString> {
-    let folders = [
-        mirrored(folder, "labels", "images"),
-        Some(folder.to_owned()),
-    ];
-    let entries = folders.into_iter().flatten().flat_map(std::fs::read_dir);
-    let paths = entries.flatten().flatten().map(|entry| entry.path());
+    let images = mirrored(folder, "labels", "images");
+    let pictures = images.iter().flat_map(|images| picture_names(images));
+    pictures.chain(picture_names(folder)).collect()
+}
+
+/// The names, without extension, of the pictures directly in a folder.
+fn picture_names(folder: &Path) -> impl Iterator<Item = OsString> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
     let pictures = paths.filter(|path| folder::is_picture_name(path));
-    pictures
-        .filter_map(|path| path.file_stem().map(OsString::from))
-        .collect()
+    pictures.filter_map(|path| path.file_stem().map(OsString::from))
 }
 
 /// The folder with one name in the place of the last other one of its path.

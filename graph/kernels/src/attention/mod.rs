@@ -185,8 +185,8 @@ struct Sequence {
 
 /// Rows in all.
 fn rows_in(groups: &[Group]) -> usize {
-    let rows = groups.iter().map(|g| size([g.count, g.len]));
-    let sum = rows.into_iter().try_fold(0usize, usize::checked_add);
+    let mut rows = groups.iter().map(|g| size([g.count, g.len]));
+    let sum = rows.try_fold(0usize, usize::checked_add);
     sum.expect("groups have more rows than memory")
 }
 
