@@ -193,7 +193,7 @@ pub fn claim(folder: &Path, config: &str, resume: bool) -> Result<Lock, RunError
 
 /// The precision of a run: as it is on this machine, and as it was where a run that goes on was started. So a run says what
 /// it did, and can be gone on with on another machine.
-pub fn precision(given: Choice, folder: &Path, resume: bool) -> Choice {
+pub fn precision(given: Choice, folder: &Path, resume: bool, has_bf16: bool) -> Choice {
     #[derive(Deserialize)]
     struct Stored {
         precision: Choice,
@@ -206,7 +206,7 @@ pub fn precision(given: Choice, folder: &Path, resume: bool) -> Choice {
         Choice::Auto if resume => stored().unwrap_or(Choice::Auto),
         given => given,
     }
-    .resolved()
+    .resolved(has_bf16)
 }
 
 /// Whether the user asked to stop. The first Ctrl-C asks; the job saves and ends; the second kills.
@@ -264,9 +264,9 @@ mod tests {
             "seed = 1\nprecision = \"f32\"",
         )
         .unwrap();
-        let found = |given, resume| precision(given, dir.path(), resume);
+        let found = |given, resume| precision(given, dir.path(), resume, true);
         assert_eq!(found(Choice::Auto, true), Choice::F32);
-        assert_eq!(found(Choice::Auto, false), Choice::Auto.resolved());
+        assert_eq!(found(Choice::Auto, false), Choice::Bf16);
         assert_eq!(found(Choice::Bf16, true), Choice::Bf16);
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use intertwine::config::resolve;
 use intertwine::ladder::{ladder, Base, Job, Labels, Outcome, Plan};
+use intertwine::nn::device::Device;
 use intertwine::run::Interrupt;
 use intertwine::{finetune, pretrain};
 use intertwine_datasets::{Mix, PackedSet};
@@ -63,6 +64,7 @@ fn climb(
         val: &packed,
         out: &dir.join(out),
         at_once: at_once.try_into().unwrap(),
+        device: Device::Cpu,
         interrupt: &interrupt,
     };
     let mut steps = 0;

@@ -45,6 +45,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         init: args.init.as_deref(),
         out: &settings.out,
         resume: settings.resume,
+        device: settings.device,
         interrupt: &interrupt,
     };
     let bar = bar("finetune", config.steps(data.len() as u64));

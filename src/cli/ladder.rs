@@ -12,6 +12,7 @@ use super::data::Data;
 use super::settings::Choices;
 use crate::config::resolve;
 use crate::ladder::{ladder, rungs, Base, Job, Labels, Outcome, Plan};
+use crate::nn::device::Device;
 use crate::run::Interrupt;
 use crate::{finetune, pretrain};
 
@@ -42,6 +43,9 @@ pub struct Args {
     /// memory holds them.
     #[arg(long, default_value = "1", value_name = "N")]
     jobs: NonZeroUsize,
+    /// What computes.
+    #[arg(long, value_enum, default_value_t)]
+    device: Device,
     /// Shares of the labels to fine-tune with; with =N passes over them, else as many steps as with all labels.
     #[arg(
         long,
@@ -101,6 +105,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         val: &val,
         out: &args.out,
         at_once: args.jobs,
+        device: args.device,
         interrupt: &interrupt,
     };
     let bar = bar("ladder", 0);

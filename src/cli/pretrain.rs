@@ -42,6 +42,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         labels: labels.as_ref(),
         out: &settings.out,
         resume: settings.resume,
+        device: settings.device,
         interrupt: &interrupt,
     };
     let bar = bar("pretrain", config.steps(data.len() as u64));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::{resolve, ConfigError, Presets, Validate};
+use crate::nn::device::Device;
 
 /// Where a run goes, and its settings.
 #[derive(clap::Args)]
@@ -15,6 +16,9 @@ pub struct Settings {
     /// Go on with the run in --out.
     #[arg(long)]
     pub resume: bool,
+    /// What computes.
+    #[arg(long, value_enum, default_value_t)]
+    pub device: Device,
 }
 
 /// The settings of a training.

@@ -24,6 +24,7 @@ use crate::evaluate::model::evaluate_detector;
 use crate::evaluate::Report as Score;
 use crate::files::save;
 use crate::finetune::{self, FinetuneConfig};
+use crate::nn::device::Device;
 use crate::pretrain::{self, PretrainConfig};
 use crate::run::Interrupt;
 
@@ -113,6 +114,7 @@ pub fn demo(
         labels: Some(&sets.train),
         out: &out.join("pretrain"),
         resume: true,
+        device: Device::Cpu,
         interrupt,
     };
     let mut last = String::new();
@@ -139,6 +141,7 @@ pub fn demo(
             init: init.as_deref(),
             out: &folder,
             resume: true,
+            device: Device::Cpu,
             interrupt,
         };
         let outcome = finetune::finetune(job, &mut |p| {

@@ -19,6 +19,7 @@ use crate::export::{DetectorSpec, ExportError, ParityReport};
 use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::checkpoint::CheckpointError;
+use crate::nn::device::{Device, DeviceError, WithDevice};
 use crate::nn::timm;
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
@@ -40,6 +41,8 @@ pub struct Job<'a> {
     pub out: &'a Path,
     /// Go on with the run in that folder, if there is one.
     pub resume: bool,
+    /// What it computes on.
+    pub device: Device,
     /// Stops the run after the step at which it is requested.
     pub interrupt: &'a Interrupt,
 }
@@ -87,6 +90,8 @@ pub enum FinetuneError {
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -106,7 +111,7 @@ pub enum FinetuneError {
     NotFinite { step: u64, what: &'static str },
 }
 
-/// Fine-tunes on the CPU.
+/// Fine-tunes on the job's device.
 ///
 /// # Errors
 /// As [`FinetuneError`].
@@ -114,7 +119,14 @@ pub fn finetune(
     job: Job<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome, FinetuneError> {
-    finetune_on(&Cpu::default(), job, progress)
+    struct On<'a>(Job<'a>, &'a mut dyn FnMut(Progress));
+    impl WithDevice for On<'_> {
+        type Output = Result<Outcome, FinetuneError>;
+        fn run<D: Backend>(self, dev: &D) -> Self::Output {
+            finetune_on(dev, self.0, self.1)
+        }
+    }
+    job.device.with(On(job, progress))?
 }
 
 /// Fine-tunes on a device.
@@ -139,7 +151,7 @@ pub fn finetune_on<D: Backend>(
         }
     }
     let mut config = FinetuneConfig {
-        precision: precision(job.config.precision, job.out, job.resume),
+        precision: precision(job.config.precision, job.out, job.resume, dev.has_bf16()),
         ..job.config.clone()
     };
     let encoder = match job.init {

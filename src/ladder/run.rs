@@ -16,6 +16,7 @@ use crate::config::Validate;
 use crate::evaluate::model::evaluate_detector;
 use crate::files::save;
 use crate::finetune::{self, finetune};
+use crate::nn::device::Device;
 use crate::pretrain::{self, pretrain, PretrainConfig};
 use crate::probe::encoder::Encoder;
 use crate::probe::{probe, Figures, Options};
@@ -36,6 +37,8 @@ pub struct Job<'a> {
     pub out: &'a Path,
     /// Runs at a time, at least 1, which share the threads. What comes out does not depend on it.
     pub at_once: NonZeroUsize,
+    /// What computes.
+    pub device: Device,
     /// Stops after the step at which it is requested; is requested when a run fails, for the others to save.
     pub interrupt: &'a Interrupt,
 }
@@ -227,6 +230,7 @@ impl Climb<'_> {
                 labels: Some(labels),
                 out: folder,
                 resume: true,
+                device: self.job.device,
                 interrupt,
             };
             let outcome = pretrain(job, &mut |p| {
@@ -284,6 +288,7 @@ impl Climb<'_> {
                 init: (rung != SCRATCH).then_some(&*init),
                 out: &out,
                 resume: true,
+                device: self.job.device,
                 interrupt: self.job.interrupt,
             };
             let outcome = finetune(job, &mut |p| {

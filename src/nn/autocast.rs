@@ -45,7 +45,7 @@ impl Drop for Scope {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Choice {
-    /// `bf16` where the CPU has instructions for it, else `f32`; a run writes down which it was.
+    /// `bf16` where the device has instructions for it, else `f32`; a run writes down which it was.
     #[default]
     Auto,
     /// Everything in `f32`.
@@ -55,18 +55,18 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// `self`, or what `Auto` means on this machine.
-    pub fn resolved(self) -> Self {
+    /// `self`, or what `Auto` means on a device that has instructions for `bf16` or not.
+    pub fn resolved(self, has_bf16: bool) -> Self {
         match self {
-            Self::Auto if cpu::path().has_bf16() => Self::Bf16,
+            Self::Auto if has_bf16 => Self::Bf16,
             Self::Auto => Self::F32,
             given => given,
         }
     }
 
-    /// What to compute in on this machine.
+    /// What to compute in; on this machine's CPU, if that is still open.
     pub fn precision(self) -> Precision {
-        match self.resolved() {
+        match self.resolved(cpu::path().has_bf16()) {
             Self::Bf16 => Precision::Bf16,
             _ => Precision::F32,
         }
@@ -95,9 +95,10 @@ mod tests {
 
     #[test]
     fn a_choice_is_written_as_what_it_meant() {
-        assert_ne!(Choice::Auto.resolved(), Choice::Auto);
+        assert_eq!(Choice::Auto.resolved(true), Choice::Bf16);
+        assert_eq!(Choice::Auto.resolved(false), Choice::F32);
         for given in [Choice::F32, Choice::Bf16] {
-            assert_eq!(given.resolved(), given);
+            assert_eq!(given.resolved(given == Choice::F32), given);
         }
     }
 }

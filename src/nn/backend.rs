@@ -1,7 +1,7 @@
 //! What a device must do.
 //!
 //! [`Backend`] lists our operations beyond dfdx's own. The provided methods are the composed forms, so a
-//! new device is one empty `impl`; the CPU overrides them with the fused forms.
+//! new device is one empty `impl`; the CPU overrides them with the fused forms, and `nn::cuda` those that matter on a GPU.
 
 use std::borrow::Cow;
 
@@ -74,6 +74,10 @@ impl Maps {
 /// A device that trains: dfdx's operations on f32, and ours.
 #[allow(missing_docs)] // each operation is documented where it is implemented, in `ops`
 pub trait Backend: Device<f32> + Device<f64> {
+    /// Whether products of `bf16` are faster on it than those of `f32`.
+    fn has_bf16(&self) -> bool {
+        false
+    }
     fn linear<I: Dim, O: Dim, T: Tape<f32, Self>>(
         x: Rows<I, Self, T>,
         w: &Matrix<O, I, Self>,
@@ -222,6 +226,9 @@ pub fn tape_onto<D: Backend>(dev: &D, gradients: Gradients<f32, D>) -> OwnedTape
 
 /// The fused forms.
 impl Backend for Cpu {
+    fn has_bf16(&self) -> bool {
+        intertwine_kernels::cpu::path().has_bf16()
+    }
     fn linear<I: Dim, O: Dim, T: Tape<f32, Self>>(
         x: Rows<I, Self, T>,
         w: &Matrix<O, I, Self>,
@@ -352,6 +359,3 @@ impl Backend for Cpu {
         intertwine_kernels::optim::ema(super::view::slice_mut(teacher), student, momentum);
     }
 }
-
-#[cfg(feature = "cuda")]
-impl Backend for Cuda {}

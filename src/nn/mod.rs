@@ -7,6 +7,8 @@
 //! - [`ops`]: those operations, one file each.
 //! - [`module`]: parameters and their names; names are timm's, so that checkpoints travel.
 //! - [`arch`]: the static widths of a network, and the list of those we compile.
+//! - `cuda`: the operations on an NVIDIA GPU, with the feature of that name.
+//! - [`device`]: which of them a training computes on.
 //! - [`autocast`]: the precision of the products in a scope.
 //! - [`positions`]: where the patches of whole pictures lie.
 //! - [`vit`], [`head`]: the encoder and the projection head. `look`: the encoder looked into.
@@ -21,6 +23,9 @@ pub mod arch;
 pub mod autocast;
 pub mod backend;
 pub mod checkpoint;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+pub mod device;
 pub mod head;
 mod look;
 pub mod module;

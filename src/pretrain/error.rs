@@ -8,6 +8,7 @@ use intertwine_flow::FlowError;
 use super::health::Collapse;
 use crate::config::ConfigError;
 use crate::nn::checkpoint::CheckpointError;
+use crate::nn::device::DeviceError;
 use crate::nn::weights::WeightsError;
 use crate::probe::ProbeError;
 use crate::report::ReportError;
@@ -22,6 +23,9 @@ pub enum PretrainError {
     /// The run folder.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -148,6 +148,10 @@ mod tests {
 
     /// The parameters and centres after one step, with these settings, on the same four pictures.
     fn after_a_step(settings: &[&str]) -> Vec<f32> {
+        after_a_step_on(&Cpu::default(), settings)
+    }
+
+    fn after_a_step_on<D: Backend>(dev: &D, settings: &[&str]) -> Vec<f32> {
         let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
         let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
         let views = drawn_views(&config);
@@ -156,7 +160,7 @@ mod tests {
             let encoding = (Encoding::of(&config.model), 192);
             Batch::new(views, encoding, &config.mask, config.seed, i as u64)
         });
-        let mut state = State::<Tiny8, Cpu>::new(&Cpu::default(), &config);
+        let mut state = State::<Tiny8, D>::new(dev, &config);
         state.step = 500;
         step(&mut state, &config, 1000, || Ok(parts.next().unwrap())).unwrap();
         assert!(parts.next().is_none(), "a part was left");
@@ -229,6 +233,29 @@ mod tests {
         }
         let named = bad(&state.student, finite);
         assert_eq!(named.unwrap(), "`vit.cls_token` and 2 other parameters");
+    }
+
+    /// Needs a GPU.
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn a_step_on_a_gpu_is_the_step_on_the_cpu() {
+        let gpu = crate::nn::cuda::device().unwrap();
+        let exact = ["optim.batch=4", "precision=\"f32\""];
+        // AdamW's first step is the learning rate in the direction of the gradient's sign: where that is almost zero,
+        // rounding decides. A huge epsilon makes the step as long as the gradient.
+        for more in [
+            &[][..],
+            &["loss.centring=\"ema\""],
+            &["head.separate_position=true"],
+        ] {
+            let settings = [&exact, more].concat();
+            let (found, expected) = (after_a_step_on(&gpu, &settings), after_a_step(&settings));
+            assert_eq!(found.len(), expected.len());
+            let pairs = found.iter().zip(&expected);
+            let far = pairs.filter(|(a, b)| (*a - *b).abs() > 1e-5).count();
+            assert!(far * 100 < found.len(), "{far} of {} values", found.len());
+            assert_eq!(found, after_a_step_on(&gpu, &settings), "the same twice");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::replay;
 use super::step::{step, Rates};
 use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
+use crate::nn::device::{Device, WithDevice};
 use crate::nn::positions::Encoding;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
@@ -41,6 +42,8 @@ pub struct Job<'a> {
     pub out: &'a Path,
     /// Go on with the run in that folder, if there is one.
     pub resume: bool,
+    /// What it computes on.
+    pub device: Device,
     /// Stops the run after the step at which it is requested.
     pub interrupt: &'a Interrupt,
 }
@@ -79,7 +82,7 @@ pub enum Outcome {
     },
 }
 
-/// Pretrains on the CPU. Everything written follows from config and data alone (but `times.jsonl`),
+/// Pretrains on the job's device. Everything written follows from config and data alone (but `times.jsonl`),
 /// whatever the number of threads and however often the run is stopped and resumed.
 ///
 /// # Errors
@@ -88,7 +91,14 @@ pub fn pretrain(
     job: Job<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome, PretrainError> {
-    pretrain_on(&Cpu::default(), job, progress)
+    struct On<'a>(Job<'a>, &'a mut dyn FnMut(Progress));
+    impl WithDevice for On<'_> {
+        type Output = Result<Outcome, PretrainError>;
+        fn run<D: Backend>(self, dev: &D) -> Self::Output {
+            pretrain_on(dev, self.0, self.1)
+        }
+    }
+    job.device.with(On(job, progress))?
 }
 
 /// Pretrains on a device.
@@ -122,6 +132,7 @@ fn train<A: Arch, D: Backend>(
         out,
         resume,
         interrupt,
+        ..
     } = job;
     let records = data.len();
     if records < config.optim.batch {
@@ -131,7 +142,7 @@ fn train<A: Arch, D: Backend>(
         });
     }
     let config = &PretrainConfig {
-        precision: precision(config.precision, out, resume),
+        precision: precision(config.precision, out, resume, dev.has_bf16()),
         ..config.clone()
     };
     let steps = config.steps(records as u64);

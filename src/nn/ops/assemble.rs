@@ -40,7 +40,7 @@ impl Plan {
     }
 
     /// Calls `f(token row, Some(patch row) or None for CLS)` for each token in order.
-    fn for_each_token(&self, mut f: impl FnMut(usize, Option<usize>)) {
+    pub fn for_each_token(&self, mut f: impl FnMut(usize, Option<usize>)) {
         let mut patch = 0;
         for (start, len) in self.groups.starts() {
             f(start, None);

@@ -5,6 +5,7 @@ use intertwine_datasets::{pack, PackOptions, PackedSet, Source};
 
 use super::*;
 use crate::config::resolve;
+use crate::nn::device::Device;
 use crate::pretrain::config::PRESETS;
 use crate::pretrain::{pretrain, Job, Outcome};
 use crate::run::Interrupt;
@@ -51,6 +52,7 @@ fn run(
         labels: None,
         out,
         resume,
+        device: Device::Cpu,
         interrupt: &Interrupt::default(),
     };
     pretrain(job, &mut |_| {})
