@@ -318,7 +318,7 @@ impl<A: Arch, D: Backend> Detector<A, D> {
     ) -> (Outputs<D>, T) {
         let plan = Plan::unmasked(Groups::uniform(batch, grid * grid + 1));
         let input = TokenInput {
-            patches,
+            patches: patches.into(),
             positions,
             plan: &plan,
         };

@@ -193,18 +193,25 @@ pub trait Backend: Device<f32> + Device<f64> {
     ) {
         super::optim::adamw_composed(p, grad, moments, teacher, step)
     }
-    fn grad_sum_of_squares<S: Shape>(
+    /// A sum of squares of gradients, of which the host may not know yet.
+    type Squares: Default;
+    fn add_grad_squares<S: Shape>(
         p: &Tensor<S, f32, Self>,
         grad: &mut Gradients<f32, Self>,
-    ) -> f64 {
-        super::optim::sum_of_squares_composed(p, grad)
-    }
+        sum: &mut Self::Squares,
+    );
+    /// The sum; NaN if the device failed.
+    fn sum_of_squares(sum: Self::Squares) -> f64;
     fn ema<S: Shape>(
         teacher: &mut Tensor<S, f32, Self>,
         student: &Tensor<S, f32, Self>,
         momentum: f32,
     ) {
         teacher.axpy(f64::from(momentum), student, f64::from(1.0 - momentum));
+    }
+    /// A tensor of the values, which are copied once if they are borrowed.
+    fn tensor_from<S: Shape>(dev: &Self, values: Cow<'_, [f32]>, shape: S) -> Tensor<S, f32, Self> {
+        dev.tensor_from_vec(values.into_owned(), shape)
     }
     /// The values of a tensor as the host sees them, without a copy where that is possible.
     fn host<S: Shape>(t: &Tensor<S, f32, Self>) -> Cow<'_, [f32]> {
@@ -341,11 +348,16 @@ impl Backend for Cpu {
     ) {
         super::optim::adamw_fused(p, grad, moments, teacher, step)
     }
-    fn grad_sum_of_squares<S: Shape>(
+    type Squares = f64;
+    fn add_grad_squares<S: Shape>(
         p: &Tensor<S, f32, Self>,
         grad: &mut Gradients<f32, Self>,
-    ) -> f64 {
-        super::optim::sum_of_squares_fused(p, grad)
+        sum: &mut f64,
+    ) {
+        *sum += super::optim::sum_of_squares_fused(p, grad);
+    }
+    fn sum_of_squares(sum: f64) -> f64 {
+        sum
     }
     fn host<S: Shape>(t: &Tensor<S, f32, Self>) -> Cow<'_, [f32]> {
         Cow::Borrowed(super::view::slice(t))

@@ -25,6 +25,10 @@ pub enum DeviceError {
     #[cfg(feature = "cuda")]
     #[error(transparent)]
     NoGpu(#[from] super::cuda::gpu::NoGpu),
+    /// It is too small.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    MemoryFull(#[from] super::cuda::MemoryFull),
 }
 
 /// What is to be done with a device of whatever kind.
@@ -39,12 +43,15 @@ impl Device {
     /// Does something with a device of this kind.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is none, or its memory is full.
     pub fn with<W: WithDevice>(self, what: W) -> Result<W::Output, DeviceError> {
         match self {
             Self::Cpu => Ok(what.run(&Cpu::default())),
             #[cfg(feature = "cuda")]
-            Self::Cuda => Ok(what.run(&super::cuda::device()?)),
+            Self::Cuda => {
+                let dev = super::cuda::device()?;
+                Ok(super::cuda::within_memory(|| what.run(&dev))?)
+            }
             #[cfg(not(feature = "cuda"))]
             Self::Cuda => Err(DeviceError::NotBuilt),
         }

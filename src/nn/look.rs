@@ -145,7 +145,7 @@ mod tests {
         let plan = Plan::unmasked(Groups::uniform(2, 10));
         let positions = WholePicture::new(&vit, 3, 1.0).repeat(2);
         let input = || TokenInput {
-            patches: random(2 * 9 * 192),
+            patches: random(2 * 9 * 192).into(),
             positions: positions.view(),
             plan: &plan,
         };

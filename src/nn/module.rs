@@ -42,7 +42,13 @@ pub trait AnyTensor<D: Backend>: Any {
     /// Replaces the values; `values` must be as many.
     fn load(&mut self, values: &[f32]);
     /// Sum of squares of the gradient, 0 if none came.
-    fn grad_sum_of_squares(&self, grad: &mut Gradients<f32, D>) -> f64;
+    fn grad_sum_of_squares(&self, grad: &mut Gradients<f32, D>) -> f64 {
+        let mut sum = D::Squares::default();
+        self.add_grad_squares(grad, &mut sum);
+        D::sum_of_squares(sum)
+    }
+    /// Adds the same to a sum.
+    fn add_grad_squares(&self, grad: &mut Gradients<f32, D>, sum: &mut D::Squares);
     /// The gradient, on the host, row-major; zeros if none came.
     fn grad_to_host(&self, grad: &mut Gradients<f32, D>) -> Vec<f32>;
     /// One AdamW step; `teacher`, the same parameter of another copy, then follows with this momentum.
@@ -74,8 +80,8 @@ impl<S: Shape, D: Backend> AnyTensor<D> for Tensor<S, f32, D> {
     fn load(&mut self, values: &[f32]) {
         self.copy_from(values);
     }
-    fn grad_sum_of_squares(&self, grad: &mut Gradients<f32, D>) -> f64 {
-        D::grad_sum_of_squares(self, grad)
+    fn add_grad_squares(&self, grad: &mut Gradients<f32, D>, sum: &mut D::Squares) {
+        D::add_grad_squares(self, grad, sum);
     }
     fn grad_to_host(&self, grad: &mut Gradients<f32, D>) -> Vec<f32> {
         match grad.get_or_alloc_mut(self) {

@@ -119,11 +119,9 @@ impl<D: Backend> Optimizer<D> {
         clip: f32,
         freeze: impl Fn(&str) -> bool,
     ) -> StepReport {
-        let mut squares = 0.0;
-        module.walk("", &mut |_, _, t| {
-            squares += t.grad_sum_of_squares(grad);
-        });
-        let grad_norm = squares.sqrt();
+        let mut squares = D::Squares::default();
+        module.walk("", &mut |_, _, t| t.add_grad_squares(grad, &mut squares));
+        let grad_norm = D::sum_of_squares(squares).sqrt();
         if !grad_norm.is_finite() {
             return StepReport { grad_norm };
         }
@@ -264,21 +262,6 @@ pub fn adamw_fused<S: Shape>(
         }),
         h,
     );
-}
-
-/// Sum of squares of a parameter's gradient in stock operations.
-pub fn sum_of_squares_composed<S: Shape, D: Backend>(
-    p: &Tensor<S, f32, D>,
-    grad: &mut Gradients<f32, D>,
-) -> f64 {
-    if grad.get_or_alloc_mut(p).is_err() {
-        return f64::NAN;
-    }
-    let squares = grad
-        .get(p)
-        .reshape_like(&(p.shape().num_elements(),))
-        .square();
-    f64::from(D::to_host(&squares.sum::<Rank0, _>())[0])
 }
 
 /// Sum of squares of a parameter's gradient on the CPU kernels.

@@ -3,6 +3,8 @@
 //! Parameter names are timm's (`patch_embed.proj.weight`, `blocks.0.attn.qkv.weight`, ..). What timm has
 //! not: `pos_field`, `mask_token`, `pos_mask_token`.
 
+use std::borrow::Cow;
+
 use dfdx::prelude::*;
 use intertwine_flow::random::{stream, Purpose};
 use rand::RngExt;
@@ -167,7 +169,7 @@ pub enum Positions<'a> {
 #[derive(Clone, Debug)]
 pub struct TokenInput<'a> {
     /// `[patches, 3 * patch * patch]`, see [`crate::augment`].
-    pub patches: Vec<f32>,
+    pub patches: Cow<'a, [f32]>,
     /// Where each patch lies.
     pub positions: Positions<'a>,
     /// Sequences (CLS counted) and masks.
@@ -293,7 +295,7 @@ impl<A: Arch, D: Backend> Vit<A, D> {
     /// Patches and positions to tokens, before the first block.
     pub(super) fn embed<T: Tape<f32, D>>(
         &self,
-        patches: Vec<f32>,
+        patches: Cow<'_, [f32]>,
         positions: &Positions<'_>,
         plan: &Plan,
         tape: T,
@@ -309,14 +311,15 @@ impl<A: Arch, D: Backend> Vit<A, D> {
                 &taps.weight,
             )
             .split_tape(),
-            (Positions::Fixed(values), _) => {
-                (dev.tensor_from_vec(values.to_vec(), (count, width)), tape)
-            }
+            (Positions::Fixed(values), _) => (
+                D::tensor_from(dev, Cow::Borrowed(*values), (count, width)),
+                tape,
+            ),
             (Positions::Field(_), None) => {
                 unreachable!("taps are made only for encoders with a field")
             }
         };
-        let patches = dev.tensor_from_vec(patches, (count, patch_dim));
+        let patches = D::tensor_from(dev, patches, (count, patch_dim));
         let embed = &self.patch_embed.proj;
         let content = D::linear_of_data(patches, &embed.weight, Some(&embed.bias), tape);
         let tokens = SpecialTokens {

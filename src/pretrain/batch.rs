@@ -5,6 +5,7 @@
 
 mod file;
 
+use std::borrow::Cow;
 use std::ops::Deref;
 
 use crate::augment::mask::{MaskConfig, MaskPlan};
@@ -69,7 +70,9 @@ impl Batch {
         let local_views = (0..locals).flat_map(|i| views.iter().map(move |v| &v.locals[i]));
 
         let mut groups = Vec::new();
-        let mut patches = Vec::new();
+        let all_views = global_views.clone().chain(local_views.clone());
+        let values = all_views.clone().map(|v| v.patches().len()).sum();
+        let mut patches = Vec::with_capacity(values);
         for (views, count) in [
             (Vec::from_iter(global_views.clone()), globals),
             (Vec::from_iter(local_views.clone()), locals),
@@ -96,15 +99,25 @@ impl Batch {
                 taps
             };
             BatchPositions::Field {
-                all: sample(&mut global_views.clone().chain(local_views)),
+                all: sample(&mut all_views.clone()),
                 globals: sample(&mut global_views.clone()),
             }
         } else {
             let mut first = global_views.clone();
             let largest = first.next().map_or(Grid::new(1, 1), View::grid);
-            let mut values = Vec::new();
-            for v in global_views.clone().chain(local_views) {
-                encoding.append(v.geometry(), v.grid(), largest, width, &mut values);
+            let rows = all_views.clone().map(|v| v.grid().len()).sum::<usize>();
+            let mut values = Vec::with_capacity(rows * width);
+            // Places in a view are the same in all views of a grid, which follow each other.
+            let mut before = None;
+            for v in all_views.clone() {
+                let start = values.len();
+                match before {
+                    Some((grid, range)) if encoding == Encoding::View && grid == v.grid() => {
+                        values.extend_from_within(range);
+                    }
+                    _ => encoding.append(v.geometry(), v.grid(), largest, width, &mut values),
+                }
+                before = Some((v.grid(), start..values.len()));
             }
             BatchPositions::Fixed { values, width }
         };
@@ -163,7 +176,7 @@ impl Batch {
             BatchPositions::Fixed { values, .. } => Positions::Fixed(values),
         };
         TokenInput {
-            patches: self.patches.clone(),
+            patches: Cow::Borrowed(&self.patches),
             positions,
             plan: &self.student,
         }
@@ -178,7 +191,7 @@ impl Batch {
             }
         };
         TokenInput {
-            patches: self.patches[..self.global_values].to_vec(),
+            patches: Cow::Borrowed(&self.patches[..self.global_values]),
             positions,
             plan: &self.teacher,
         }

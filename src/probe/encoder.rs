@@ -249,7 +249,7 @@ impl<A: Arch> Network<A> {
             None => Positions::Fixed(&fixed),
         };
         see(TokenInput {
-            patches,
+            patches: patches.into(),
             positions,
             plan: &plan,
         })

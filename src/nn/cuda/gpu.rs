@@ -13,7 +13,7 @@ use cudarc::cublas::sys::{
 };
 use cudarc::cublas::{result as blas, CudaBlas};
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUfunction};
-use cudarc::driver::{result, CudaDevice, CudaSlice, DevicePtr, DeviceRepr};
+use cudarc::driver::{result, CudaDevice, CudaSlice, DevicePtr, DeviceRepr, DeviceSlice};
 use cudarc::nvrtc::{compile_ptx_with_opts, CompileOptions};
 use dfdx::prelude::CudaError;
 use intertwine_kernels::gemm::Precision;
@@ -249,6 +249,19 @@ impl Gpu {
         Ok(self.device.htod_copy(values.to_vec())?)
     }
 
+    /// Copies values to where `to` points.
+    ///
+    /// # Safety
+    /// There must be room for them, that no one else uses.
+    pub unsafe fn fill(&self, to: Address, values: &[f32]) -> Result<(), CudaError> {
+        if !values.is_empty() {
+            self.device.bind_to_thread()?;
+            // SAFETY: the caller's. The driver returns once it has read the values, which are in memory that can be paged.
+            unsafe { result::memcpy_htod_async(to, values, *self.device.cu_stream()) }?;
+        }
+        Ok(())
+    }
+
     /// Room for so many values, which are not set.
     pub fn room<T: DeviceRepr>(&self, len: usize) -> Result<CudaSlice<T>, CudaError> {
         // SAFETY: only kernels read it, after others have written it.
@@ -258,9 +271,11 @@ impl Gpu {
     /// What is there, on the host, once all that was started is done.
     pub fn download<T: DeviceRepr + Default + Clone>(
         &self,
-        values: &CudaSlice<T>,
+        values: &(impl DevicePtr<T> + DeviceSlice<T>),
     ) -> Result<Vec<T>, CudaError> {
-        Ok(self.device.dtoh_sync_copy(values)?)
+        let mut out = vec![T::default(); values.len()];
+        self.device.dtoh_sync_copy_into(values, &mut out)?;
+        Ok(out)
     }
 
     /// `out = alpha * a b + beta * out` for each of a batch, of matrices `[m, k]` and `[k, n]`, row-major.

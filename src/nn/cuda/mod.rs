@@ -14,6 +14,9 @@ mod rows;
 mod tests;
 mod view;
 
+use std::borrow::Cow;
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+
 use dfdx::prelude::*;
 
 use self::gpu::{Gpu, NoGpu, Work};
@@ -27,6 +30,25 @@ use super::ops;
 pub fn device() -> Result<Cuda, NoGpu> {
     Gpu::get()?;
     Ok(Cuda::default())
+}
+
+/// The GPU's memory is full.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the GPU's memory is full: fewer pictures at once (a larger optim.accumulate, or a smaller optim.batch) need less; what was saved is kept, and `--resume` goes on from there")]
+pub struct MemoryFull;
+
+/// Does something on the GPU in which its memory may run out: dfdx's operators panic then.
+///
+/// # Errors
+/// If it did. Other panics go on.
+pub fn within_memory<T>(work: impl FnOnce() -> T) -> Result<T, MemoryFull> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let said = panic.downcast_ref::<String>();
+        match said.is_some_and(|said| said.contains("OUT_OF_MEMORY")) {
+            true => MemoryFull,
+            false => resume_unwind(panic),
+        }
+    })
 }
 
 /// The GPU of a device that there is.
@@ -141,10 +163,22 @@ impl Backend for Cuda {
     ) {
         optim::adamw(p, grad, moments, teacher, step);
     }
-    fn grad_sum_of_squares<S: Shape>(
+    type Squares = optim::Squares;
+    fn add_grad_squares<S: Shape>(
         p: &Tensor<S, f32, Self>,
         grad: &mut Gradients<f32, Self>,
-    ) -> f64 {
-        optim::sum_of_squares(p, grad)
+        sum: &mut Self::Squares,
+    ) {
+        sum.add(p, grad);
+    }
+    fn sum_of_squares(sum: Self::Squares) -> f64 {
+        sum.total()
+    }
+    fn tensor_from<S: Shape>(dev: &Self, values: Cow<'_, [f32]>, shape: S) -> Tensor<S, f32, Self> {
+        assert_eq!(values.len(), shape.num_elements(), "values of {shape:?}");
+        let t = dev.zeros_like(&shape);
+        // SAFETY: the tensor is new and has as many values.
+        unsafe { gpu().fill(view::address(&t), &values) }.expect("copying to the GPU");
+        t
     }
 }

@@ -1,9 +1,10 @@
 //! AdamW in one pass over memory, the teacher with it.
 
+use cudarc::driver::CudaSlice;
 use dfdx::prelude::*;
 use intertwine_kernels::optim::AdamW;
 
-use super::gpu::{launch, Work};
+use super::gpu::{launch, place, Work};
 use super::view::{address, grad};
 use super::{each, gpu};
 use crate::nn::optim::Moments;
@@ -67,27 +68,79 @@ pub fn adamw<S: Shape>(
     run().expect("a step on the GPU");
 }
 
-/// As [`sum_of_squares_fused`](crate::nn::optim::sum_of_squares_fused).
-pub fn sum_of_squares<S: Shape>(p: &Tensor<S, f32, Cuda>, g: &mut Gradients<f32, Cuda>) -> f64 {
-    let gpu = gpu();
-    let n = p.shape().num_elements();
-    let blocks = n.div_ceil(256 * 16).clamp(1, 256);
-    let mut run = || {
-        let partial = gpu.room::<f64>(blocks)?;
-        let at = grad(g, p)?;
-        // SAFETY: the gradient has `n` values, and each block its place.
+/// A sum of squares that stays on the GPU until it is asked for: waiting once for each parameter would take longer than
+/// the sums.
+#[derive(Default)]
+pub struct Squares {
+    /// Parts that are not added up yet.
+    parts: Option<CudaSlice<f64>>,
+    used: usize,
+    /// What was added up before there was no more room.
+    sum: f64,
+    failed: bool,
+}
+
+/// Parts of one parameter, and room for those of many.
+const MOST_PARTS: usize = 256;
+const ROOM: usize = 1 << 16;
+
+impl Squares {
+    /// Adds those of a parameter's gradient.
+    pub fn add<S: Shape>(&mut self, p: &Tensor<S, f32, Cuda>, g: &mut Gradients<f32, Cuda>) {
+        self.failed |= self.try_add(p, g).is_err();
+    }
+
+    fn try_add<S: Shape>(
+        &mut self,
+        p: &Tensor<S, f32, Cuda>,
+        g: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
+        let gpu = gpu();
+        let n = p.shape().num_elements();
+        let blocks = n.div_ceil(256 * 16).clamp(1, MOST_PARTS);
+        if self.used + blocks > ROOM {
+            self.gather()?;
+        }
+        let parts = match self.parts.take() {
+            Some(parts) => parts,
+            None => gpu.room(ROOM)?,
+        };
+        let parts = self.parts.insert(parts);
+        let (x, to) = (
+            grad(g, p)?,
+            place(parts) + (self.used * size_of::<f64>()) as u64,
+        );
+        // SAFETY: the gradient has `n` values, and there is room for a part of each block.
         unsafe {
             launch!(
                 gpu,
                 "squares",
                 Work::RowBlocks(blocks as u32),
-                at,
+                x,
                 n as i64,
-                &partial
+                to
             )
         }?;
-        gpu.download(&partial)
-    };
-    let partial: Result<Vec<f64>, CudaError> = run();
-    partial.map_or(f64::NAN, |p| p.iter().sum())
+        self.used += blocks;
+        Ok(())
+    }
+
+    fn gather(&mut self) -> Result<(), CudaError> {
+        if let Some(parts) = &self.parts {
+            self.sum += gpu()
+                .download(&parts.slice(..self.used))?
+                .iter()
+                .sum::<f64>();
+        }
+        self.used = 0;
+        Ok(())
+    }
+
+    /// What they add up to; NaN if the GPU failed.
+    pub fn total(mut self) -> f64 {
+        match self.gather() {
+            Ok(()) if !self.failed => self.sum,
+            _ => f64::NAN,
+        }
+    }
 }
