@@ -1,7 +1,7 @@
 //! What a device must do.
 //!
 //! [`Backend`] lists our operations beyond dfdx's own. The provided methods are the composed forms, so a
-//! new device is one empty `impl`; the CPU overrides them with the fused forms, and `nn::cuda` those that matter on a GPU.
+//! new device implements little to begin with; the CPU overrides them with the fused forms, and `nn::cuda` those that matter on a GPU.
 
 use std::borrow::Cow;
 
@@ -200,7 +200,7 @@ pub trait Backend: Device<f32> + Device<f64> {
         grad: &mut Gradients<f32, Self>,
         sum: &mut Self::Squares,
     );
-    /// The sum; NaN if the device failed.
+    /// The sum.
     fn sum_of_squares(sum: Self::Squares) -> f64;
     fn ema<S: Shape>(
         teacher: &mut Tensor<S, f32, Self>,

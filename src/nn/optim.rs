@@ -8,7 +8,7 @@ use super::view::slice_mut;
 use super::{Backend, Kind, Module};
 
 /// The two moving averages of one parameter's gradient, flat.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Moments<D: Backend> {
     /// Of the gradient.
     pub first: Tensor<(usize,), f32, D>,
@@ -47,7 +47,7 @@ pub fn layer_scale(name: &str, depth: usize, decay: f32) -> f32 {
 }
 
 /// AdamW's state for a whole module, in the order of its walk.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Optimizer<D: Backend> {
     moments: Vec<Moments<D>>,
     groups: Vec<Group>,

@@ -26,7 +26,7 @@ pub struct Inputs {
 }
 
 /// The moving parts of a run. The position in the data is `step * batch`; no generator has a state.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct State<A: Arch, D: Backend> {
     /// Learns.
     pub student: Network<A, D>,

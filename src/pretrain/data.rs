@@ -109,7 +109,7 @@ mod tests {
         (0..count)
             .map(|_| {
                 let part = feed.next_part().unwrap();
-                let patches = part.student_input().patches;
+                let patches = part.student_input().patches.into_owned();
                 (patches, part.masked)
             })
             .collect()

@@ -180,10 +180,12 @@ pub fn objective<A: Arch, D: Backend>(
         weight: vec![1.0 / (pairs.max(1) * b) as f32; cls.shape().0],
     };
     let (x, at) = (cls.clone().put_tape(tape), config.student_temperature);
-    let (image, _) = student.image_head.cross_entropy(x, &target, at);
-    let (image, tape) = image.split_tape();
-    losses.image = f64::from(D::host(&image)[0]);
-    let mut total = image.put_tape(tape) * config.image;
+    let (image, each) = student.image_head.cross_entropy(x, &target, at);
+    let weighted = each.iter().zip(&target.weight);
+    losses.image = weighted
+        .map(|(loss, weight)| loss * f64::from(*weight))
+        .sum();
+    let mut total = image * config.image;
 
     // L_KoLeo on the global views' CLS, a group a view.
     if config.koleo > 0.0 {
@@ -238,9 +240,17 @@ pub fn objective<A: Arch, D: Backend>(
             total = loss + sum;
         }
     }
-    let (sum, tape) = total.split_tape();
-    losses.loss = f64::from(D::host(&sum)[0]);
-    (sum.put_tape(tape), losses)
+    // From its parts: a device would have to be waited for.
+    losses.loss = [
+        (config.image, losses.image),
+        (config.content, losses.content),
+        (config.position, losses.position),
+        (config.koleo, losses.koleo),
+    ]
+    .into_iter()
+    .map(|(weight, part)| f64::from(weight) * part)
+    .sum();
+    (total, losses)
 }
 
 /// The indices of `count` rows from `first` on.

@@ -82,7 +82,7 @@ pub enum Outcome {
     },
 }
 
-/// Pretrains on the job's device. Everything written follows from config and data alone (but `times.jsonl`),
+/// Pretrains on the job's device. Everything written follows from config, data and kind of device alone (but `times.jsonl`),
 /// whatever the number of threads and however often the run is stopped and resumed.
 ///
 /// # Errors

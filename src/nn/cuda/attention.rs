@@ -17,6 +17,11 @@ pub fn attention<Q: Dim, C: Dim, T: Tape<f32, Cuda>>(
     let (gpu, precision) = (gpu(), autocast::precision());
     let (qkv, mut tape) = qkv.split_tape();
     let (rows, d) = (qkv.shape().0, width.size());
+    assert_eq!(qkv.shape().1.size(), 3 * d, "queries, keys and values");
+    assert!(
+        groups.rows() == rows && d.is_multiple_of(heads),
+        "{rows} rows in {groups:?}, {d} in {heads} heads"
+    );
     let y: Rows<C, Cuda> = qkv.device().zeros_like(&(rows, width));
     let sizes = Sizes {
         heads,
@@ -35,7 +40,7 @@ pub fn attention<Q: Dim, C: Dim, T: Tape<f32, Cuda>>(
                 for h in 0..heads {
                     let s = sizes.scores(place(&scores), len, h);
                     let shape = [len, len, sizes.head];
-                    gpu.product(shape, count, 1.0, of(0, h), of(1, h).t(), 0.0, s, precision)?;
+                    gpu.product(shape, count, of(0, h), of(1, h).t(), 0.0, s, precision)?;
                 }
                 let n = (count * heads * len) as i64;
                 launch!(
@@ -53,7 +58,6 @@ pub fn attention<Q: Dim, C: Dim, T: Tape<f32, Cuda>>(
                     gpu.product(
                         [len, sizes.head, len],
                         count,
-                        1.0,
                         p,
                         of(2, h),
                         0.0,
@@ -86,9 +90,9 @@ pub fn attention<Q: Dim, C: Dim, T: Tape<f32, Cuda>>(
                         let p = sizes.scores(place(p), len, h);
                         let dp = sizes.scores(place(&slopes), len, h);
                         let shape = [len, len, sizes.head];
-                        gpu.product(shape, count, 1.0, dy, of(2, h).t(), 0.0, dp, precision)?;
+                        gpu.product(shape, count, dy, of(2, h).t(), 0.0, dp, precision)?;
                         let shape = [len, sizes.head, len];
-                        gpu.product(shape, count, 1.0, p.t(), dy, 1.0, to(2, h), precision)?;
+                        gpu.product(shape, count, p.t(), dy, 1.0, to(2, h), precision)?;
                     }
                     let n = (count * heads * len) as i64;
                     let (work, factor) = (Work::RowWarps(n), sizes.factor());
@@ -105,17 +109,8 @@ pub fn attention<Q: Dim, C: Dim, T: Tape<f32, Cuda>>(
                     for h in 0..heads {
                         let ds = sizes.scores(place(&slopes), len, h);
                         let shape = [len, sizes.head, len];
-                        gpu.product(shape, count, 1.0, ds, of(1, h), 1.0, to(0, h), precision)?;
-                        gpu.product(
-                            shape,
-                            count,
-                            1.0,
-                            ds.t(),
-                            of(0, h),
-                            1.0,
-                            to(1, h),
-                            precision,
-                        )?;
+                        gpu.product(shape, count, ds, of(1, h), 1.0, to(0, h), precision)?;
+                        gpu.product(shape, count, ds.t(), of(0, h), 1.0, to(1, h), precision)?;
                     }
                 }
                 first += count * len;

@@ -5,7 +5,7 @@
 
 use dfdx::prelude::*;
 
-use super::gpu::{launch, place, Address, Gpu, Terms};
+use super::gpu::{launch, place, Address, Gpu, Terms, Work};
 use super::view::{address, at, grad, take_grad, Buffer};
 use super::{each, gpu};
 use crate::nn::ops::assemble::{Plan, SpecialTokens};
@@ -91,10 +91,14 @@ pub fn taps<C: Dim, T: Tape<f32, Cuda>>(
     y.put_tape(tape)
 }
 
-fn check(index: &[u32], rows: usize) {
+/// That each index is that of a row.
+pub(super) fn check(index: &[u32], rows: usize) {
     let outside = index.iter().find(|i| **i as usize >= rows);
     assert!(outside.is_none(), "row {outside:?} of {rows}");
 }
+
+/// More readers than this are not left to one thread a column.
+const MANY: u32 = 64;
 
 /// Of each row that is read, who reads it, in order.
 struct Readers {
@@ -143,7 +147,33 @@ impl Readers {
         let (work, n) = each(self.target.len() * d);
         let (target, start) = (gpu.upload(&self.target)?, gpu.upload(&self.start)?);
         let (source, weight) = (gpu.upload(&self.source)?, gpu.upload(&self.weight)?);
-        let (dy, d) = (at(dy), d as i32);
+        let dy = at(dy);
+        let most = self.start.windows(2).map(|w| w[1] - w[0]).max();
+        if most > Some(MANY) && self.target.len() <= usize::from(u16::MAX) {
+            let wide = d.next_power_of_two().min(32);
+            let work = Work::ManyBlocks {
+                rows: self.target.len() as u32,
+                blocks: d.div_ceil(wide) as u32,
+            };
+            let (wide, d) = (wide as i32, d as i32);
+            // SAFETY: the caller's.
+            return unsafe {
+                launch!(
+                    gpu,
+                    "gather_long_sums",
+                    work,
+                    dy,
+                    &target,
+                    &start,
+                    &source,
+                    &weight,
+                    wide,
+                    d,
+                    dx
+                )
+            };
+        }
+        let d = d as i32;
         // SAFETY: the caller's.
         unsafe {
             launch!(

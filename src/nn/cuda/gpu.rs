@@ -1,19 +1,20 @@
 //! The GPU that kernels and matrix products run on.
 //!
 //! dfdx has a device of its own; this one is the same GPU (number 0 of those that `CUDA_VISIBLE_DEVICES` leaves), in the
-//! same context and on the same stream, so that what both start runs in order.
+//! same context and on the same stream (what dfdx starts beside it, it waits for), so that what both start runs in order.
 
 use std::collections::HashMap;
 use std::ffi::{c_void, CString};
-use std::sync::{Arc, OnceLock};
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cudarc::cublas::sys::{
     cublasComputeType_t as Compute, cublasGemmAlgo_t as Algorithm, cublasOperation_t as Operation,
     cudaDataType_t as DataType,
 };
-use cudarc::cublas::{result as blas, CudaBlas};
+use cudarc::cublas::{result as cublas, CudaBlas};
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUfunction};
-use cudarc::driver::{result, CudaDevice, CudaSlice, DevicePtr, DeviceRepr, DeviceSlice};
+use cudarc::driver::{result, CudaDevice, CudaSlice, DevicePtr, DeviceRepr};
 use cudarc::nvrtc::{compile_ptx_with_opts, CompileOptions};
 use dfdx::prelude::CudaError;
 use intertwine_kernels::gemm::Precision;
@@ -26,19 +27,24 @@ const SOURCE: &str = include_str!("kernels.cu");
 const THREADS: u32 = 256;
 /// More blocks than any GPU runs at once; longer work is a loop in each thread.
 const MOST_BLOCKS: i64 = 8192;
+static ONE: f32 = 1.0;
 
 /// See the module.
 pub struct Gpu {
     device: Arc<CudaDevice>,
-    blas: CudaBlas,
+    /// Used by one thread at a time: a product of several launches must not be mixed with another in the one workspace.
+    blas: Mutex<CudaBlas>,
     kernels: HashMap<&'static str, Kernel>,
     /// Whether it multiplies `bf16`: from Ampere on.
     pub has_bf16: bool,
 }
 
-/// A compiled kernel.
+/// A compiled kernel, and how many arguments it takes.
 #[derive(Clone, Copy)]
-struct Kernel(CUfunction);
+struct Kernel {
+    function: CUfunction,
+    arguments: usize,
+}
 
 // SAFETY: a function handle belongs to the context, not to a thread; its module is never unloaded.
 unsafe impl Send for Kernel {}
@@ -90,6 +96,13 @@ pub enum Work {
     RowWarps(i64),
     /// So many rows, each by a block.
     RowBlocks(u32),
+    /// So many rows, each by several blocks. At most 65,535 rows.
+    ManyBlocks {
+        /// Rows.
+        rows: u32,
+        /// Blocks of each.
+        blocks: u32,
+    },
     /// 32 x 8 threads for each 32 columns and each of so many chunks of rows.
     Columns {
         /// Columns.
@@ -154,8 +167,15 @@ impl Operand {
 
 /// Why there is no GPU.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("no NVIDIA GPU can be used: {0}; `--device cpu` needs none")]
+#[error("no NVIDIA GPU can be used: {0}; `--device cpu` trains without one")]
 pub struct NoGpu(String);
+
+impl NoGpu {
+    /// What failed, and how.
+    pub fn new(what: &str, how: &dyn Debug) -> Self {
+        Self(format!("{what}: {how:?}"))
+    }
+}
 
 impl Gpu {
     /// The GPU; the first call compiles the kernels for it, which takes a second.
@@ -164,20 +184,18 @@ impl Gpu {
     /// If there is none, or its driver is older than what compiled the kernels.
     pub fn get() -> Result<&'static Self, NoGpu> {
         static GPU: OnceLock<Result<Gpu, NoGpu>> = OnceLock::new();
-        GPU.get_or_init(|| Self::new().map_err(NoGpu))
-            .as_ref()
-            .map_err(Clone::clone)
+        GPU.get_or_init(Self::new).as_ref().map_err(Clone::clone)
     }
 
-    fn new() -> Result<Self, String> {
-        let what = |doing: &'static str| move |e: result::DriverError| format!("{doing}: {e:?}");
+    fn new() -> Result<Self, NoGpu> {
+        let what = |doing: &'static str| move |e: result::DriverError| NoGpu::new(doing, &e);
         result::init().map_err(what("starting the driver"))?;
         if result::device::get_count().map_err(what("counting"))? == 0 {
-            return Err("the driver knows of none".into());
+            return Err(NoGpu("the driver knows of none".into()));
         }
         let device = CudaDevice::new(0).map_err(what("taking the first"))?;
         keep_freed_memory(&device).map_err(what("its memory pool"))?;
-        let blas = CudaBlas::new(device.clone()).map_err(|e| format!("starting cuBLAS: {e:?}"))?;
+        let blas = CudaBlas::new(device.clone()).map_err(|e| NoGpu::new("starting cuBLAS", &e))?;
         let number = |a| device.attribute(a).map_err(what("its capability"));
         let major = number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
@@ -187,21 +205,28 @@ impl Gpu {
             ..CompileOptions::default()
         };
         let code = compile_ptx_with_opts(SOURCE, options)
-            .map_err(|e| format!("compiling kernels: {e:?}"))?;
-        let code = CString::new(code.to_src()).map_err(|e| e.to_string())?;
+            .map_err(|e| NoGpu::new("compiling kernels", &e))?;
+        let code = CString::new(code.to_src()).map_err(|e| NoGpu::new("compiling kernels", &e))?;
         // SAFETY: `code` is a string that ends with a zero and lives through the call.
         let module = unsafe { result::module::load_data(code.as_ptr().cast()) }
             .map_err(what("loading kernels"))?;
         let mut kernels = HashMap::new();
-        for name in names() {
-            let symbol = CString::new(name).map_err(|e| e.to_string())?;
+        for (name, arguments) in signatures() {
+            let symbol = CString::new(name).map_err(|e| NoGpu::new("naming kernels", &e))?;
             // SAFETY: the module has been loaded and is never unloaded.
             let function = unsafe { result::module::get_function(module, symbol) };
-            kernels.insert(name, Kernel(function.map_err(what("finding a kernel"))?));
+            let function = function.map_err(what("finding a kernel"))?;
+            kernels.insert(
+                name,
+                Kernel {
+                    function,
+                    arguments,
+                },
+            );
         }
         Ok(Self {
             device,
-            blas,
+            blas: Mutex::new(blas),
             kernels,
             has_bf16: major >= 8,
         })
@@ -223,18 +248,20 @@ impl Gpu {
             Work::Each(n) => ((blocks(n).min(MOST_BLOCKS) as u32, 1, 1), (THREADS, 1, 1)),
             Work::RowWarps(rows) => ((blocks(32 * rows) as u32, 1, 1), (THREADS, 1, 1)),
             Work::RowBlocks(rows) => ((rows, 1, 1), (THREADS, 1, 1)),
+            Work::ManyBlocks { rows, blocks } => ((blocks, rows, 1), (THREADS, 1, 1)),
             Work::Columns { columns, chunks } => {
                 ((columns.div_ceil(32), chunks, 1), (32, THREADS / 32, 1))
             }
         };
         let kernel = self.kernels[name];
+        assert_eq!(arguments.len(), kernel.arguments, "arguments of {name}");
         let mut pointers = arguments
             .each_ref()
             .map(|a| (a as *const u64).cast_mut().cast::<c_void>());
         self.device.bind_to_thread()?;
         let stream = *self.device.cu_stream();
         // SAFETY: the caller's; little-endian, so that the low bytes of each `u64` are the argument.
-        unsafe { result::launch_kernel(kernel.0, grid, block, 0, stream, &mut pointers) }?;
+        unsafe { result::launch_kernel(kernel.function, grid, block, 0, stream, &mut pointers) }?;
         Ok(())
     }
 
@@ -256,7 +283,8 @@ impl Gpu {
     pub unsafe fn fill(&self, to: Address, values: &[f32]) -> Result<(), CudaError> {
         if !values.is_empty() {
             self.device.bind_to_thread()?;
-            // SAFETY: the caller's. The driver returns once it has read the values, which are in memory that can be paged.
+            // SAFETY: the caller's. Of memory that can be paged the driver takes a copy before it returns, on GPUs with memory
+            // of their own; cudarc's and dfdx's copies rely on that too.
             unsafe { result::memcpy_htod_async(to, values, *self.device.cu_stream()) }?;
         }
         Ok(())
@@ -271,14 +299,14 @@ impl Gpu {
     /// What is there, on the host, once all that was started is done.
     pub fn download<T: DeviceRepr + Default + Clone>(
         &self,
-        values: &(impl DevicePtr<T> + DeviceSlice<T>),
+        values: &impl DevicePtr<T>,
     ) -> Result<Vec<T>, CudaError> {
         let mut out = vec![T::default(); values.len()];
         self.device.dtoh_sync_copy_into(values, &mut out)?;
         Ok(out)
     }
 
-    /// `out = alpha * a b + beta * out` for each of a batch, of matrices `[m, k]` and `[k, n]`, row-major.
+    /// `out = a b + beta * out` for each of a batch, of matrices `[m, k]` and `[k, n]`, row-major.
     ///
     /// # Safety
     /// The operands must lie in allocations that are large enough, and `out` must be none of the others.
@@ -287,7 +315,6 @@ impl Gpu {
         &self,
         [m, n, k]: [usize; 3],
         batch: usize,
-        alpha: f32,
         a: Operand,
         b: Operand,
         beta: f32,
@@ -303,9 +330,10 @@ impl Gpu {
         };
         let f32 = DataType::CUDA_R_32F;
         self.device.bind_to_thread()?;
-        let (handle, algorithm) = (*self.blas.handle(), Algorithm::CUBLAS_GEMM_DEFAULT);
+        let blas = self.blas.lock().unwrap_or_else(PoisonError::into_inner);
+        let (handle, algorithm) = (*blas.handle(), Algorithm::CUBLAS_GEMM_DEFAULT);
         let (m, n, k) = (m as i32, n as i32, k as i32);
-        let (alpha, beta) = ((&raw const alpha).cast(), (&raw const beta).cast());
+        let (alpha, beta) = ((&raw const ONE).cast(), (&raw const beta).cast());
         let (a_at, b_at) = (a.at as *const c_void, b.at as *const c_void);
         let out_at = out.at as *mut c_void;
         let (a_row, b_row, out_row) = (a.row as i32, b.row as i32, out.row as i32);
@@ -314,13 +342,13 @@ impl Gpu {
         // SAFETY: the caller's. One product is not called a batch of one: for that cuBLAS does not cut long sums.
         unsafe {
             if batch == 1 {
-                blas::gemm_ex(
+                cublas::gemm_ex(
                     handle, tb, ta, n, m, k, alpha, b_at, f32, b_row, a_at, f32, a_row, beta,
                     out_at, f32, out_row, compute, algorithm,
                 )
             } else {
                 let [a_next, b_next, out_next] = [a, b, out].map(|o| o.next as i64);
-                blas::gemm_strided_batched_ex(
+                cublas::gemm_strided_batched_ex(
                     handle,
                     tb,
                     ta,
@@ -419,8 +447,26 @@ fn keep_freed_memory(device: &CudaDevice) -> Result<(), result::DriverError> {
     }
 }
 
-/// The names of the kernels in the source.
-fn names() -> impl Iterator<Item = &'static str> {
+/// The kernels in the source: names, and numbers of arguments.
+fn signatures() -> impl Iterator<Item = (&'static str, usize)> {
     let after = SOURCE.split("__global__ void ").skip(1);
-    after.filter_map(|rest| rest.split('(').next())
+    after.filter_map(|rest| {
+        let (name, rest) = rest.split_once('(')?;
+        let (arguments, _) = rest.split_once(')')?;
+        Some((name, arguments.split(',').count()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_are_read_from_the_source() {
+        let all: HashMap<_, _> = signatures().collect();
+        assert_eq!(
+            (all["add_scaled"], all["layer_norm"], all["adamw"]),
+            (4, 9, 14)
+        );
+    }
 }

@@ -204,7 +204,7 @@ extern "C" __global__ void gather_rows(const float *x, const u32 *index, i64 n, 
     FOR_EACH(i, n) y[i] = x[(i64)index[i / d] * d + i % d];
 }
 
-// dx[target[t]] += sum of weight[j] * dy[source[j]] for j from start[t] to start[t + 1]; weight may be null.
+// dx[target[t]] += sum of weight[j] * dy[source[j]] for j from start[t] to start[t + 1].
 extern "C" __global__ void gather_sums(
     const float *dy, const u32 *target, const u32 *start, const u32 *source, const float *weight, i64 n, int d, float *dx
 ) {
@@ -213,9 +213,29 @@ extern "C" __global__ void gather_sums(
         int c = i % d;
         float sum = 0.0f;
         for (u32 j = start[t]; j < start[t + 1]; j++) {
-            float v = dy[(i64)source[j] * d + c];
-            sum += weight ? weight[j] * v : v;
+            sum += weight[j] * dy[(i64)source[j] * d + c];
         }
+        dx[(i64)target[t] * d + c] += sum;
+    }
+}
+
+// The same for targets of many readers: for each target and `wide` columns a block of 256, of which 256 / wide threads
+// share the readers of a column. `wide` is a power of two of at most 32.
+extern "C" __global__ void gather_long_sums(
+    const float *dy, const u32 *target, const u32 *start, const u32 *source, const float *weight, int wide, int d, float *dx
+) {
+    __shared__ float sums[256];
+    int column = threadIdx.x % wide, reader = threadIdx.x / wide, readers = 256 / wide;
+    int c = blockIdx.x * wide + column;
+    u32 t = blockIdx.y;
+    float sum = 0.0f;
+    if (c < d) {
+        for (u32 j = start[t] + reader; j < start[t + 1]; j += readers) sum += weight[j] * dy[(i64)source[j] * d + c];
+    }
+    sums[threadIdx.x] = sum;
+    __syncthreads();
+    if (reader == 0 && c < d) {
+        for (int i = 1; i < readers; i++) sum += sums[i * wide + column];
         dx[(i64)target[t] * d + c] += sum;
     }
 }
@@ -264,7 +284,8 @@ extern "C" __global__ void l2_normalize(const float *x, float eps, int rows, int
     if (row >= rows) return;
     float sum = 0.0f;
     for (int c = LANE; c < d; c += 32) sum += x[row * d + c] * x[row * d + c];
-    float length = sqrtf(warp_sum(sum)), inverse = 1.0f / fmaxf(length, eps);
+    // Written so that NaN stays NaN.
+    float length = sqrtf(warp_sum(sum)), inverse = 1.0f / (length < eps ? eps : length);
     for (int c = LANE; c < d; c += 32) y[row * d + c] = x[row * d + c] * inverse;
     if (LANE == 0) norm[row] = length;
 }
@@ -278,8 +299,8 @@ extern "C" __global__ void l2_normalize_backward(
     float dot = 0.0f;
     for (int c = LANE; c < d; c += 32) dot += yr[c] * g[c];
     // Below eps the divisor is constant.
-    dot = norm[row] > eps ? warp_sum(dot) : 0.0f;
-    float inverse = 1.0f / fmaxf(norm[row], eps);
+    dot = norm[row] < eps ? 0.0f : warp_sum(dot);
+    float inverse = 1.0f / (norm[row] < eps ? eps : norm[row]);
     for (int c = LANE; c < d; c += 32) dx[row * d + c] += (g[c] - dot * yr[c]) * inverse;
 }
 
@@ -323,7 +344,7 @@ extern "C" __global__ void adamw(
         v[i] = second;
         float next = p[i] * keep - step_size * first / (sqrtf(second) * inverse_root + eps);
         p[i] = next;
-        if (teacher) teacher[i] = momentum * teacher[i] + (1.0f - momentum) * next;
+        if (teacher) teacher[i] += (1.0f - momentum) * (next - teacher[i]);
     }
 }
 

@@ -19,6 +19,8 @@ pub fn linear<I: Dim, O: Dim, T: Tape<f32, Cuda>>(
 ) -> Rows<O, Cuda, T> {
     let (gpu, precision) = (gpu(), autocast::precision());
     let (rows, inp, out) = (x.shape().0, x.shape().1.size(), w.shape().0.size());
+    assert_eq!(w.shape().1.size(), inp, "a weight's inputs");
+    check_bias(b, out);
     let size = Size { rows, inp, out };
     let y: Rows<O, Cuda> = x.device().zeros_like(&(rows, w.shape().0));
     // SAFETY: all are tensors of these shapes.
@@ -51,6 +53,13 @@ pub fn linear<I: Dim, O: Dim, T: Tape<f32, Cuda>>(
     y.put_tape(tape)
 }
 
+fn check_bias<O: Dim>(b: Option<&Vector<O, Cuda>>, out: usize) {
+    assert!(
+        b.is_none_or(|b| b.shape().0.size() == out),
+        "a bias of {out}"
+    );
+}
+
 /// Of a linear layer.
 #[derive(Clone, Copy)]
 struct Size {
@@ -81,7 +90,7 @@ impl Size {
             }
             let beta = if b.is_some() { 1.0 } else { 0.0 };
             let y = Operand::new(y, out);
-            gpu.product([rows, out, inp], 1, 1.0, x, w, beta, y, precision)
+            gpu.product([rows, out, inp], 1, x, w, beta, y, precision)
         }
     }
 
@@ -102,7 +111,7 @@ impl Size {
         unsafe {
             let (of_y, x) = (Operand::new(dy, out).t(), Operand::new(x, inp));
             let dw = Operand::new(dw, inp);
-            gpu.product([out, inp, rows], 1, 1.0, of_y, x, 1.0, dw, precision)?;
+            gpu.product([out, inp, rows], 1, of_y, x, 1.0, dw, precision)?;
             match db {
                 Some(db) => gpu.add_columns(dy, Terms::default(), rows, out, db),
                 None => Ok(()),
@@ -123,7 +132,7 @@ impl Size {
         let (dy, w) = (Operand::new(dy, out), Operand::new(w, inp));
         let dx = Operand::new(dx, inp);
         // SAFETY: the caller's.
-        unsafe { gpu.product([rows, inp, out], 1, 1.0, dy, w, beta, dx, precision) }
+        unsafe { gpu.product([rows, inp, out], 1, dy, w, beta, dx, precision) }
     }
 }
 
@@ -143,6 +152,11 @@ pub fn conv3x3<I: Dim, O: Dim, T: Tape<f32, Cuda>>(
         inp: 9 * d,
         out: w.shape().0.size(),
     };
+    assert!(
+        x.shape().0 == rows && w.shape().1 == 9 * d,
+        "{maps:?} of {d} channels"
+    );
+    check_bias(b, size.out);
     let (h, wide, channels) = (maps.height as i32, maps.width as i32, d as i32);
     let around = move |x: Address| {
         let columns = gpu.room::<f32>(rows * 9 * d)?;

@@ -23,8 +23,13 @@ pub fn prototype_cross_entropy<C: Dim, K: Dim, T: Tape<f32, Cuda>>(
         target.row.len() == rows && target.weight.len() == rows,
         "a target and a weight for each row"
     );
-    let outside = target.row.iter().find(|row| **row as usize >= targets);
-    assert!(outside.is_none(), "target {outside:?} of {targets}");
+    assert_eq!(prototypes.shape().1.size(), inp, "a prototype's width");
+    assert_eq!(
+        target.probabilities.shape().1.size(),
+        k,
+        "prototypes of the targets"
+    );
+    super::gather::check(&target.row, targets);
     let run = || {
         let logits = gpu.room::<f32>(rows * k)?;
         let (row, weight) = (gpu.upload(&target.row)?, gpu.upload(&target.weight)?);
@@ -40,7 +45,7 @@ pub fn prototype_cross_entropy<C: Dim, K: Dim, T: Tape<f32, Cuda>>(
         // SAFETY: `x` is `[rows, inp]`, `w` `[k, inp]`, the logits `[rows, k]`, the targets `[targets, k]`, and each
         // row's target is one of them.
         unsafe {
-            gpu.product([rows, k, inp], 1, 1.0, x, w.t(), 0.0, z, precision)?;
+            gpu.product([rows, k, inp], 1, x, w.t(), 0.0, z, precision)?;
             let n = k as i32;
             launch!(
                 gpu,
@@ -62,15 +67,15 @@ pub fn prototype_cross_entropy<C: Dim, K: Dim, T: Tape<f32, Cuda>>(
             vec![]
         };
         let each: Vec<f64> = each.into_iter().map(f64::from).collect();
-        if !T::OWNS_TAPE {
+        if !T::OWNS_TAPE || rows == 0 {
             return Ok((each, None));
         }
         let (dx, dw) = (gpu.room::<f32>(rows * inp)?, gpu.room::<f32>(k * inp)?);
         let (to_x, to_w) = (Operand::new(place(&dx), inp), Operand::new(place(&dw), inp));
         // SAFETY: as above; the logits' place holds their slopes now.
         unsafe {
-            gpu.product([rows, inp, k], 1, 1.0, z, w, 0.0, to_x, precision)?;
-            gpu.product([k, inp, rows], 1, 1.0, z.t(), x, 0.0, to_w, precision)?;
+            gpu.product([rows, inp, k], 1, z, w, 0.0, to_x, precision)?;
+            gpu.product([k, inp, rows], 1, z.t(), x, 0.0, to_w, precision)?;
         }
         Ok::<_, CudaError>((each, Some((dx, dw))))
     };

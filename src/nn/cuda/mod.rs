@@ -29,12 +29,21 @@ use super::ops;
 /// If there is none that can be used.
 pub fn device() -> Result<Cuda, NoGpu> {
     Gpu::get()?;
-    Ok(Cuda::default())
+    let dev = Cuda::try_build(0, 0).map_err(|e| NoGpu::new("starting dfdx", &e))?;
+    // The kernels of dfdx were compiled with the program, for GPUs from some age on.
+    let mut one: Scalar<Cuda> = dev.zeros();
+    one.try_axpy(1.0, &one.clone(), 1.0).map_err(|e| {
+        NoGpu::new(
+            "running a kernel of dfdx (is the program built for a newer GPU?)",
+            &e,
+        )
+    })?;
+    Ok(dev)
 }
 
 /// The GPU's memory is full.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the GPU's memory is full: fewer pictures at once (a larger optim.accumulate, or a smaller optim.batch) need less; what was saved is kept, and `--resume` goes on from there")]
+#[error("the GPU's memory is full. What was saved is kept: the same run goes on with `--resume` where more of it is free, or on the CPU. A new run with fewer pictures at once (a larger optim.accumulate, or a smaller optim.batch) needs less, a ladder with fewer --jobs")]
 pub struct MemoryFull;
 
 /// Does something on the GPU in which its memory may run out: dfdx's operators panic then.
@@ -44,7 +53,9 @@ pub struct MemoryFull;
 pub fn within_memory<T>(work: impl FnOnce() -> T) -> Result<T, MemoryFull> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let said = panic.downcast_ref::<String>();
-        match said.is_some_and(|said| said.contains("OUT_OF_MEMORY")) {
+        // The driver's word, and cuBLAS's.
+        let words = ["OUT_OF_MEMORY", "ALLOC_FAILED"];
+        match said.is_some_and(|said| words.iter().any(|word| said.contains(word))) {
             true => MemoryFull,
             false => resume_unwind(panic),
         }

@@ -18,13 +18,19 @@ pub fn adamw<S: Shape>(
     h: &AdamW,
 ) {
     let gpu = gpu();
-    let (work, n) = each(p.shape().num_elements());
+    let len = p.shape().num_elements();
+    assert!(
+        moments.first.shape().0 == len && moments.second.shape().0 == len,
+        "averages of {len} values"
+    );
+    let (work, n) = each(len);
     let correction = |beta: f32| 1.0 - f64::from(beta).powf(h.step as f64);
     let step_size = (f64::from(h.lr) / correction(h.beta1)) as f32;
     let inverse_root = (1.0 / correction(h.beta2).sqrt()) as f32;
     let keep = 1.0 - h.lr * h.weight_decay;
     let (teacher, momentum) = match teacher {
         Some((teacher, momentum)) => {
+            assert_eq!(teacher.shape(), p.shape(), "the teacher's parameter");
             // A fresh teacher is a copy of its student, and copies share their buffer until dfdx writes to one of them;
             // what a kernel writes it does not know of. No other copies of parameters outlive a backward pass.
             if address(teacher) == address(p) {
@@ -77,7 +83,6 @@ pub struct Squares {
     used: usize,
     /// What was added up before there was no more room.
     sum: f64,
-    failed: bool,
 }
 
 /// Parts of one parameter, and room for those of many.
@@ -87,7 +92,7 @@ const ROOM: usize = 1 << 16;
 impl Squares {
     /// Adds those of a parameter's gradient.
     pub fn add<S: Shape>(&mut self, p: &Tensor<S, f32, Cuda>, g: &mut Gradients<f32, Cuda>) {
-        self.failed |= self.try_add(p, g).is_err();
+        self.try_add(p, g).expect("a sum of squares on the GPU");
     }
 
     fn try_add<S: Shape>(
@@ -136,11 +141,9 @@ impl Squares {
         Ok(())
     }
 
-    /// What they add up to; NaN if the GPU failed.
+    /// What they add up to.
     pub fn total(mut self) -> f64 {
-        match self.gather() {
-            Ok(()) if !self.failed => self.sum,
-            _ => f64::NAN,
-        }
+        self.gather().expect("a sum of squares on the GPU");
+        self.sum
     }
 }

@@ -18,6 +18,10 @@ pub fn layer_norm<C: Dim, T: Tape<f32, Cuda>>(
     let gpu = gpu();
     let (x, mut tape) = x.split_tape();
     let (rows, d) = (x.shape().0, x.shape().1.size());
+    assert!(
+        gain.shape().0.size() == d && bias.shape().0.size() == d,
+        "a norm of {d}"
+    );
     let work = Work::RowWarps(rows as i64);
     let y: Rows<C, Cuda> = x.device().zeros_like(x.shape());
     let forward = || {
@@ -117,6 +121,15 @@ pub fn residual<C: Dim, T: Tape<f32, Cuda>>(
     let gpu = gpu();
     let (branch, mut tape) = branch.split_tape();
     let (rows, d) = (x.shape().0, x.shape().1.size());
+    assert_eq!(x.shape(), branch.shape(), "what is added to the stream");
+    assert!(
+        gain.is_none_or(|g| g.shape().0.size() == d),
+        "a gain of {d}"
+    );
+    assert!(
+        row_scale.is_none_or(|s| s.len() == rows),
+        "a scale for each of {rows} rows"
+    );
     let (work, n) = each(rows * d);
     let y: Rows<C, Cuda> = x.device().zeros_like(x.shape());
     let gain_at = |gain: Option<&Vector<C, Cuda>>| gain.map_or(0, address);

@@ -200,6 +200,14 @@ case!(gathers, |dev, found| {
     let weights = [[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0], [0.25; 4]];
     let y = D::gather_taps(traced(&x), &taps, &weights);
     found.note_with_gradients("taps", y, &[("table", &x)]);
+    for (d, readers) in [(1, 70_001), (5, 300), (192, 1000)] {
+        let x = normal(dev, 2, (3, d));
+        let index: Vec<u32> = (0..readers)
+            .map(|i| if i % 100 == 0 { 2 } else { 0 })
+            .collect();
+        let y = D::gather_rows(traced(&x), &index);
+        found.note_with_gradients("a row of many readers", y, &[("x", &x)]);
+    }
 });
 
 case!(assembling, |dev, found| {

@@ -14,48 +14,66 @@ use super::gpu::Address;
 pub type Buffer = <Cuda as Storage<f32>>::Vec;
 
 /// The address of the first value. The caller knows that the tensor is contiguous: the fused operations make none that is
-/// not, and stock ones that may (`permute`, `broadcast`) are followed by a `reshape` before a fused one.
+/// not, and a stock one that may (`permute`) is followed by a `reshape` before a fused one.
 ///
 /// # Panics
-/// If dfdx's `Debug` form is not the one that this was written for.
+/// If the tensor is a broadcast view, which has fewer values than its shape says; or if dfdx's `Debug` form is not the one
+/// that this was written for.
 pub fn address<S: Shape>(t: &Tensor<S, f32, Cuda>) -> Address {
     let mut found = Finder::default();
-    // Ends with an error, on purpose, once the number is complete.
+    // Ends with an error, on purpose, once both numbers are complete.
     let _ = write!(found, "{t:?}");
-    found
-        .number()
-        .expect("dfdx prints a tensor's device pointer")
+    let (address, len) = found
+        .both()
+        .expect("dfdx prints a tensor's device pointer and length");
+    let shape = t.shape();
+    assert_eq!(len, shape.num_elements() as u64, "values of {shape:?}");
+    address
 }
 
-/// Listens for the name, then for digits until something else follows. It is asked for the addresses of thousands of
+/// What the numbers stand behind, in order.
+const NAMES: [&str; 2] = ["cu_device_ptr", "len"];
+
+/// Listens for each name, then for digits until something else follows. It is asked for the addresses of thousands of
 /// tensors a second, so it keeps no text.
 #[derive(Default)]
 struct Finder {
+    /// Numbers that are complete.
+    complete: usize,
+    /// Whether the next number's name was heard.
     named: bool,
-    so_far: Option<Address>,
-    complete: bool,
+    numbers: [Option<u64>; 2],
 }
 
 impl Finder {
-    fn number(&self) -> Option<Address> {
-        self.so_far.filter(|_| self.complete)
+    fn both(&self) -> Option<(Address, u64)> {
+        match self.numbers {
+            [Some(address), Some(len)] if self.complete == 2 => Some((address, len)),
+            _ => None,
+        }
     }
 }
 
 impl Write for Finder {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         if !self.named {
-            self.named = s == "cu_device_ptr";
+            self.named = s == NAMES[self.complete];
             return Ok(());
         }
+        let number = &mut self.numbers[self.complete];
         for c in s.chars() {
-            match (c.to_digit(10), self.so_far) {
+            match (c.to_digit(10), *number) {
                 (Some(digit), so_far) => {
-                    self.so_far = Some(so_far.unwrap_or(0) * 10 + Address::from(digit));
+                    *number = Some(so_far.unwrap_or(0) * 10 + u64::from(digit));
                 }
                 (None, Some(_)) => {
-                    self.complete = true;
-                    return Err(fmt::Error);
+                    self.complete += 1;
+                    self.named = false;
+                    return if self.complete == NAMES.len() {
+                        Err(fmt::Error)
+                    } else {
+                        Ok(())
+                    };
                 }
                 (None, None) => {}
             }
@@ -91,22 +109,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_is_found_and_the_rest_not_listened_to() {
-        let mut finder = Finder::default();
-        let pieces = [
-            "Tensor { id: ",
-            "1",
-            ", data: CudaSlice { ",
-            "cu_device_ptr",
-            ": ",
-            "12",
-            "34",
-        ];
-        for piece in pieces {
-            assert!(finder.write_str(piece).is_ok());
-            assert_eq!(finder.number(), None);
+    fn the_numbers_are_found_and_the_rest_not_listened_to() {
+        #[derive(Debug)]
+        #[allow(dead_code)]
+        struct CudaSlice {
+            cu_device_ptr: u64,
+            len: usize,
+            device: Rest,
         }
-        assert!(finder.write_str(", ").is_err());
-        assert_eq!(finder.number(), Some(1234));
+        struct Rest;
+        impl fmt::Debug for Rest {
+            fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                panic!("this far it should not be read")
+            }
+        }
+        let slice = CudaSlice {
+            cu_device_ptr: 140_123_456_789_012,
+            len: 35,
+            device: Rest,
+        };
+        let mut finder = Finder::default();
+        assert!(write!(finder, "Tensor {{ id: 7, data: {slice:?} }}").is_err());
+        assert_eq!(finder.both(), Some((140_123_456_789_012, 35)));
     }
 }
