@@ -186,7 +186,11 @@ impl Case {
         matrix("position_masked", 1, flags(&input.plan.position_masked));
         let (pictures, views) = (self.batch.size, [self.batch.globals, self.batch.locals]);
         let lengths: Vec<usize> = input.plan.groups.0.iter().map(|group| group.len).collect();
-        matrix("patches", 3 * Tiny8::PATCH * Tiny8::PATCH, input.patches.into_owned());
+        matrix(
+            "patches",
+            3 * Tiny8::PATCH * Tiny8::PATCH,
+            input.patches.into_owned(),
+        );
         let notes = serde_json::json!({
             "config": self.config,
             "heads": Tiny8::HEADS,

@@ -3,7 +3,8 @@
 use dfdx::prelude::*;
 
 use super::gpu;
-use super::gpu::{launch, place, Address, Operand, Work};
+use super::gpu::{launch, place, Address, Work};
+use super::product::Operand;
 use super::view::{address, at, grad, take_grad};
 use crate::nn::{autocast, Groups, Rows};
 

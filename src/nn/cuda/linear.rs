@@ -3,7 +3,8 @@
 use dfdx::prelude::*;
 use intertwine_kernels::gemm::Precision;
 
-use super::gpu::{launch, place, Address, Gpu, Operand, Terms};
+use super::gpu::{launch, place, Address, Gpu, Terms};
+use super::product::Operand;
 use super::view::{address, at, grad, take_grad};
 use super::{each, gpu};
 use crate::nn::backend::Maps;

@@ -2,7 +2,8 @@
 
 use dfdx::prelude::*;
 
-use super::gpu::{launch, place, Operand, Work};
+use super::gpu::{launch, place, Work};
+use super::product::Operand;
 use super::view::{address, at, grad, take_grad};
 use super::{each, gpu};
 use crate::nn::ops::cross_entropy::SoftTarget;

@@ -9,6 +9,7 @@ pub mod gpu;
 mod linear;
 mod loss;
 mod optim;
+mod product;
 mod rows;
 #[cfg(test)]
 mod tests;
