@@ -139,7 +139,8 @@ impl Gpu {
     }
 
     fn new() -> Result<Self, NoGpu> {
-        let what = |doing: &'static str| move |e: result::DriverError| NoGpu::new(doing, &e);
+        // The code alone: the words for it are the driver's, which may be what is missing.
+        let what = |doing: &'static str| move |e: result::DriverError| NoGpu::new(doing, &e.0);
         result::init().map_err(what("starting the driver"))?;
         if result::device::get_count().map_err(what("counting"))? == 0 {
             return Err(NoGpu("the driver knows of none".into()));
