@@ -1,7 +1,8 @@
 //! What a device must do.
 //!
 //! [`Backend`] lists our operations beyond dfdx's own. The provided methods are the composed forms, so a
-//! new device implements little to begin with; the CPU overrides them with the fused forms, and `nn::cuda` those that matter on a GPU.
+//! new device implements little to begin with; the CPU overrides them with the fused forms, and `nn::cuda` those that
+//! matter on a GPU.
 
 use std::borrow::Cow;
 
@@ -74,6 +75,8 @@ impl Maps {
 /// A device that trains: dfdx's operations on f32, and ours.
 #[allow(missing_docs)] // each operation is documented where it is implemented, in `ops`
 pub trait Backend: Device<f32> + Device<f64> {
+    /// A sum of squares of gradients, of which the host may not know yet.
+    type Squares: Default;
     /// Whether products of `bf16` are faster on it than those of `f32`.
     fn has_bf16(&self) -> bool {
         false
@@ -193,8 +196,6 @@ pub trait Backend: Device<f32> + Device<f64> {
     ) {
         super::optim::adamw_composed(p, grad, moments, teacher, step)
     }
-    /// A sum of squares of gradients, of which the host may not know yet.
-    type Squares: Default;
     fn add_grad_squares<S: Shape>(
         p: &Tensor<S, f32, Self>,
         grad: &mut Gradients<f32, Self>,
@@ -233,6 +234,7 @@ pub fn tape_onto<D: Backend>(dev: &D, gradients: Gradients<f32, D>) -> OwnedTape
 
 /// The fused forms.
 impl Backend for Cpu {
+    type Squares = f64;
     fn has_bf16(&self) -> bool {
         intertwine_kernels::cpu::path().has_bf16()
     }
@@ -348,7 +350,6 @@ impl Backend for Cpu {
     ) {
         super::optim::adamw_fused(p, grad, moments, teacher, step)
     }
-    type Squares = f64;
     fn add_grad_squares<S: Shape>(
         p: &Tensor<S, f32, Self>,
         grad: &mut Gradients<f32, Self>,

@@ -223,11 +223,9 @@ pub fn adamw_composed<S: Shape, D: Backend>(
     moments
         .second
         .axpy(f64::from(h.beta2), &g.square(), f64::from(1.0 - h.beta2));
-    let correct = |beta: f32| 1.0 - f64::from(beta).powi(h.step as i32);
-    let denominator =
-        moments.second.clone().sqrt() * ((1.0 / correct(h.beta2).sqrt()) as f32) + h.eps;
-    let update =
-        moments.first.clone() * ((f64::from(h.lr) / correct(h.beta1)) as f32) / denominator;
+    let (step_size, inverse_root) = h.scales();
+    let denominator = moments.second.clone().sqrt() * inverse_root + h.eps;
+    let update = moments.first.clone() * step_size / denominator;
     let update = update.reshape_like(p.shape());
     p.axpy(
         1.0 - f64::from(h.lr) * f64::from(h.weight_decay),

@@ -175,6 +175,11 @@ mod tests {
         values
     }
 
+    fn distance(a: &[f32], b: &[f32]) -> f64 {
+        let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
+        squares.sum::<f64>().sqrt()
+    }
+
     /// Without masks and with a loss of each picture for itself, parts add up to the whole.
     const SEPARABLE: &[&str] = &[
         "optim.batch=4",
@@ -188,13 +193,9 @@ mod tests {
     fn parts_of_a_batch_add_up_to_the_batch() {
         let whole = after_a_step(SEPARABLE);
         let before = after_a_step(&[SEPARABLE, &["optim.lr=0.0", "optim.lr_end=0.0"]].concat());
-        let change = |a: &[f32], b: &[f32]| -> f64 {
-            let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
-            squares.sum::<f64>().sqrt()
-        };
         for parts in ["optim.accumulate=2", "optim.accumulate=4"] {
             let found = after_a_step(&[SEPARABLE, &[parts]].concat());
-            let (error, size) = (change(&found, &whole), change(&before, &whole));
+            let (error, size) = (distance(&found, &whole), distance(&before, &whole));
             assert!(
                 size > 0.0 && error < 0.02 * size,
                 "{parts}: {error} of {size}"
@@ -241,10 +242,6 @@ mod tests {
     #[test]
     fn a_step_on_a_gpu_is_the_step_on_the_cpu() {
         let gpu = crate::nn::cuda::device().unwrap();
-        let change = |a: &[f32], b: &[f32]| -> f64 {
-            let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
-            squares.sum::<f64>().sqrt()
-        };
         for (more, tolerance) in [
             (&[][..], 1e-3),
             (&["loss.centring=\"ema\""], 1e-3),
@@ -253,14 +250,15 @@ mod tests {
             // Of three digits.
             (&["precision=\"bf16\""], 0.1),
         ] {
-            let plain = ["optim.batch=4", "optim.clip=0.0", "precision=\"f32\""];
-            let still = ["optim.lr=0.0", "optim.lr_end=0.0", "precision=\"f32\""];
-            let on_cpu = |settings: &[&str]| after_a_step_on(&Cpu::default(), settings, 1.0);
-            let settings = [&plain, more].concat();
+            let exact = "precision=\"f32\"";
+            let settings = [&["optim.batch=4", "optim.clip=0.0", exact], more].concat();
+            // Whatever the GPU's precision.
+            let on_cpu =
+                |last: &[&str]| after_a_step_on(&Cpu::default(), &[&settings, last].concat(), 1.0);
             let found = after_a_step_on(&gpu, &settings, 1.0);
-            let expected = on_cpu(&[&settings[..], &still[2..]].concat());
-            let before = on_cpu(&[&settings[..], &still].concat());
-            let (error, size) = (change(&found, &expected), change(&before, &expected));
+            let expected = on_cpu(&[exact]);
+            let before = on_cpu(&[exact, "optim.lr=0.0", "optim.lr_end=0.0"]);
+            let (error, size) = (distance(&found, &expected), distance(&before, &expected));
             assert!(
                 size > 0.0 && error < tolerance * size,
                 "{more:?}: {error} of {size}"

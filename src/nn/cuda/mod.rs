@@ -77,6 +77,7 @@ fn each(values: usize) -> (Work, i64) {
 }
 
 impl Backend for Cuda {
+    type Squares = optim::Squares;
     fn has_bf16(&self) -> bool {
         gpu().has_bf16
     }
@@ -175,7 +176,6 @@ impl Backend for Cuda {
     ) {
         optim::adamw(p, grad, moments, teacher, step);
     }
-    type Squares = optim::Squares;
     fn add_grad_squares<S: Shape>(
         p: &Tensor<S, f32, Self>,
         grad: &mut Gradients<f32, Self>,

@@ -24,9 +24,7 @@ pub fn adamw<S: Shape>(
         "averages of {len} values"
     );
     let (work, n) = each(len);
-    let correction = |beta: f32| 1.0 - f64::from(beta).powf(h.step as f64);
-    let step_size = (f64::from(h.lr) / correction(h.beta1)) as f32;
-    let inverse_root = (1.0 / correction(h.beta2).sqrt()) as f32;
+    let (step_size, inverse_root) = h.scales();
     let keep = 1.0 - h.lr * h.weight_decay;
     let (teacher, momentum) = match teacher {
         Some((teacher, momentum)) => {

@@ -32,6 +32,20 @@ pub struct AdamW {
     pub grad_scale: f32,
 }
 
+impl AdamW {
+    /// The two averages' bias corrected: what the first, and what the root of the second is multiplied by.
+    ///
+    /// # Panics
+    /// If `step` is 0.
+    pub fn scales(&self) -> (f32, f32) {
+        assert!(self.step > 0, "adamw: step is 0, expected to count from 1");
+        // In double precision: 1 - 0.999^t loses its digits in f32.
+        let correction = |beta: f32| 1.0 - f64::from(beta).powf(self.step as f64);
+        let step_size = (f64::from(self.lr) / correction(self.beta1)) as f32;
+        (step_size, (1.0 / correction(self.beta2).sqrt()) as f32)
+    }
+}
+
 /// A moving average of parameters: the teacher of self-distillation.
 #[derive(Debug)]
 pub struct Average<'a> {
@@ -58,11 +72,7 @@ pub fn adamw(
     check_len("adamw", "m", m, p.len());
     check_len("adamw", "v", v, p.len());
     let len = p.len();
-    assert!(h.step > 0, "adamw: step is 0, expected to count from 1");
-    // In double precision: 1 - 0.999^t loses its digits in f32.
-    let correction = |beta: f32| 1.0 - f64::from(beta).powf(h.step as f64);
-    let step_size = (f64::from(h.lr) / correction(h.beta1)) as f32;
-    let inverse_root = (1.0 / correction(h.beta2).sqrt()) as f32;
+    let (step_size, inverse_root) = h.scales();
     let pieces = (
         p.par_chunks_mut(PIECE),
         g.par_chunks(PIECE),
