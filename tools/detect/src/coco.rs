@@ -3,7 +3,7 @@
 //! The format: <https://cocodataset.org/#format-results>.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use intertwine_rle::Rle;
@@ -12,7 +12,6 @@ use thiserror::Error;
 
 use crate::card::ModelCard;
 use crate::postprocess::Detection;
-use crate::write;
 
 /// One detection of a COCO result file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,25 +70,39 @@ pub fn entries<'a>(
     })
 }
 
-/// Writes a result file, one detection a line; see [`write::atomically`].
-///
-/// # Errors
-/// Whatever the file system reports.
-pub fn write(path: &Path, entries: &[ResultEntry]) -> io::Result<()> {
-    write::atomically(path, |writer| {
-        use io::Write;
-        let mut separator = "[\n";
-        for entry in entries {
-            writer.write_all(separator.as_bytes())?;
-            serde_json::to_writer(&mut *writer, entry)?;
-            separator = ",\n";
-        }
-        writer.write_all(if entries.is_empty() {
-            b"[]\n"
-        } else {
-            b"\n]\n"
-        })
-    })
+/// A result file while it is written, one detection a line: none of them need be kept.
+pub struct Results<W> {
+    to: W,
+    count: u64,
+}
+
+impl<W: Write> Results<W> {
+    /// None so far.
+    pub fn new(to: W) -> Self {
+        Self { to, count: 0 }
+    }
+
+    /// Writes a detection.
+    ///
+    /// # Errors
+    /// Whatever the writer reports.
+    pub fn push(&mut self, entry: &ResultEntry) -> io::Result<()> {
+        let separator = if self.count == 0 { "[\n" } else { ",\n" };
+        self.to.write_all(separator.as_bytes())?;
+        serde_json::to_writer(&mut self.to, entry)?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Ends the list; returns how many detections are in it.
+    ///
+    /// # Errors
+    /// Whatever the writer reports.
+    pub fn finish(mut self) -> io::Result<u64> {
+        let end = if self.count == 0 { "[]\n" } else { "\n]\n" };
+        self.to.write_all(end.as_bytes())?;
+        Ok(self.count)
+    }
 }
 
 /// Why the picture ids of a label file cannot be used.
@@ -151,6 +164,34 @@ impl ImageIds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_number_of_entries_is_one_list() {
+        let entry = |image_id| ResultEntry {
+            image_id,
+            category_id: 3,
+            bbox: [0.5, 1.0, 2.0, 3.0],
+            score: 0.25,
+            segmentation: None,
+            file_name: None,
+        };
+        for (count, text) in [
+            (0, "[]\n"),
+            (1, "[\n{\"image_id\":0,\"category_id\":3,\"bbox\":[0.5,1.0,2.0,3.0],\"score\":0.25}\n]\n"),
+        ] {
+            let mut bytes = Vec::new();
+            let mut results = Results::new(&mut bytes);
+            (0..count).for_each(|id| results.push(&entry(id)).unwrap());
+            assert_eq!(results.finish().unwrap(), count);
+            assert_eq!(String::from_utf8(bytes).unwrap(), text);
+        }
+        let mut bytes = Vec::new();
+        let mut results = Results::new(&mut bytes);
+        (0..3).for_each(|id| results.push(&entry(id)).unwrap());
+        assert_eq!(results.finish().unwrap(), 3);
+        let read: Vec<ResultEntry> = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(read, [0, 1, 2].map(entry));
+    }
 
     #[test]
     fn the_longest_matching_end_of_a_path_decides() {

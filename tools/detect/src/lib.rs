@@ -23,6 +23,7 @@ mod font;
 mod graph;
 mod letterbox;
 mod mask;
+mod panics;
 pub mod picture;
 mod postprocess;
 mod preprocess;

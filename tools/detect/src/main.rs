@@ -48,7 +48,11 @@ impl Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit status: 0 if every picture was done, 1 if a picture or the model could not be used, 2 for wrong usage.
+Exit status: 0 if every picture was done, 1 if a picture or the model could not be used, 2 for wrong usage, 130 if it was
+stopped.
+
+Ctrl-C or SIGTERM stops it after the pictures in work; what was found until then is in the --json file. A second one stops
+it at once.
 
 A folder called like a subcommand is given as ./bench.";
 

@@ -15,13 +15,33 @@ pub fn atomically(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
+    replaced(path, fill, File::sync_all)
+}
+
+/// [`atomically`] without waiting for the disk, for what comes many times a second: nobody sees half a file either, unless
+/// the machine itself loses its power.
+///
+/// # Errors
+/// Whatever the file system or `fill` reports.
+pub fn quickly(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    replaced(path, fill, |_| Ok(()))
+}
+
+fn replaced(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    sync: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let Some(path) = &replaceable(path)? else {
         return filled(OpenOptions::new().write(true).open(path)?, fill).map(drop);
     };
     std::fs::create_dir_all(folder_of(path))?;
     let beside = beside(path)?;
     let result = File::create(&beside)
-        .and_then(|file| filled(file, fill)?.sync_all())
+        .and_then(|file| sync(&filled(file, fill)?))
         .and_then(|()| std::fs::rename(&beside, path));
     if result.is_err() {
         // The first error is the one to report.
@@ -90,4 +110,24 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
 /// Whatever the file system reports.
 pub fn bytes(path: &Path, content: &[u8]) -> io::Result<()> {
     atomically(path, |writer| writer.write_all(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_quickly_is_there_as_a_whole_or_not_at_all() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("new/frame.jpg");
+        quickly(&path, |writer| writer.write_all(b"first")).unwrap();
+        let failed = quickly(&path, |writer| {
+            writer.write_all(&[0; 100_000])?;
+            Err(io::Error::other("no more"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "no more");
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
+        let files = std::fs::read_dir(path.parent().unwrap()).unwrap();
+        assert_eq!(files.count(), 1);
+    }
 }

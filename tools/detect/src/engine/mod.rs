@@ -2,7 +2,6 @@
 
 mod check;
 mod fuse;
-mod panics;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,9 +15,9 @@ use intertwine_kernels::gemm::Precision;
 
 use crate::card::{ModelCard, METADATA_KEY};
 use crate::error::{DetectError, ModelError};
+use crate::panics::silently;
 use crate::postprocess::RawOutputs;
 use check::{check_graph, check_shapes, check_tensor_sizes, find_outputs};
-use panics::silently;
 
 /// What computes the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

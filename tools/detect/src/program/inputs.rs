@@ -1,6 +1,6 @@
 //! Which pictures there are, and where their drawn copies go.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -88,6 +88,8 @@ pub fn drawn_paths(inputs: &[Input], folder: &Path) -> Result<Vec<PathBuf>> {
         .filter_map(|input| input.path.canonicalize().ok())
         .collect();
     let mut taken = HashSet::new();
+    // The last number tried for each name, below which all are taken.
+    let mut numbers = HashMap::new();
     inputs
         .iter()
         .map(|input| {
@@ -97,10 +99,10 @@ pub fn drawn_paths(inputs: &[Input], folder: &Path) -> Result<Vec<PathBuf>> {
             }
             let first = PathBuf::from(name);
             let mut relative = first.clone();
-            let mut number = 1;
+            let number = numbers.entry(first.clone()).or_insert(1);
             while !taken.insert(relative.clone()) {
-                number += 1;
-                relative = numbered(&first, number);
+                *number += 1;
+                relative = numbered(&first, *number);
             }
             let drawn = folder.join(relative);
             // What does not exist yet has no canonical form, and replaces nothing.
@@ -200,5 +202,22 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("1.jpg"), "{error}");
+    }
+
+    /// So many that trying every number again for each would not end.
+    #[test]
+    fn many_pictures_of_one_name_get_a_number_each() {
+        let input = |name: &str| Input {
+            path: "missing".into(),
+            relative: name.into(),
+        };
+        let mut inputs = vec![input("1-3.jpg")];
+        inputs.resize(100_000, input("1.jpg"));
+        let drawn = drawn_paths(&inputs, Path::new("missing-out")).unwrap();
+        let name = |at: usize| drawn[at].file_name().unwrap().to_str().unwrap();
+        let first = [0, 1, 2, 3].map(name);
+        assert_eq!(first, ["1-3.jpg", "1.jpg", "1-2.jpg", "1-4.jpg"]);
+        assert_eq!(name(99_999), "1-100000.jpg");
+        assert_eq!(drawn.iter().collect::<HashSet<_>>().len(), drawn.len());
     }
 }

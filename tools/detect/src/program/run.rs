@@ -1,21 +1,24 @@
 //! `detect`: pictures in; drawn copies, a COCO result file and a line each out.
 
 use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, BufWriter};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use image::RgbImage;
-use intertwine_detect::coco::{self, ImageIds, ResultEntry};
+use intertwine_detect::coco::{self, ImageIds, ResultEntry, Results};
 use intertwine_detect::draw::draw;
-use intertwine_detect::{picture, DetectError, Detection, Detector, Options, Thresholds};
+use intertwine_detect::{picture, write, DetectError, Detection, Detector, Options, Thresholds};
 use intertwine_flow::{source, stage, stage_with, FlowError, Source};
 
 use super::inputs;
 use super::report::Report;
-use super::save;
+use super::{complain, save};
 
 /// What to look at, with what, and where the results go. None of it is flattened: clap takes a struct with flattened
 /// parts for absent where it is optional.
@@ -103,37 +106,84 @@ pub fn run(args: Args, options: Options) -> Result<ExitCode> {
     detector.set_threads(NonZeroUsize::new(spare).unwrap_or(NonZeroUsize::MIN))?;
     let card = detector.card().clone();
 
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.get())
+        .build()
+        .context("cannot start the threads")?;
+    let stop = stop_on_signal();
     let mut report = Report::new(tasks.len());
-    let mut entries: Vec<ResultEntry> = Vec::new();
-    in_pool(threads, || {
+    let (mut left, mut defect) = (tasks.len(), None);
+    let look = |mut results: Option<&mut Results<&mut BufWriter<File>>>| -> io::Result<()> {
         for (task, outcome) in tasks.iter().zip(pictures(&tasks, detector, show)) {
-            let result = outcome?;
-            if let (Some(_), Ok(done)) = (&args.json, &result) {
+            // Whatever ends the run, what was found until then is kept.
+            let result = match outcome {
+                Ok(result) => result,
+                Err(error) => {
+                    defect = Some(error);
+                    break;
+                }
+            };
+            if let (Some(results), Ok(done)) = (&mut results, &result) {
                 let file_name = args.ids.is_none().then(|| task.path.display().to_string());
-                entries.extend(coco::entries(done.image_id, &done.detections, &card).map(
-                    |entry| ResultEntry {
+                for entry in coco::entries(done.image_id, &done.detections, &card) {
+                    results.push(&ResultEntry {
                         file_name: file_name.clone(),
                         ..entry
-                    },
-                ));
+                    })?;
+                }
             }
             report.picture(&task.path, &result, &card);
+            left -= 1;
+            if stop.load(Ordering::SeqCst) {
+                break;
+            }
         }
-        anyhow::Ok(())
-    })??;
-
-    if let Some(path) = &args.json {
-        coco::write(path, &entries).with_context(|| format!("cannot write {}", path.display()))?;
-        report.note(format!(
-            "{} detections written to {}",
-            entries.len(),
-            path.display()
-        ));
+        Ok(())
+    };
+    match &args.json {
+        None => pool.install(|| look(None))?,
+        Some(path) => {
+            let mut written = 0;
+            write::atomically(path, |writer| {
+                let mut results = Results::new(writer);
+                pool.install(|| look(Some(&mut results)))?;
+                written = results.finish()?;
+                Ok(())
+            })
+            .with_context(|| format!("cannot write {}", path.display()))?;
+            report.note(format!(
+                "{written} detections written to {}",
+                path.display()
+            ));
+        }
     }
     if let Some(out) = &args.out {
         report.note(format!("pictures written to {}", out.display()));
     }
-    Ok(report.finish())
+    let stopped = defect.is_none() && left > 0;
+    if stopped {
+        report.note(format!("stopped before the last {left}"));
+    }
+    let status = report.finish();
+    match defect {
+        Some(error) => Err(error.into()),
+        None if stopped => Ok(ExitCode::from(130)),
+        None => Ok(status),
+    }
+}
+
+/// Set by Ctrl-C and SIGTERM; a second one ends the program at once.
+fn stop_on_signal() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    // Fails where a signal is ignored, as `nohup` asks for: then it stays so.
+    let _ = ctrlc::try_set_handler(move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        complain("stopping after the pictures in work; press Ctrl-C again to stop at once");
+    });
+    stop
 }
 
 /// What there is to do. A picture that the label file does not know fails, but not the others.
@@ -169,15 +219,6 @@ fn tasks(args: &Args) -> Result<Vec<Task>> {
             }
         });
     Ok(tasks.collect())
-}
-
-/// Calls `work` inside a pool of so many threads.
-fn in_pool<T: Send>(threads: NonZeroUsize, work: impl FnOnce() -> T + Send) -> Result<T> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.get())
-        .build()
-        .context("cannot start the threads")?;
-    Ok(pool.install(work))
 }
 
 /// The graph `Pictures > Read > Detect > Draw`. A bad picture is an item like any other, so that it does not

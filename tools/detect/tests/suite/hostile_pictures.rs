@@ -19,15 +19,80 @@ fn png_claiming(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = encoded(ImageFormat::Png);
     bytes[16..20].copy_from_slice(&width.to_be_bytes());
     bytes[20..24].copy_from_slice(&height.to_be_bytes());
+    let crc = crc(&bytes[12..29]);
+    bytes[29..33].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+/// The checksum of a PNG's chunk, its name included.
+fn crc(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
-    for byte in &bytes[12..29] {
+    for byte in bytes {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
             crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
         }
     }
-    bytes[29..33].copy_from_slice(&(!crc).to_be_bytes());
+    !crc
+}
+
+/// A PNG of 4 x 1 pixels whose palette is a byte short of two colours.
+pub fn half_a_colour() -> Vec<u8> {
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    // Deflate's plain form: one last block of five bytes, a filter and four pixels.
+    let pixels = b"\x78\x01\x01\x05\0\xfa\xff\0\0\x01\0\x01\0\x09\0\x03";
+    for (name, data) in [
+        ("IHDR", &b"\0\0\0\x04\0\0\0\x01\x08\x03\0\0\0"[..]),
+        ("PLTE", &[9, 8, 7, 6, 5]),
+        ("IDAT", pixels),
+        ("IEND", &[]),
+    ] {
+        let chunk = [name.as_bytes(), data].concat();
+        bytes.extend((data.len() as u32).to_be_bytes());
+        bytes.extend(&chunk);
+        bytes.extend(crc(&chunk).to_be_bytes());
+    }
     bytes
+}
+
+/// It is an error that says so, in memory and in a file.
+#[track_caller]
+fn assert_damaged(bytes: &[u8], part: &str) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    for read in [picture::decode(bytes), picture::open(file.path())] {
+        let error = read.unwrap_err();
+        assert!(matches!(error, PictureError::Decode(_)), "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[test]
+fn half_a_colour_in_a_palette_is_an_error() {
+    assert_damaged(&half_a_colour(), "the palette of the PNG");
+}
+
+#[test]
+fn a_chunk_beyond_the_file_is_refused_before_memory_is_taken() {
+    let plain = encoded(ImageFormat::WebP);
+    // The form with further chunks: flags (there is EXIF) and the size less one, 40 x 30.
+    let mut webp = plain[..12].to_vec();
+    webp.extend(b"VP8X\x0a\0\0\0\x08\0\0\0\x27\0\0\x1d\0\0");
+    webp.extend(&plain[12..]);
+    let with_exif = |claim: u32| {
+        let mut bytes = webp.clone();
+        bytes.extend(b"EXIF");
+        bytes.extend(claim.to_le_bytes());
+        bytes.extend(b"MM\0\x2a");
+        let len = bytes.len() as u32 - 8;
+        bytes[4..8].copy_from_slice(&len.to_le_bytes());
+        bytes
+    };
+    let sound = picture::decode(&with_exif(4)).unwrap();
+    assert_eq!(sound.dimensions(), (40, 30));
+    for claim in [5, u32::MAX] {
+        assert_damaged(&with_exif(claim), "a chunk of the WebP is longer");
+    }
 }
 
 #[test]
@@ -129,12 +194,25 @@ fn grey_and_transparent_pictures_become_colour() {
         picture::decode(&bytes).unwrap(),
         RgbImage::from_pixel(3, 2, Rgb([9; 3]))
     );
+    // Over black, as `intertwine-datasets` does it for training; so are its own test's values.
     bytes.clear();
-    image::RgbaImage::from_pixel(3, 2, image::Rgba([9, 8, 7, 0]))
+    image::RgbaImage::from_fn(4, 1, |x, _| {
+        image::Rgba([200, 100, 50, [0, 51, 128, 255][x as usize]])
+    })
+    .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
+    .unwrap();
+    let pixels: Vec<_> = picture::decode(&bytes)
+        .unwrap()
+        .pixels()
+        .map(|pixel| pixel.0)
+        .collect();
+    assert_eq!(
+        pixels,
+        [[0, 0, 0], [40, 20, 10], [100, 50, 25], [200, 100, 50]]
+    );
+    bytes.clear();
+    image::GrayAlphaImage::from_pixel(3, 2, image::LumaA([90, 0]))
         .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
         .unwrap();
-    assert_eq!(
-        picture::decode(&bytes).unwrap(),
-        RgbImage::from_pixel(3, 2, Rgb([9, 8, 7]))
-    );
+    assert_eq!(picture::decode(&bytes).unwrap(), RgbImage::new(3, 2));
 }

@@ -135,3 +135,61 @@ fn links_stay_links_and_pipes_stay_pipes() {
     let entries: Vec<serde_json::Value> = serde_json::from_slice(&reader.join().unwrap()).unwrap();
     assert_eq!(entries.len(), 4);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_is_stopped_keeps_what_it_found_and_a_hang_up_stops_none_under_nohup() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Command;
+    let desk = Desk::new();
+    RgbImage::from_pixel(6000, 6000, GREY)
+        .save(desk.path("heavy.png"))
+        .unwrap();
+    // Whatever these tests run under.
+    for (ignored, signal, heavy, status) in [
+        ("HUP", "-HUP", 2, 0),
+        ("USR1", "-HUP", 200, 130),
+        ("USR1", "-INT", 200, 130),
+    ] {
+        let mut args = vec![
+            "--model",
+            "m.onnx",
+            "--threads",
+            "1",
+            "--json",
+            "r.json",
+            "in/two.png",
+        ];
+        args.resize(args.len() + heavy, "heavy.png");
+        let mut child = Command::new("env")
+            .args(["--default-signal", &format!("--ignore-signal={ignored}")])
+            .arg(env!("CARGO_BIN_EXE_detect"))
+            .args(&args)
+            .current_dir(desk.path(""))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line, "in/two.png: 128 x 128, 1 bright, 1 dark\n");
+        let kill = Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        let lines = out.lines().count();
+        let output = child.wait_with_output().unwrap();
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{err}");
+        assert_eq!(
+            err.contains("stopped before the last"),
+            status == 130,
+            "{err}"
+        );
+        assert_eq!(lines == heavy, status == 0, "{lines} of {heavy}");
+        assert_eq!(desk.json("r.json").len(), 2);
+        assert_tidy(&desk.path(""));
+        std::fs::remove_file(desk.path("r.json")).unwrap();
+    }
+}

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{HeaderValue, ALLOW, RETRY_AFTER};
 use hyper::{Response, StatusCode};
+use image::ImageError;
 use intertwine_detect::PictureError;
 use serde::Serialize;
 use thiserror::Error;
@@ -29,7 +30,7 @@ pub enum Fault {
     #[error("{0}; send a whole JPEG, PNG, WebP, BMP or GIF picture")]
     Picture(PictureError),
     /// A picture of more pixels than are accepted.
-    #[error(transparent)]
+    #[error("{0}; the server's --max-pixels sets the limit")]
     Pixels(PictureError),
     /// No such path.
     #[error(
@@ -114,7 +115,9 @@ impl Fault {
 impl From<PictureError> for Fault {
     fn from(error: PictureError) -> Self {
         match error {
-            PictureError::TooLarge { .. } => Self::Pixels(error),
+            PictureError::TooLarge { .. } | PictureError::Decode(ImageError::Limits(_)) => {
+                Self::Pixels(error)
+            }
             _ => Self::Picture(error),
         }
     }

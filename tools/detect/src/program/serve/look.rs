@@ -44,6 +44,7 @@ pub struct Lookout {
     prototype: Mutex<Detector>,
     card: ModelCard,
     thresholds: Thresholds,
+    max_pixels: u64,
     metrics: Arc<Metrics>,
 }
 
@@ -84,12 +85,13 @@ struct Timing {
 }
 
 impl Lookout {
-    /// For workers that find what this detector finds.
-    pub fn new(prototype: Detector, metrics: Arc<Metrics>) -> Self {
+    /// For workers that find what this detector finds, in pictures of so many pixels at most.
+    pub fn new(prototype: Detector, max_pixels: u64, metrics: Arc<Metrics>) -> Self {
         Self {
             card: prototype.card().clone(),
             thresholds: *prototype.thresholds(),
             prototype: Mutex::new(prototype),
+            max_pixels,
             metrics,
         }
     }
@@ -117,7 +119,7 @@ impl Lookout {
         gone: impl Fn() -> bool,
     ) -> Result<Option<Response<Full<Bytes>>>, Fault> {
         let start = Instant::now();
-        let picture = picture::decode(&upload.bytes)?;
+        let picture = picture::decode_up_to(&upload.bytes, self.max_pixels)?;
         drop(upload);
         let decode = start.elapsed();
         if gone() {

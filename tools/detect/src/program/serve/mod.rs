@@ -9,7 +9,8 @@
 //!
 //! One thread reads and writes all connections; the others detect. Nothing a client does may cost more than a
 //! stated amount of time or memory: heads, bodies and reading the answer have a time limit each; the sizes of
-//! heads and bodies, the bodies in memory, the connections and the waiting pictures are limited in number.
+//! heads and bodies, the bodies in memory, the pixels of a picture, the connections and the waiting pictures are
+//! limited in number.
 
 mod accept;
 mod answer;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use intertwine_detect::picture::MAX_PIXELS;
 use intertwine_detect::{Detector, Thresholds};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
@@ -62,6 +64,11 @@ pub struct Args {
     /// Most bytes of a picture file; with k, M or G.
     #[arg(long, value_name = "BYTES", default_value = "32M", value_parser = byte_size)]
     max_bytes: NonZeroUsize,
+    /// Most pixels of a picture, which are held against its header before it is decoded. Each thread may take about
+    /// 12 bytes of memory a pixel.
+    #[arg(long, value_name = "N", default_value = "25000000",
+        value_parser = clap::value_parser!(u64).range(1..=MAX_PIXELS))]
+    max_pixels: u64,
     /// Longest time, in seconds, that a client may take to send the head of a request, to send its body, and to
     /// go on reading an answer.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = patience)]
@@ -105,7 +112,7 @@ pub fn serve(args: &Args) -> Result<ExitCode> {
     let threads = super::threads(args.threads)?;
     let (card, score) = (detector.card().clone(), detector.thresholds().score);
     let metrics = Arc::new(Metrics::default());
-    let lookout = Lookout::new(detector, metrics.clone());
+    let lookout = Lookout::new(detector, args.max_pixels, metrics.clone());
     let pool = Pool::start(threads, args.queue, move |detector, look: Look| {
         lookout.look(detector, look)
     })

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use image::RgbImage;
+use intertwine_detect::write;
 
-use crate::program::save;
+use crate::program::encode;
 
 /// `frame-00000012.jpg`.
 const PREFIX: &str = "frame-";
@@ -47,7 +48,11 @@ impl Drawn {
     pub fn write(&mut self, picture: &RgbImage) -> Result<String> {
         let name = file_name(self.next);
         let path = self.folder.join(&name);
-        save(picture, &path).with_context(|| format!("cannot write {}", path.display()))?;
+        // The run must not stand still at every frame until the disk has it.
+        write::quickly(&path, |to| {
+            encode(picture, true, to).map_err(io::Error::other)
+        })
+        .with_context(|| format!("cannot write {}", path.display()))?;
         self.numbers.push_back(self.next);
         self.next = self.next.saturating_add(1);
         while self

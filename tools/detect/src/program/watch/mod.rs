@@ -80,7 +80,8 @@ pub struct Args {
     /// --post may take, seconds.
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     timeout: Duration,
-    /// How often a stream or a camera is connected to again without a picture in between [default: for ever].
+    /// How often a stream or a camera is connected to again, or a folder listed again, after failures without a picture in
+    /// between [default: for ever].
     #[arg(long, value_name = "N")]
     retries: Option<u32>,
     /// Most megabytes that a picture of a stream may have.
@@ -317,7 +318,9 @@ fn open(args: &Args, child: &Child) -> Result<(Box<dyn Source>, Policy)> {
                     );
                 }
             }
-            (Box::new(Folder::new(path, args.existing)?), Policy::Every)
+            let folder = Folder::new(path, args.existing).with_context(|| name.clone())?;
+            let source = Persistent::new(folder, name, args.retries);
+            (Box::new(source), Policy::Every)
         }
     })
 }

@@ -1,6 +1,7 @@
 //! Requests that cannot be served: the status, and a sentence that helps.
 
 use super::*;
+use crate::hostile_pictures::half_a_colour;
 
 #[test]
 fn what_is_no_picture_is_400() {
@@ -111,7 +112,29 @@ fn more_pixels_than_are_accepted_are_413() {
     bmp[22..26].copy_from_slice(&40_000u32.to_le_bytes());
     server
         .post("", &bmp)
-        .assert_refused(413, &["40000 x 40000", "108000000 pixels"]);
+        .assert_refused(413, &["40000 x 40000", "25000000 pixels", "--max-pixels"]);
+
+    let server = Server::start(&["--max-pixels", "16384"]);
+    // Few bytes in the file, hundreds of times as many in memory.
+    let deep = image::ImageBuffer::<image::Rgba<u16>, _>::new(16_385, 1);
+    let mut flat = Vec::new();
+    image::DynamicImage::from(deep)
+        .write_to(&mut Cursor::new(&mut flat), ImageFormat::Png)
+        .unwrap();
+    server
+        .post("", &flat)
+        .assert_refused(413, &["16385 x 1", "16384 pixels", "--max-pixels"]);
+    // 128 x 128, just few enough.
+    server.assert_well();
+}
+
+#[test]
+fn a_picture_that_its_decoder_panics_about_is_400() {
+    let server = Server::start(&["--threads", "1"]);
+    server
+        .post("", &half_a_colour())
+        .assert_refused(400, &["the palette of the PNG", "send a whole JPEG"]);
+    server.assert_well();
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn a_stream_goes_on_after_damage_floods_and_broken_connections() {
     let (code, said) = running.end();
     assert_eq!(code, Some(0), "{said}");
     for expected in [
-        "the stream ends within a picture; connecting again in 0.25 s",
+        "the stream ends within a picture; trying again in 0.25 s",
         "more than 1048576 bytes",
         "the content type is `text/html`",
         "6 frames, 0 dropped, 1 failed",
@@ -139,7 +139,7 @@ fn a_silent_or_absent_camera_is_given_up_only_if_asked_to() {
     drop(silent);
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        said.contains("nothing came for 0.2 s; connecting again"),
+        said.contains("nothing came for 0.2 s; trying again"),
         "{said}"
     );
     assert!(

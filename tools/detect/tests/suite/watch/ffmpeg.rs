@@ -156,7 +156,7 @@ fn a_stream_that_ends_is_connected_to_again() {
     assert_eq!(lines(&output.stdout).len(), 3);
     let told = said(&output);
     assert!(
-        told.contains("rtsp://camera/1: the stream has ended; connecting again"),
+        told.contains("rtsp://camera/1: the stream has ended; trying again"),
         "{told}"
     );
     let asked = std::fs::read_to_string(ffmpeg.path().join("asked")).unwrap();

@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
@@ -82,6 +82,54 @@ fn pictures_of_a_folder_are_taken_when_they_are_whole() {
     assert_eq!(code, Some(0), "{said}");
     assert!(
         said.contains("3 frames, 0 dropped, 2 failed; age of results"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_folder_that_is_away_for_a_moment_is_listed_again_and_nothing_in_it_comes_twice() {
+    let (folder, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_whole(&folder, "first.png", &png(&both()));
+    let path = folder.path().to_str().unwrap();
+    let mut running = Running::start(&[path, "--existing", "--frames", "2"]);
+    assert_eq!(running.line()["name"], "first.png");
+
+    let mut said = BufReader::new(running.child.stderr.take().unwrap());
+    let away = beside.path().join("away");
+    std::fs::rename(folder.path(), &away).unwrap();
+    let mut told = String::new();
+    said.read_line(&mut told).unwrap();
+    for part in [
+        path,
+        ": cannot list the folder: ",
+        "; trying again in 0.25 s",
+    ] {
+        assert!(told.contains(part), "`{part}` is missing in: {told}");
+    }
+    std::fs::rename(&away, folder.path()).unwrap();
+    write_whole(&folder, "second.png", &png(&both()));
+    let second = running.line();
+    assert_eq!(
+        (&second["name"], &second["frame"]),
+        (&"second.png".into(), &2.into())
+    );
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert!(running.child.wait().unwrap().success(), "{rest}");
+}
+
+#[test]
+fn a_folder_that_stays_away_ends_the_run_after_the_retries() {
+    let folder = tempfile::tempdir().unwrap();
+    write_whole(&folder, "first.png", &png(&both()));
+    let path = folder.path().to_str().unwrap();
+    let mut running = Running::start(&[path, "--existing", "--retries", "1"]);
+    assert_eq!(running.line()["name"], "first.png");
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    let (code, said) = running.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(&format!("error: {path}: cannot list the folder: ")),
         "{said}"
     );
 }

@@ -5,13 +5,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use intertwine_detect::picture::has_picture_extension;
 
-use super::{Frame, Pixels, Source};
+use super::persistent::Attempt;
+use super::{Frame, Pixels};
 
 /// How long a file has not changed when it is taken for complete. Should its writer have paused for longer, it is
 /// taken again once it has changed.
@@ -25,13 +27,14 @@ const PAUSE_SHARE: u32 = 9;
 /// that is written again is a new one.
 pub struct Folder {
     path: PathBuf,
-    /// What the last listing saw: nothing is remembered of files that are gone.
+    /// What the last listing that saw any saw: nothing is remembered of files that are gone while others are there.
     files: HashMap<OsString, Known>,
     ready: VecDeque<Ready>,
     number: u64,
 }
 
 /// What is known of a file.
+#[derive(Clone, Copy)]
 struct Known {
     version: Version,
     /// When this version was first seen.
@@ -74,20 +77,27 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Lists the folder and appends what is complete to `ready`.
+    /// Lists the folder and appends what is complete to `ready`. A failure changes nothing.
     fn list(&mut self, now: Instant, time: SystemTime) -> Result<()> {
-        let context = || format!("cannot list the folder {}", self.path.display());
+        let context = "cannot list the folder";
         let mut files = HashMap::with_capacity(self.files.len());
         let mut found = Vec::new();
-        for entry in std::fs::read_dir(&self.path).with_context(context)? {
-            let entry = entry.with_context(context)?;
+        for entry in std::fs::read_dir(&self.path).context(context)? {
+            let entry = entry.context(context)?;
             let (path, name) = (entry.path(), entry.file_name());
             if name.as_encoded_bytes().starts_with(b".") || !has_picture_extension(&path) {
                 continue;
             }
-            // A file can be gone again by now.
-            let Ok(data) = std::fs::metadata(&path) else {
-                continue;
+            let known = self.files.get(&name).copied();
+            let data = match std::fs::metadata(&path) {
+                Ok(data) => data,
+                // It can be gone again by now.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                // It is there, and what was known of it still holds.
+                Err(_) => {
+                    files.extend(known.map(|known| (name, known)));
+                    continue;
+                }
             };
             if !data.is_file() {
                 continue;
@@ -96,7 +106,7 @@ impl Folder {
                 bytes: data.len(),
                 modified: data.modified().ok(),
             };
-            let mut file = match self.files.remove(&name) {
+            let mut file = match known {
                 Some(known) if known.version == version => known,
                 _ => Known {
                     version,
@@ -117,7 +127,10 @@ impl Folder {
             }
             files.insert(name, file);
         }
-        self.files = files;
+        // Where a share is no longer mounted there is an empty folder. What is on the share will be there again.
+        if !files.is_empty() {
+            self.files = files;
+        }
         found.sort();
         self.ready.extend(found.into_iter().map(|(_, path)| Ready {
             path,
@@ -128,8 +141,8 @@ impl Folder {
     }
 }
 
-impl Source for Folder {
-    fn next(&mut self) -> Result<Option<Frame>> {
+impl Attempt for Folder {
+    fn attempt(&mut self) -> Result<Option<Frame>> {
         loop {
             if let Some(Ready {
                 path,
@@ -155,6 +168,9 @@ impl Source for Folder {
             }
         }
     }
+
+    /// What is known of the files is what keeps them from being taken twice.
+    fn disconnect(&mut self) {}
 }
 
 #[cfg(test)]
@@ -233,11 +249,45 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_forgotten() {
-        let mut watched = Watched::new(true, &["a.png"]);
+        let mut watched = Watched::new(true, &["a.png", "b.png"]);
         watched.after(5000);
         std::fs::remove_file(watched.root.path().join("a.png")).unwrap();
         assert_eq!(watched.after(6000), NONE);
-        assert!(watched.folder.files.is_empty());
+        assert!(watched.folder.files.keys().eq(["b.png"]));
+    }
+
+    #[test]
+    fn a_share_that_is_away_for_a_moment_does_not_come_twice() {
+        let mut watched = Watched::new(true, &["a.png"]);
+        assert_eq!(watched.after(5000), ["a.png"]);
+        let (here, away) = (watched.root.path().to_owned(), tempfile::tempdir().unwrap());
+        let away = away.path().join("share");
+        std::fs::rename(&here, &away).unwrap();
+        let (start, time) = (watched.start, watched.time);
+        assert!(watched.folder.list(start, time).is_err());
+        // An empty mount point.
+        std::fs::create_dir(&here).unwrap();
+        assert_eq!(watched.after(6000), NONE);
+        std::fs::remove_dir(&here).unwrap();
+        std::fs::rename(&away, &here).unwrap();
+        watched.write("b.png", "new");
+        assert_eq!(watched.after(9000), ["b.png"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_cannot_be_looked_at_for_a_moment_does_not_come_twice() {
+        let mut watched = Watched::new(true, &["a.png", "b.png"]);
+        watched.after(5000);
+        let path = |name: &str| watched.root.path().join(name);
+        let (here, away) = (path("a.png"), path("away"));
+        std::fs::rename(&here, &away).unwrap();
+        // A link to itself is an error other than a file that is not there.
+        std::os::unix::fs::symlink(&here, &here).unwrap();
+        assert_eq!(watched.after(6000), NONE);
+        std::fs::remove_file(&here).unwrap();
+        std::fs::rename(&away, &here).unwrap();
+        assert_eq!(watched.after(7000), NONE);
     }
 
     #[test]

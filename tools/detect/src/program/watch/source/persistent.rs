@@ -1,4 +1,4 @@
-//! Sources that are connected to again when they fail.
+//! Sources that are tried again when they fail.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl<S: Attempt> Persistent<S> {
         let pause = pause(self.failures);
         self.failures = self.failures.saturating_add(1);
         let seconds = pause.as_secs_f32();
-        eprintln!("{}: {error:#}; connecting again in {seconds} s", self.name);
+        eprintln!("{}: {error:#}; trying again in {seconds} s", self.name);
         std::thread::sleep(pause);
         Ok(())
     }

@@ -14,7 +14,7 @@ thread_local! {
 
 /// Runs something in which a panic is one of the answers: what it says, and where. It is not printed; what other threads
 /// panic about still is, by the hook that was there before.
-pub(super) fn silently<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn silently<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
