@@ -1,8 +1,8 @@
 //! A source as it is added to a set that exists.
 //!
-//! Categories, and classes of whole pictures, are the set's where they have the same name, letter by letter;
-//! others come after the set's. A new category keeps its id if no other has it, else it gets the next one
-//! above all. The pictures keep their ids if the set has none of them; otherwise all of them are raised by
+//! Categories, and classes of whole pictures, are the set's where they have the same name, letter by letter
+//! (of several with that name, the one with the same id); others come after the set's. A new category keeps its
+//! id if no other has it, else it gets the next one above all. The pictures keep their ids if the set has none of them; otherwise all of them are raised by
 //! the same number, the set's highest id and one.
 
 use std::collections::{BTreeMap, HashSet};
@@ -15,7 +15,7 @@ use crate::journal::option_differences;
 use crate::options::PackOptions;
 use crate::packed_set::PackedSet;
 use crate::quarantine::Quarantined;
-use crate::sample::Category;
+use crate::sample::{Category, Namesake};
 
 /// A source seen with the categories, classes and ids that it has in the set.
 pub(crate) struct Appended {
@@ -55,12 +55,7 @@ impl Appended {
             return Err(wrong(out, what));
         }
         let (categories, category_places) = merge_categories(set.categories(), inner.categories())
-            .ok_or_else(|| {
-                wrong(
-                    &source.path,
-                    "category ids reach the highest there is".into(),
-                )
-            })?;
+            .map_err(|what| wrong(&source.path, what))?;
         let (labels, label_places) = merge_labels(set.labels(), inner.picture_labels());
         let raise = raise(&set, inner.as_ref())?.ok_or_else(|| {
             wrong(
@@ -97,36 +92,46 @@ impl Appended {
     }
 }
 
-/// The categories of both, and the places of the second's among them; none if ids run out.
-fn merge_categories(first: &[Category], second: &[Category]) -> Option<(Vec<Category>, Vec<u32>)> {
+/// The categories of both, and the places of the second's among them.
+///
+/// # Errors
+/// In words, if ids run out, or if a name could be either of two of the first's.
+fn merge_categories(
+    first: &[Category],
+    second: &[Category],
+) -> std::result::Result<(Vec<Category>, Vec<u32>), String> {
     let mut merged = first.to_vec();
     let mut ids: HashSet<u32> = first.iter().map(|category| category.id).collect();
-    let mut places: BTreeMap<String, u32> = BTreeMap::new();
-    for (place, category) in (0..).zip(first) {
-        places.entry(category.name.clone()).or_insert(place);
-    }
     let mut of_second = Vec::with_capacity(second.len());
     for category in second {
-        if let Some(&place) = places.get(&category.name) {
-            of_second.push(place);
-            continue;
+        let Category { id, name } = category;
+        match category.among(first) {
+            Namesake::One(place) => {
+                of_second.push(place as u32);
+                continue;
+            }
+            Namesake::None => {}
+            Namesake::Several => {
+                return Err(format!(
+                    "several categories of the set are named `{name}`, none of them with the id {id} that it has here; rename one, or give it the id of the one that is meant"
+                ))
+            }
         }
-        let id = if ids.contains(&category.id) {
+        let id = if ids.contains(id) {
             let all = merged.iter().chain(second).map(|category| category.id);
-            all.max()?.checked_add(1)?
+            let next = all.max().and_then(|highest| highest.checked_add(1));
+            next.ok_or("category ids reach the highest there is")?
         } else {
-            category.id
+            *id
         };
         ids.insert(id);
-        let place = merged.len() as u32;
-        places.insert(category.name.clone(), place);
-        of_second.push(place);
+        of_second.push(merged.len() as u32);
         merged.push(Category {
             id,
-            name: category.name.clone(),
+            name: name.clone(),
         });
     }
-    Some((merged, of_second))
+    Ok((merged, of_second))
 }
 
 /// The names of both, and the places of the second's among them.
@@ -219,13 +224,7 @@ mod tests {
             entries.iter().map(category).collect()
         };
         let set = list(&[(1, "cat"), (18, "dog")]);
-        let source = list(&[
-            (0, "dog"),
-            (1, "bird"),
-            (5, "fish"),
-            (6, "fish"),
-            (7, "Cat"),
-        ]);
+        let source = list(&[(0, "dog"), (1, "bird"), (5, "fish"), (7, "Cat")]);
         let (merged, places) = merge_categories(&set, &source).unwrap();
         let expected = list(&[
             (1, "cat"),
@@ -234,8 +233,26 @@ mod tests {
             (5, "fish"),
             (7, "Cat"),
         ]);
-        assert_eq!((merged, places), (expected, vec![1, 2, 3, 3, 4]));
+        assert_eq!((merged, places), (expected, vec![1, 2, 3, 4]));
         let last = list(&[(u32::MAX, "x")]);
-        assert!(merge_categories(&last, &list(&[(u32::MAX, "y")])).is_none());
+        assert!(merge_categories(&last, &list(&[(u32::MAX, "y")])).is_err());
+
+        // Two of one name stay two: which is meant, their ids say.
+        let pair = list(&[(0, "hole"), (1, "hole")]);
+        assert_eq!(
+            merge_categories(&pair, &pair),
+            Ok((pair.clone(), vec![0, 1]))
+        );
+        assert_eq!(
+            merge_categories(&set, &list(&[(5, "fish"), (6, "fish")]))
+                .unwrap()
+                .1,
+            [2, 3]
+        );
+        let unclear = merge_categories(&pair, &list(&[(2, "hole")])).unwrap_err();
+        assert!(
+            unclear.contains("`hole`") && unclear.contains("id 2"),
+            "{unclear}"
+        );
     }
 }

@@ -22,7 +22,18 @@ pub enum DatasetError {
         /// Why not.
         source: io::Error,
     },
-    /// `manifest.json` is missing, is no manifest, or disagrees with the shards.
+    /// No packed set is there.
+    #[error("`{}`: {}", path.display(), match exists {
+        true => "no packed set, there is no manifest.json in it; make one with `pack-dataset SOURCE OUT` and name OUT",
+        false => "there is no such folder",
+    })]
+    NoSet {
+        /// Where one was looked for.
+        path: PathBuf,
+        /// Whether anything is there.
+        exists: bool,
+    },
+    /// `manifest.json` is no manifest, or disagrees with the shards.
     #[error("`{}`: {what}", path.display())]
     Manifest {
         /// The manifest.

@@ -62,4 +62,4 @@ pub use permutation::Permutation;
 pub use pixels::{Encoding, Scratch};
 pub use quarantine::{Quarantined, Reason};
 pub use rank::{Rank, RankError};
-pub use sample::{Category, Instance, RecordInfo, Sample};
+pub use sample::{Category, Instance, Namesake, RecordInfo, Sample};

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Component, Path};
 
 use crate::error::{DatasetError, Result};
@@ -68,9 +68,16 @@ impl Manifest {
     /// Reads and checks the manifest of the packed set in `folder`.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
-        let length = fs::metadata(&path)
-            .map_err(DatasetError::io("open the manifest", &path))?
-            .len();
+        let length = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(DatasetError::NoSet {
+                    path: folder.into(),
+                    exists: folder.exists(),
+                })
+            }
+            Err(error) => return Err(DatasetError::io("open the manifest", &path)(error)),
+        };
         let wrong = |what: String| DatasetError::Manifest {
             path: path.clone(),
             what,

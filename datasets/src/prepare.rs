@@ -77,13 +77,14 @@ fn picture(
     // A file whose rotation is passed over is not kept: other programs would rotate it.
     let as_it_came = decoded.is_jpeg && decoded.orientation == Orientation::NoTransforms;
     if let Some(stated) = item.stated_size {
-        if let Some(detail) = reconcile(stated, &mut decoded)? {
-            let entry = Quarantined::picture(item.source.clone(), Reason::ExifIgnored, detail);
-            quarantined.push(Quarantined {
-                kept: true,
-                ..entry
-            });
-        }
+        let remark = reconcile(stated, &mut decoded)?;
+        // Where nothing is labelled, nothing can be labelled wrongly.
+        let remark =
+            remark.filter(|(reason, _)| *reason != Reason::ExifUnclear || !item.objects.is_empty());
+        quarantined.extend(remark.map(|(reason, detail)| Quarantined {
+            kept: true,
+            ..Quarantined::picture(item.source.clone(), reason, detail)
+        }));
     }
     let image = decoded.upright();
     let original = image.dimensions();
@@ -166,8 +167,11 @@ impl Worker {
 }
 
 /// Holds a picture against the size its label file states, in which the boxes are meant. Labels made
-/// without regard to EXIF keep the picture unrotated, which the text returned says.
-fn reconcile(stated: (u32, u32), decoded: &mut Decoded) -> Result<Option<String>, Refused> {
+/// without regard to EXIF keep the picture unrotated, which the remark returned says, or that the size does not tell.
+fn reconcile(
+    stated: (u32, u32),
+    decoded: &mut Decoded,
+) -> Result<Option<(Reason, String)>, Refused> {
     use Orientation::{Rotate270, Rotate270FlipH, Rotate90, Rotate90FlipH};
     let (width, height) = decoded.image.dimensions();
     let swaps_sides = matches!(
@@ -179,15 +183,22 @@ fn reconcile(stated: (u32, u32), decoded: &mut Decoded) -> Result<Option<String>
     } else {
         (width, height)
     };
-    if stated == upright {
-        return Ok(None);
-    }
     let (w, h) = stated;
-    if stated == (width, height) {
+    let unrotated = stated == (width, height);
+    if stated == upright {
+        let unclear = unrotated && decoded.orientation != Orientation::NoTransforms;
+        return Ok(unclear.then(|| {
+            let detail = format!(
+                "its EXIF data turn or mirror it, and the labels' size, {w} x {h}, fits it either way; packed as they say, see that its boxes fit"
+            );
+            (Reason::ExifUnclear, detail)
+        }));
+    }
+    if unrotated {
         decoded.orientation = Orientation::NoTransforms;
-        return Ok(Some(format!(
-            "labels are for {w} x {h}, the picture without its EXIF rotation; packed so"
-        )));
+        let detail =
+            format!("labels are for {w} x {h}, the picture without its EXIF rotation; packed so");
+        return Ok(Some((Reason::ExifIgnored, detail)));
     }
     let detail = format!(
         "the label file says {w} x {h}, the picture is {} x {}",

@@ -130,6 +130,9 @@ pub enum Reason {
     SizeMismatch,
     /// The labels were made without the EXIF rotation: the picture was packed unrotated, to fit them.
     ExifIgnored,
+    /// The EXIF rotation keeps the sides' lengths, so that nothing tells whether the labels were made with it; they were
+    /// taken to be.
+    ExifUnclear,
     /// An entry of a label file that is not as its format defines it.
     Malformed,
     /// An id that was used before.

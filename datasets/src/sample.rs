@@ -16,6 +16,34 @@ pub struct Category {
     pub name: String,
 }
 
+impl Category {
+    /// Which of another set's is meant: the one of the same id and name, else the only one of the same name.
+    ///
+    /// Ids alone do not tell: two label files of one project may number the same classes in different ways.
+    pub fn among(&self, others: &[Self]) -> Namesake {
+        if let Some(place) = others.iter().position(|other| other == self) {
+            return Namesake::One(place);
+        }
+        let mut named = (0..others.len()).filter(|&place| others[place].name == self.name);
+        match (named.next(), named.next()) {
+            (None, _) => Namesake::None,
+            (Some(place), None) => Namesake::One(place),
+            (Some(_), Some(_)) => Namesake::Several,
+        }
+    }
+}
+
+/// What [`Category::among`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namesake {
+    /// The one at this place.
+    One(usize),
+    /// None has its name.
+    None,
+    /// Several have its name, and none of them its id.
+    Several,
+}
+
 /// One labelled object of a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instance {

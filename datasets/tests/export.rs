@@ -279,8 +279,31 @@ fn nothing_is_written_over_and_nothing_half_written() {
             "{error}"
         );
         assert!(!out.exists());
-        assert!(!folder.path().join(".out.packing").exists());
+        assert!(!folder.path().join(".out.unpacking").exists());
     }
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed_and_a_running_one_not_disturbed() {
+    let folder = TempDir::new().unwrap();
+    let set = support::small_set(folder.path());
+    let (out, work) = (
+        folder.path().join("out"),
+        folder.path().join(".out.unpacking"),
+    );
+    fs::create_dir_all(work.join("export")).unwrap();
+    fs::write(work.join("export/stale.png"), "half of it").unwrap();
+    let lock = fs::File::create(work.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let error = export(&set, Target::Folder, &out, &|_| {})
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("another program is unpacking"), "{error}");
+    assert!(work.join("export/stale.png").exists());
+    drop(lock);
+    export(&set, Target::Folder, &out, &|_| {}).unwrap();
+    assert!(out.join("instances.json").exists() && !out.join("stale.png").exists());
+    assert!(!work.exists());
 }
 
 #[cfg(unix)]

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use intertwine_datasets::{DatasetError, PackedSet};
+use intertwine_datasets::{DatasetError, Namesake, PackedSet};
 use intertwine_detect::{DetectError, Detector, Thresholds};
 use intertwine_rle::RleError;
 use rayon::prelude::*;
@@ -30,13 +30,50 @@ pub enum ScoreError {
     #[error("a labelled box: {0}")]
     Box(#[from] RleError),
     /// Model and data do not know the same classes.
-    #[error("the model knows class {id} (`{name}`), the data set has no category of that id; evaluate on data with the training set's categories")]
+    #[error("{}", unmatched(.class, .data))]
     Classes {
-        /// The id of the model's class.
-        id: u32,
-        /// Its name.
-        name: String,
+        /// The class as the model knows it.
+        class: intertwine_datasets::Category,
+        /// The classes of the data.
+        data: Vec<intertwine_datasets::Category>,
     },
+}
+
+/// Which class is not matched, and by what the data have instead.
+fn unmatched(
+    class: &intertwine_datasets::Category,
+    data: &[intertwine_datasets::Category],
+) -> String {
+    let intertwine_datasets::Category { id, name } = class;
+    let has = match data.iter().filter(|other| other.name == *name).count() {
+        0 => match data.iter().find(|other| other.id == *id) {
+            None => "has none of that name".into(),
+            Some(other) => format!("has none of that name, and `{}` under that id", other.name),
+        },
+        several => format!("has {several} of that name, and none of them under that id"),
+    };
+    format!(
+        "the model knows the class `{name}` (id {id}), the data set to evaluate on {has}; evaluate on data with the categories of the training set"
+    )
+}
+
+/// For each class the id of the data's category it is: that of the same id and name, else the only one of the same name.
+///
+/// # Errors
+/// [`ScoreError::Classes`], of the first class that is not there.
+pub fn match_classes(
+    classes: &[intertwine_datasets::Category],
+    data: &PackedSet,
+) -> Result<Vec<u32>, ScoreError> {
+    let known = data.categories();
+    let id = |class: &intertwine_datasets::Category| match class.among(known) {
+        Namesake::One(place) => Ok(known[place].id),
+        Namesake::None | Namesake::Several => Err(ScoreError::Classes {
+            class: class.clone(),
+            data: known.to_vec(),
+        }),
+    };
+    classes.iter().map(id).collect()
 }
 
 /// COCO's figures of the detector at `model` on a labelled set, for masks too where both have them.
@@ -125,16 +162,15 @@ fn ground_truth(data: &PackedSet, iou: IouType) -> Result<GroundTruth, ScoreErro
 fn detect_all(model: &Path, data: &PackedSet) -> Result<(Vec<Detection>, bool), ScoreError> {
     let mut first = Detector::load(model)?;
     let card = first.card().clone();
-    if let Some(class) = card
+    let classes: Vec<_> = card
         .classes
         .iter()
-        .find(|c| data.categories().iter().all(|k| k.id != c.id))
-    {
-        return Err(ScoreError::Classes {
+        .map(|class| intertwine_datasets::Category {
             id: class.id,
             name: class.name.clone(),
-        });
-    }
+        })
+        .collect();
+    let ids = match_classes(&classes, data)?;
     first.set_thresholds(Thresholds::evaluation(&card));
     // One thread each: the parallelism is over pictures.
     first.set_threads(NonZeroUsize::MIN)?;
@@ -161,7 +197,7 @@ fn detect_all(model: &Path, data: &PackedSet) -> Result<(Vec<Detection>, bool), 
                     let [x0, y0, x1, y1] = d.bbox.map(f64::from);
                     out.push(Detection {
                         image_id: record as u64,
-                        category_id: card.classes[d.class].id,
+                        category_id: ids[d.class],
                         bbox: Some([x0, y0, x1 - x0, y1 - y0]),
                         score: f64::from(d.score),
                         segmentation: d.mask.clone(),
@@ -181,25 +217,60 @@ mod tests {
     use intertwine_datasets::scenes::{write_coco, SceneConfig};
     use intertwine_datasets::{pack, PackOptions, Source};
 
+    /// Four drawn scenes with changed labels, packed.
+    fn packed(folder: &Path, change: impl FnOnce(&mut serde_json::Value)) -> PackedSet {
+        let drawn = folder.join("drawn");
+        let written = write_coco(&drawn, &SceneConfig::default(), 5, 0..4).unwrap();
+        let text = std::fs::read_to_string(&written.annotations).unwrap();
+        let mut labels = serde_json::from_str(&text).unwrap();
+        change(&mut labels);
+        std::fs::write(&written.annotations, labels.to_string()).unwrap();
+        let (source, out) = (Source::new(written.annotations), folder.join("packed"));
+        pack(&source, &PackOptions::default(), &out, &|_| {}).unwrap();
+        PackedSet::open(&out).unwrap()
+    }
+
+    #[test]
+    fn classes_are_matched_by_name_whatever_their_ids() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut trained = Vec::new();
+        let set = packed(dir.path(), |labels| {
+            let categories = labels["categories"].as_array().unwrap();
+            let category = |c: &serde_json::Value| intertwine_datasets::Category {
+                id: c["id"].as_u64().unwrap() as u32,
+                name: c["name"].as_str().unwrap().into(),
+            };
+            trained = categories.iter().map(category).collect::<Vec<_>>();
+            // As another file may number them: one more at the front.
+            let raised = |id: &serde_json::Value| serde_json::json!(id.as_u64().unwrap() + 1);
+            let mut all = vec![serde_json::json!({"id": 1, "name": "first"})];
+            for category in categories {
+                let mut category = category.clone();
+                category["id"] = raised(&category["id"]);
+                all.push(category);
+            }
+            labels["categories"] = all.into();
+            for annotation in labels["annotations"].as_array_mut().unwrap() {
+                annotation["category_id"] = raised(&annotation["category_id"]);
+            }
+        });
+        let ids: Vec<u32> = trained.iter().map(|class| class.id + 1).collect();
+        assert_eq!(match_classes(&trained, &set).unwrap(), ids);
+        trained[0].name = "another".into();
+        let error = match_classes(&trained, &set).unwrap_err().to_string();
+        assert!(
+            error.contains("`another` (id 1)") && error.contains("`first` under that id"),
+            "{error}"
+        );
+    }
+
     #[test]
     fn an_object_without_a_mask_is_neither_right_nor_wrong_for_masks() {
         let dir = tempfile::tempdir().unwrap();
-        let written =
-            write_coco(&dir.path().join("drawn"), &SceneConfig::default(), 5, 0..4).unwrap();
-        let text = std::fs::read_to_string(&written.annotations).unwrap();
-        let mut labels: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let first = labels["annotations"][0].as_object_mut().unwrap();
-        first.remove("segmentation");
-        std::fs::write(&written.annotations, labels.to_string()).unwrap();
-        let out = dir.path().join("packed");
-        pack(
-            &Source::new(written.annotations),
-            &PackOptions::default(),
-            &out,
-            &|_| {},
-        )
-        .unwrap();
-        let set = PackedSet::open(&out).unwrap();
+        let set = packed(dir.path(), |labels| {
+            let first = labels["annotations"][0].as_object_mut().unwrap();
+            first.remove("segmentation");
+        });
 
         let of = |iou| ground_truth(&set, iou).unwrap().annotations().to_vec();
         let (boxes, masks) = (of(IouType::Bbox), of(IouType::Segm));

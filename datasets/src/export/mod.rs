@@ -9,7 +9,8 @@ mod folder;
 mod names;
 mod webdataset;
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
@@ -85,23 +86,48 @@ pub fn export(
     })
 }
 
-/// Fills a folder beside `out` and gives it that name when it is whole; after an error nothing is left of it.
+/// Fills a folder beside `out`, `.NAME.unpacking`, and gives it that name when it is whole; after an error nothing is
+/// left of it. What a run that was killed has left there, the next one removes.
 fn put_in_place<T>(out: &Destination, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let Destination { path, parent, name } = out;
-    fs::create_dir_all(parent).map_err(DatasetError::io("create", parent))?;
-    let work = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
-        .suffix(".unpacking")
-        .tempdir_in(parent)
-        .map_err(DatasetError::io("make a folder in", parent))?;
-    // The temporary folder is its owner's alone, the export need not be.
-    let folder = work.path().join("export");
-    fs::create_dir(&folder).map_err(DatasetError::io("create", &folder))?;
-    let filled = fill(&folder)?;
-    sync_folder(&folder)?;
-    fs::rename(&folder, path).map_err(DatasetError::io("move the export to", path))?;
-    sync_folder(parent)?;
-    Ok(filled)
+    let work = parent.join(format!(".{name}.unpacking"));
+    fs::create_dir_all(&work).map_err(DatasetError::io("create", &work))?;
+    let lock_path = work.join("lock");
+    let lock = File::create(&lock_path).map_err(DatasetError::io("create", &lock_path))?;
+    // Released by the system, even if the program is killed.
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::Error(error) => DatasetError::io("lock", &lock_path)(error),
+        TryLockError::WouldBlock => DatasetError::Output {
+            path: path.clone(),
+            what: format!(
+                "another program is unpacking to it; it works in `{}`",
+                work.display()
+            ),
+        },
+    })?;
+    let folder = work.join("export");
+    let filled = begin_anew(&folder)
+        .and_then(|()| fill(&folder))
+        .and_then(|filled| {
+            sync_folder(&folder)?;
+            fs::rename(&folder, path).map_err(DatasetError::io("move the export to", path))?;
+            sync_folder(parent)?;
+            Ok(filled)
+        });
+    // What is left of it is in nobody's way; the error, if there was one, is what matters.
+    let _ = fs::remove_dir_all(&work);
+    filled
+}
+
+/// Makes an empty folder, whatever was there.
+fn begin_anew(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(DatasetError::io("remove", folder)(error))
+        }
+        _ => {}
+    }
+    fs::create_dir(folder).map_err(DatasetError::io("create", folder))
 }
 
 /// What a set of WebDataset archives says of itself in the member `__dataset__/info.json`.

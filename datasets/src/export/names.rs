@@ -1,12 +1,14 @@
 //! Names for exported files: safe wherever they are unpacked, and each given once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The names given so far.
 #[derive(Default)]
 pub(super) struct Names {
     /// In small letters: some file systems do not tell them from capitals.
     taken: HashSet<String>,
+    /// The last number that each wanted name got: there may be a hundred thousand `rgb.png`.
+    numbers: HashMap<String, usize>,
 }
 
 impl Names {
@@ -17,13 +19,17 @@ impl Names {
 
     /// `wanted`, or that with a number where it was given before.
     pub(super) fn unique(&mut self, wanted: String) -> String {
-        let mut name = wanted.clone();
-        let mut number = 1;
-        while !self.taken.insert(name.to_lowercase()) {
-            number += 1;
-            name = format!("{wanted}-{number}");
+        if self.taken.insert(wanted.to_lowercase()) {
+            return wanted;
         }
-        name
+        let number = self.numbers.entry(wanted.to_lowercase()).or_insert(1);
+        loop {
+            *number += 1;
+            let name = format!("{wanted}-{number}");
+            if self.taken.insert(name.to_lowercase()) {
+                return name;
+            }
+        }
     }
 }
 

@@ -135,15 +135,24 @@ fn voc_files_beside_their_pictures() {
         &root.join("train/other.xml"),
         xml.replace("stale.jpg", "renamed.png"),
     );
-    write(&root.join("valid/y.xml"), &xml);
-    let source = Source {
-        split: Some("train".into()),
-        format: Format::Voc,
-        ..Source::new(&root)
-    };
-    let (set, report) = packed(&folder, source);
-    assert_eq!(sources(&set), ["renamed.png", "x.png"]);
-    assert_eq!(report.quarantined, []);
+    let also = voc_xml((16, 16), &[("arc", [1., 1., 4., 4.], false)]);
+    write(&root.join("valid/y.xml"), also);
+    for (split, pictures) in [
+        ("train", &["renamed.png", "x.png"][..]),
+        ("valid", &["y.png"]),
+    ] {
+        let source = Source {
+            split: Some(split.into()),
+            format: Format::Voc,
+            ..Source::new(&root)
+        };
+        let (set, report) = packed(&folder, source);
+        assert_eq!(sources(&set), pictures);
+        // The same in each split, whatever it shows.
+        assert_eq!(names(&set), [(1, "arc"), (2, "dot")]);
+        assert_eq!(report.quarantined, []);
+        fs::remove_dir_all(folder.path().join("packed")).unwrap();
+    }
 }
 
 #[test]

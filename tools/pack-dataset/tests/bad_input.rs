@@ -318,28 +318,43 @@ fn bad_labels_are_listed_and_the_rest_is_packed() {
 fn labels_made_without_exif_keep_their_picture() {
     let folder = TempDir::new().unwrap();
     save(folder.path().join("plain.jpg"), 40, 24);
-    let mut bytes = fs::read(folder.path().join("plain.jpg")).unwrap();
-    // Orientation 6: to be turned by a quarter.
-    let exif =
-        b"\xff\xe1\0\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
-    bytes.splice(2..2, exif.iter().copied());
-    fs::write(folder.path().join("turned.jpg"), bytes).unwrap();
-    for (width, height, listed) in [(40, 24, 1), (24, 40, 0)] {
-        let labels = folder.path().join(format!("labels{width}.json"));
+    let bytes = fs::read(folder.path().join("plain.jpg")).unwrap();
+    // 6: to be turned by a quarter. 3: by a half, which its size does not tell.
+    for (orientation, width, height, boxes, expected) in [
+        (6, 40, 24, 1, Some(Reason::ExifIgnored)),
+        (6, 24, 40, 1, None),
+        (3, 40, 24, 1, Some(Reason::ExifUnclear)),
+        (3, 40, 24, 0, None),
+    ] {
+        let mut turned = bytes.clone();
+        let mut exif =
+            *b"\xff\xe1\0\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\0\0\0\0\0\0\0";
+        exif[29] = orientation;
+        turned.splice(2..2, exif);
+        fs::write(folder.path().join("turned.jpg"), turned).unwrap();
+        let labels = folder.path().join("labels.json");
         let image = json!({"id": 1, "file_name": "turned.jpg", "width": width, "height": height});
-        let document = json!({"images": [image], "annotations": [], "categories": []});
+        let object = json!({"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]});
+        let document = json!({
+            "images": [image],
+            "annotations": vec![object; boxes],
+            "categories": [{"id": 1, "name": "thing"}]
+        });
         fs::write(&labels, document.to_string()).unwrap();
-        let out = folder.path().join(format!("out{width}"));
+        let out = folder
+            .path()
+            .join(format!("out-{orientation}-{width}-{boxes}"));
         assert!(run(&[&labels, &out]).status.success());
         assert_eq!(
             PackedSet::open(&out).unwrap().image_size(0).unwrap(),
             (width, height)
         );
-        let entries = quarantine(&out);
-        assert_eq!(entries.len(), listed);
-        assert!(entries
+        let listed: Vec<_> = quarantine(&out)
             .iter()
-            .all(|q| (q.reason, q.kept) == (Reason::ExifIgnored, true)));
+            .map(|q| (q.reason, q.kept))
+            .collect();
+        let expected: Vec<_> = expected.map(|reason| (reason, true)).into_iter().collect();
+        assert_eq!(listed, expected, "orientation {orientation}, {boxes} boxes");
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Layout {
     pub annotations: PathBuf,
     pub pictures: PathBuf,
     masks: Option<PathBuf>,
+    /// Where the other splits are, if each is a folder.
+    pub splits: Option<PathBuf>,
     /// The names of the pictures of the split, without extension; all if none.
     chosen: Option<HashSet<String>>,
 }
@@ -83,6 +85,7 @@ impl Layout {
                 None => beside(),
             },
             masks: Some(root.join("SegmentationObject")).filter(|_| has_annotations),
+            splits: (annotations != root && !has_annotations).then(|| root.to_owned()),
             annotations,
             chosen,
         })

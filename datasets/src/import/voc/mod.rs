@@ -67,8 +67,10 @@ impl Voc {
             text.and_then(|text| xml::parse(&text))
         };
         let annotations: Vec<_> = files.par_iter().map(read).collect();
+        let elsewhere: Vec<_> = of_other_splits(&layout).par_iter().map(read).collect();
         let objects = annotations
             .iter()
+            .chain(&elsewhere)
             .flatten()
             .flat_map(|found| &found.objects);
         let names = objects.flatten().map(|object| Some(object.name.as_str()));
@@ -140,6 +142,18 @@ impl Voc {
             refused,
         })
     }
+}
+
+/// The annotations of the splits beside the one that is read.
+fn of_other_splits(layout: &Layout) -> Vec<Found> {
+    let Some(splits) = &layout.splits else {
+        return Vec::new();
+    };
+    let (mut files, _) = walk::files(splits);
+    files.retain(|found| {
+        walk::has_extension(&found.path, "xml") && !found.path.starts_with(&layout.annotations)
+    });
+    files
 }
 
 /// The pictures by their path without extension.
