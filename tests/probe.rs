@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use image::{Rgb, RgbImage};
-use intertwine::field::Window;
+use intertwine::field::{Normalisation, Window};
 use intertwine::nn::weights::{HostTensor, StateDict};
 use intertwine::probe::encoder::{Encoder, Shown};
 use intertwine_datasets::{pack, PackOptions, Source};
@@ -55,6 +55,12 @@ fn weights_of_timm_give_timms_features() {
         (encoder.width(), encoder.patch(), encoder.grid()),
         (192, 16, Some(2))
     );
+    assert!(encoder.is_foreign());
+    assert_eq!(difference(&encoder, &expected), None);
+}
+
+/// What an encoder gives of timm's picture that is not what timm gives.
+fn difference(encoder: &Encoder, expected: &Expected) -> Option<(f32, f32)> {
     let bytes = (0..3 * 32 * 32).map(|i| (i * 7919 % 256) as u8).collect();
     let picture = RgbImage::from_raw(32, 32, bytes).unwrap();
     let shown = Shown {
@@ -64,11 +70,72 @@ fn weights_of_timm_give_timms_features() {
     };
     let tokens = encoder.tokens(&[shown], 2);
     let (cls, last) = (&tokens[..192], &tokens[4 * 192..]);
-    for (found, expected) in [(cls, expected.cls), (last, expected.last)] {
-        assert_eq!(found.len(), expected.len());
-        for (a, b) in found.iter().zip(&expected) {
-            assert!((a - b).abs() < 1e-4, "{a}, timm says {b}");
-        }
+    assert_eq!((expected.cls.len(), expected.last.len()), (192, 192));
+    let expected = expected.cls.iter().chain(&expected.last);
+    let mut pairs = cls.iter().chain(last).copied().zip(expected.copied());
+    pairs.find(|(a, b)| {
+        (a - b)
+            .abs()
+            .partial_cmp(&1e-4)
+            .is_none_or(|order| order.is_ge())
+    })
+}
+
+#[test]
+fn pictures_are_normalised_as_is_said() {
+    let (dir, expected) = (tempfile::tempdir().unwrap(), expected());
+    let path = dir.path().join("vit.safetensors");
+    let mut dict = timm_weights(&expected, &path);
+    // A projection of other colours c = (v - n) / t with what makes it that of ImageNet's (v - m) / s:
+    // w c t / s + w (n - m) / s.
+    let (Normalisation { mean: m, std: s }, n, t) =
+        (Normalisation::IMAGENET, [0.5, 0.4, 0.3], [0.5, 0.6, 0.7]);
+    let weight = dict.tensors.get_mut("patch_embed.proj.weight").unwrap();
+    let mut offsets = vec![0.0; 192];
+    for (i, w) in weight.values.iter_mut().enumerate() {
+        let (out, c) = (i / (3 * 256), i / 256 % 3);
+        offsets[out] += *w * (n[c] - m[c]) / s[c];
+        *w *= t[c] / s[c];
+    }
+    let bias = dict.tensors.get_mut("patch_embed.proj.bias").unwrap();
+    bias.values
+        .iter_mut()
+        .zip(offsets)
+        .for_each(|(b, o)| *b += o);
+    dict.write(&path).unwrap();
+    let encoder = Encoder::open(&path).unwrap();
+    assert!(difference(&encoder, &expected).is_some());
+    let other = Normalisation { mean: n, std: t };
+    let encoder = encoder.normalised(other).unwrap();
+    assert_eq!(difference(&encoder, &expected), None);
+}
+
+#[test]
+fn colours_of_a_foreign_file_are_assumed_or_given() {
+    let dir = tempfile::tempdir().unwrap();
+    timm_weights(&expected(), &dir.path().join("vit.safetensors"));
+    support::packed(dir.path(), 0..8);
+    let probe = |options: &[&str]| {
+        let probe = ["probe", "vit.safetensors", "--data", "packed"];
+        intertwine(dir.path(), &[&probe[..], options].concat())
+    };
+    let (_, assumed, said) = probe(&[]);
+    let line = "colours: mean 0.485,0.456,0.406, std 0.229,0.224,0.225, assumed";
+    assert!(assumed.contains(line), "{assumed}{said}");
+    let half = "0.5,0.5,0.5";
+    let (_, given, said) = probe(&["--mean", half, "--std", half]);
+    let line = "colours: mean 0.5,0.5,0.5, std 0.5,0.5,0.5, as given";
+    assert!(given.contains(line), "{given}{said}");
+    let figures = |printed: &str| printed.split("colours").next().map(str::to_owned);
+    assert_ne!(figures(&assumed), figures(&given));
+    for (wrong, reason) in [
+        (&["--mean", half][..], "--std"),
+        (&["--mean", half, "--std", "0.5"], "expected R,G,B"),
+        (&["--mean", half, "--std", "0,1,1"], "three numbers above 0"),
+        (&["--side", "16"], "side = 16: expected 32"),
+    ] {
+        let (success, _, said) = probe(wrong);
+        assert!(!success && said.contains(reason), "{said}");
     }
 }
 
@@ -186,11 +253,18 @@ fn a_run_is_probed_and_its_features_written() {
         "crops.locals.count=1",
         "optim.batch=4",
         "optim.epochs=1.0",
+        "crops.mean=[0.5, 0.4, 0.3]",
+        "crops.std=[0.5, 0.6, 0.7]",
     ];
     let mut args = vec!["pretrain", "--data", "packed", "--out", "run"];
     args.extend(small.iter().flat_map(|set| ["--set", set]));
     let (success, _, said) = intertwine(dir.path(), &args);
     assert!(success, "{said}");
+    let notes = StateDict::read(&dir.path().join("run/model.safetensors"))
+        .unwrap()
+        .metadata;
+    let noted = (&*notes["mean"], &*notes["std"]);
+    assert_eq!(noted, ("0.5,0.4,0.3", "0.5,0.6,0.7"));
     let probe = ["probe", "run", "--data", "packed", "--side", "32"];
     let files = [
         "--json",
@@ -239,12 +313,27 @@ fn a_run_is_probed_and_its_features_written() {
         (6 * 132 - 4, 3 * 132 - 4)
     );
 
-    let file = ["--embeddings", "e.csv"];
-    let (success, _, said) = intertwine(dir.path(), &[&probe[..], &file].concat());
-    assert!(
-        !success && said.contains("a .npy or a .parquet file"),
-        "{said}"
-    );
+    let half = "0.5,0.5,0.5";
+    for (wrong, reason) in [
+        (&["--embeddings", "e.csv"][..], "a .npy or a .parquet file"),
+        (&["--mean", half, "--std", half], "mean 0.5,0.4,0.3 and std"),
+        (&["--window", "nan"], "window = NaN: expected a scale"),
+    ] {
+        let (success, _, said) = intertwine(dir.path(), &[&probe[..], wrong].concat());
+        assert!(!success && said.contains(reason), "{said}");
+    }
+
+    // The run itself saw the same after its last step, but for the classes, which it was not given.
+    let (success, _, said) = intertwine(dir.path(), &[&probe[..4], &files[..2]].concat());
+    assert!(success, "{said}");
+    let json = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).unwrap();
+    let alone = json(&std::fs::read(dir.path().join("p.json")).unwrap());
+    let lines = std::fs::read_to_string(dir.path().join("run/metrics.jsonl")).unwrap();
+    let last = json(lines.lines().last().unwrap().as_bytes());
+    for name in ["rank_cls", "position_masked", "shortcut"] {
+        assert!(!alone[name].is_null());
+        assert_eq!(alone[name], last["probe"][name], "{name}");
+    }
 
     // The same again, on other threads: the same figures.
     let (_, again, _) = intertwine(dir.path(), &[&["--threads", "1"], &probe[..]].concat());

@@ -250,6 +250,14 @@ impl MultiCropConfig {
         normalisation(self.mean, self.std)?;
         self.window.distribution().map(drop)
     }
+
+    /// How views are normalised.
+    pub fn normalisation(&self) -> Normalisation {
+        Normalisation {
+            mean: self.mean,
+            std: self.std,
+        }
+    }
 }
 
 #[cfg(test)]

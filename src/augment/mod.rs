@@ -16,7 +16,7 @@
 //! - [`mask`]: what the student does not see of a view
 //! - [`detection`]: labelled pictures
 
-mod check;
+pub(crate) mod check;
 mod colour;
 mod config;
 pub mod detection;

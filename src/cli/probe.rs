@@ -8,17 +8,18 @@ use anyhow::bail;
 use image::{imageops, RgbImage};
 use intertwine_datasets::{Mix, PackedSet, Scratch};
 
-use super::bar::bar;
+use super::bar::Bar;
+use crate::field::Normalisation;
 use crate::files::save;
 use crate::probe::drawing::Shelf;
 use crate::probe::encoder::Encoder;
-use crate::probe::{knn, npy, parquet, probe, Embeddings, Figures, Options};
+use crate::probe::{knn, normalisation, npy, parquet, probe, Embeddings, Figures, Options};
 use crate::report::pictures::{contact_sheet, png};
 
 /// Measure what an encoder has learnt: nearest neighbours, rank, positions, shortcuts.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  intertwine probe runs/first --data packed/val\n  intertwine probe vit_tiny.safetensors --data packed/val --neighbours sheet.png --embeddings cls.npy"
+    after_help = "Examples:\n  intertwine probe runs/first --data packed/val\n  intertwine probe vit_tiny.safetensors --data packed/val --neighbours sheet.png --embeddings cls.npy\n  intertwine probe augreg.safetensors --data packed/val --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5"
 )]
 pub struct Args {
     /// A pretraining run, its model.safetensors, or a vision transformer under timm's names.
@@ -30,13 +31,19 @@ pub struct Args {
     /// Look at so many of its pictures.
     #[arg(long, value_name = "N", default_value_t = Options::default().pictures)]
     pictures: usize,
-    /// Pixels a side of what the encoder sees [default: 64 for patches below 14 pixels, else 224].
+    /// Pixels a side of what the encoder sees, two patches or more [default: 64 for patches below 14 pixels, else 224].
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
-    /// Side of the window of the field in which pictures lie, of at most 1.
+    /// Side of the window of the field in which pictures lie, above 0, at most 1.
     #[arg(long, value_name = "SHARE", default_value_t = Options::default().window)]
     window: f64,
-    /// Which pictures are drawn.
+    /// Mean of the colours that a file of elsewhere was trained with, of values from 0 to 1 [default: ImageNet's].
+    #[arg(long, value_name = "R,G,B", value_parser = normalisation::parse, requires = "std")]
+    mean: Option<[f32; 3]>,
+    /// Their standard deviation [default: ImageNet's].
+    #[arg(long, value_name = "R,G,B", value_parser = normalisation::parse, requires = "mean")]
+    std: Option<[f32; 3]>,
+    /// Which pictures are drawn, and which half of them is fitted to.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Write the figures as JSON.
@@ -55,7 +62,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let form = args.embeddings.as_deref().map(Form::of).transpose()?;
-    let encoder = Encoder::open(&args.encoder)?;
+    let encoder = open(&args)?;
     let set = Mix::from(Arc::new(PackedSet::open(&args.data)?));
     let options = Options {
         pictures: args.pictures,
@@ -64,13 +71,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         seed: args.seed,
         classes: true,
     };
-    let progress = bar("probe", 0);
+    let mut progress = Bar::new("probe", 0);
     let (figures, embeddings) = probe(&encoder, &set, &options, &mut |done, total| {
         progress.set_length(total);
-        progress.set_position(done);
+        progress.advance(done, String::new());
     })?;
-    progress.finish_and_clear();
+    progress.clear();
     print(&figures);
+    if encoder.is_foreign() {
+        print_colours(encoder.normalisation(), args.mean.is_some());
+    }
     if let Some(path) = &args.json {
         save(path, &serde_json::to_vec_pretty(&figures)?)?;
         eprintln!("wrote {}", path.display());
@@ -106,6 +116,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The encoder, with the colours that the options name.
+fn open(args: &Args) -> anyhow::Result<Encoder> {
+    let encoder = Encoder::open(&args.encoder)?;
+    let Some((mean, std)) = args.mean.zip(args.std) else {
+        return Ok(encoder);
+    };
+    if !encoder.is_foreign() {
+        bail!(
+            "{}: an encoder of ours, with mean {} and std {}; leave out --mean and --std",
+            args.encoder.display(),
+            normalisation::text(encoder.normalisation().mean),
+            normalisation::text(encoder.normalisation().std)
+        );
+    }
+    Ok(encoder.normalised(Normalisation { mean, std })?)
+}
+
 /// How features are written.
 #[derive(Clone, Copy)]
 enum Form {
@@ -125,6 +152,15 @@ impl Form {
             ),
         }
     }
+}
+
+fn print_colours(Normalisation { mean, std }: Normalisation, given: bool) {
+    let origin = match given {
+        true => "as given",
+        false => "assumed: the file does not say, and --mean and --std were not given",
+    };
+    let [mean, std] = [mean, std].map(normalisation::text);
+    println!("colours: mean {mean}, std {std}, {origin}");
 }
 
 fn print(figures: &Figures) {
@@ -148,9 +184,16 @@ fn print(figures: &Figures) {
         "effective rank, patches",
         format!("{:.1}", figures.rank_patches),
     );
-    line("place of a patch, R^2", share(figures.position_visible));
-    if let Some(masked) = figures.position_masked {
-        line("place of a patch with masked position, R^2", share(masked));
+    for (name, value) in [
+        ("place of a patch, R^2", figures.position_visible),
+        (
+            "place of a patch with masked position, R^2",
+            figures.position_masked,
+        ),
+    ] {
+        if let Some(value) = value {
+            line(name, share(value));
+        }
     }
     if let Some(shortcut) = figures.shortcut {
         line("variance of CLS between pictures", share(shortcut.picture));

@@ -99,7 +99,8 @@ impl<'a> Instruments<'a> {
             return Ok(None);
         }
         let start = Instant::now();
-        let encoder = Encoder::from_weights(&self.config.model, &weights())?;
+        let normalisation = self.config.crops.normalisation();
+        let encoder = Encoder::from_weights(&self.config.model, &weights(), normalisation)?;
         let mut figures = None;
         if measured {
             figures = match probe::probe(&encoder, &self.pictures, &self.options, &mut |_, _| {}) {

@@ -3,15 +3,15 @@
 
 use image::imageops::{self, FilterType};
 use image::RgbImage;
-use intertwine_datasets::{DatasetError, Mix, Permutation, Scratch};
+use intertwine_datasets::{DatasetError, Mix, Scratch};
 
 use super::encoder::{Encoder, Shown};
-use super::{grid, Options, ProbeError};
+use super::{grid, Drawn, Options, ProbeError};
 use crate::field::Window;
 use crate::report::pictures::{contact_sheet, heat_map, pca_rgb, FeatureMap};
 
 /// How many pictures.
-const PICTURES: u64 = 6;
+const PICTURES: usize = 6;
 /// A picture is drawn at least this wide.
 const LEAST_SIDE: u32 = 128;
 
@@ -25,16 +25,16 @@ impl Shelf {
     /// # Errors
     /// If one cannot be read.
     pub fn read(pictures: &Mix, seed: u64) -> Result<Self, DatasetError> {
-        let len = pictures.len() as u64;
-        let order = Permutation::new(len, seed, 0, 0);
+        let chosen = Drawn::Shelf.choose(seed, 0, PICTURES, pictures.len());
         let mut scratch = Scratch::default();
-        let read = |i| {
-            let (set, record) = pictures.locate(order.get(i) as usize);
+        let read = |record| {
+            let (set, record) = pictures.locate(record);
             let mut image = RgbImage::default();
             set.read_image_into(record, &mut image, &mut scratch)?;
             Ok(image)
         };
-        (0..PICTURES.min(len))
+        chosen
+            .into_iter()
             .map(read)
             .collect::<Result<_, _>>()
             .map(Self)
@@ -45,7 +45,7 @@ impl Shelf {
     /// count.
     ///
     /// # Errors
-    /// If the encoder knows no positions of such pictures.
+    /// If the encoder cannot see pictures so.
     pub fn draw(&self, encoder: &Encoder, options: &Options) -> Result<RgbImage, ProbeError> {
         let grid = grid(encoder, options)?;
         let (patches, width) = (grid * grid, encoder.width());

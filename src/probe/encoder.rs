@@ -6,7 +6,8 @@ use std::path::Path;
 use dfdx::prelude::*;
 use image::RgbImage;
 
-use super::ProbeError;
+use super::{normalisation, ProbeError};
+use crate::augment::check;
 use crate::field::{Canvas, Filter, Grid, Located, Normalisation, Resampler, Taps, View, Window};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::module::Init;
@@ -30,6 +31,7 @@ pub struct Shown<'a> {
 /// A trained encoder.
 pub struct Encoder {
     network: Box<dyn Encode>,
+    normalisation: Normalisation,
 }
 
 trait Encode: Send + Sync {
@@ -38,8 +40,8 @@ trait Encode: Send + Sync {
     /// Patches on a side, if the positions are of no other.
     fn grid(&self) -> Option<usize>;
     fn has_field(&self) -> bool;
-    fn tokens(&self, shown: &[Shown<'_>], grid: usize) -> Vec<f32>;
-    fn look(&self, shown: &[Shown<'_>], grid: usize) -> Look;
+    fn tokens(&self, shown: &[Shown<'_>], grid: usize, normalisation: Normalisation) -> Vec<f32>;
+    fn look(&self, shown: &[Shown<'_>], grid: usize, normalisation: Normalisation) -> Look;
 }
 
 /// What an encoder makes of pictures and where it looks.
@@ -59,7 +61,9 @@ struct Network<A: Arch> {
 }
 
 impl Encoder {
-    /// Reads the encoder in a run folder of ours or in a safetensors file, of ours or under timm's names.
+    /// Reads the encoder in a run folder of ours or in a safetensors file, of ours or under timm's names. Files of ours
+    /// note how pictures are normalised; for others it is assumed to be as for ImageNet, unless one says
+    /// [otherwise](Self::normalised).
     ///
     /// # Errors
     /// If the file cannot be read, or holds no encoder of widths that we have.
@@ -70,54 +74,67 @@ impl Encoder {
             path.to_owned()
         };
         let mut dict = StateDict::read(&file)?;
-        if let Some(model) = dict.metadata.get("model") {
-            let config = toml::from_str(model).map_err(|e| ProbeError::Foreign {
-                path: file.clone(),
-                what: format!("its note `model` is no encoder's config: {e}"),
-            })?;
-            return Self::load(&config, &dict, None);
-        }
         let foreign = |what| ProbeError::Foreign {
             path: file.clone(),
             what,
         };
+        if let Some(model) = dict.metadata.get("model") {
+            let config = toml::from_str(model)
+                .map_err(|e| foreign(format!("its note `model` is no encoder's config: {e}")))?;
+            let normalisation = normalisation::noted(&dict.metadata).map_err(foreign)?;
+            return Self::from_weights(&config, &dict, normalisation);
+        }
         let config = timm::config(&dict).map_err(foreign)?;
         let positions = timm::take_positions(&mut dict).map_err(foreign)?;
-        Self::load(&config, &dict, Some(positions))
+        Self::load(&config, &dict, Normalisation::IMAGENET, Some(positions))
     }
 
-    /// An encoder of ours with the weights of a dictionary.
+    /// An encoder of ours with the weights of a dictionary, of pictures that are normalised so.
     ///
     /// # Errors
     /// If there is no such network, or the weights do not fit it.
-    pub fn from_weights(config: &VitConfig, weights: &StateDict) -> Result<Self, ProbeError> {
-        Self::load(config, weights, None)
+    pub fn from_weights(
+        config: &VitConfig,
+        weights: &StateDict,
+        normalisation: Normalisation,
+    ) -> Result<Self, ProbeError> {
+        Self::load(config, weights, normalisation, None)
     }
 
-    /// An encoder with random weights.
+    /// An encoder with random weights, of pictures that are normalised so.
     ///
     /// # Errors
     /// If there is no such network.
-    pub fn fresh(config: &VitConfig, seed: u64) -> Result<Self, ProbeError> {
+    pub fn fresh(
+        config: &VitConfig,
+        normalisation: Normalisation,
+        seed: u64,
+    ) -> Result<Self, ProbeError> {
         struct Run<'a>(&'a VitConfig, u64);
         impl WithArch for Run<'_> {
-            type Output = Encoder;
-            fn run<A: Arch>(self) -> Encoder {
+            type Output = Box<dyn Encode>;
+            fn run<A: Arch>(self) -> Self::Output {
                 let vit = Vit::<A, Cpu>::new(&mut Init::new(&Cpu::default(), self.1), self.0);
-                Encoder::of(vit, None)
+                let positions = None;
+                Box::new(Network { vit, positions })
             }
         }
-        Ok(arch::dispatch(&config.arch, Run(config, seed))?)
+        let network = arch::dispatch(&config.arch, Run(config, seed))?;
+        Ok(Self {
+            network,
+            normalisation,
+        })
     }
 
     fn load(
         config: &VitConfig,
         dict: &StateDict,
+        normalisation: Normalisation,
         positions: Option<Vec<f32>>,
     ) -> Result<Self, ProbeError> {
         struct Run<'a>(&'a VitConfig, &'a StateDict, Option<Vec<f32>>);
         impl WithArch for Run<'_> {
-            type Output = Result<Encoder, ProbeError>;
+            type Output = Result<Box<dyn Encode>, ProbeError>;
             fn run<A: Arch>(self) -> Self::Output {
                 let Run(config, dict, positions) = self;
                 let mut vit = Vit::<A, Cpu>::new(&mut Init::new(&Cpu::default(), 0), config);
@@ -125,16 +142,37 @@ impl Encoder {
                 let timm = positions.is_some();
                 let optional = |name: &str| timm && name.ends_with("mask_token");
                 dict.load_module("", &mut vit, optional)?;
-                Ok(Encoder::of(vit, positions))
+                Ok(Box::new(Network { vit, positions }))
             }
         }
-        arch::dispatch(&config.arch, Run(config, dict, positions))?
+        let network = arch::dispatch(&config.arch, Run(config, dict, positions))??;
+        Ok(Self {
+            network,
+            normalisation,
+        })
     }
 
-    fn of<A: Arch>(vit: Vit<A, Cpu>, positions: Option<Vec<f32>>) -> Self {
-        Self {
-            network: Box::new(Network { vit, positions }),
-        }
+    /// The same encoder, of pictures that are normalised otherwise than was assumed.
+    ///
+    /// # Errors
+    /// If they cannot be.
+    pub fn normalised(self, normalisation: Normalisation) -> Result<Self, ProbeError> {
+        check::normalisation(normalisation.mean, normalisation.std)?;
+        Ok(Self {
+            normalisation,
+            ..self
+        })
+    }
+
+    /// How pictures are normalised.
+    pub fn normalisation(&self) -> Normalisation {
+        self.normalisation
+    }
+
+    /// Whether its file is not one of ours, and so does not say how pictures are normalised.
+    pub fn is_foreign(&self) -> bool {
+        // Ours have a field, or positions of every grid.
+        self.grid().is_some()
     }
 
     /// Values of a token.
@@ -164,7 +202,7 @@ impl Encoder {
     /// If the grid is not [`Self::grid`], where that is fixed.
     pub fn tokens(&self, shown: &[Shown<'_>], grid: usize) -> Vec<f32> {
         assert!(grid > 0 && self.grid().is_none_or(|own| own == grid));
-        self.network.tokens(shown, grid)
+        self.network.tokens(shown, grid, self.normalisation)
     }
 
     /// As [`tokens`](Self::tokens), with what CLS attends to.
@@ -173,7 +211,7 @@ impl Encoder {
     /// If the grid is not [`Self::grid`], where that is fixed.
     pub fn look(&self, shown: &[Shown<'_>], grid: usize) -> Look {
         assert!(grid > 0 && self.grid().is_none_or(|own| own == grid));
-        self.network.look(shown, grid)
+        self.network.look(shown, grid, self.normalisation)
     }
 }
 
@@ -192,14 +230,14 @@ impl<A: Arch> Encode for Network<A> {
         self.vit.encoding.is_field()
     }
 
-    fn tokens(&self, shown: &[Shown<'_>], grid: usize) -> Vec<f32> {
-        self.show(shown, grid, |input| {
+    fn tokens(&self, shown: &[Shown<'_>], grid: usize, normalisation: Normalisation) -> Vec<f32> {
+        self.show(shown, grid, normalisation, |input| {
             Cpu::to_host(&self.vit.forward(input, None, NoneTape))
         })
     }
 
-    fn look(&self, shown: &[Shown<'_>], grid: usize) -> Look {
-        self.show(shown, grid, |input| {
+    fn look(&self, shown: &[Shown<'_>], grid: usize, normalisation: Normalisation) -> Look {
+        self.show(shown, grid, normalisation, |input| {
             let (tokens, attention) = self.vit.forward_attending(input);
             let of_patches = attention.chunks_exact(grid * grid + 1);
             Look {
@@ -216,6 +254,7 @@ impl<A: Arch> Network<A> {
         &self,
         shown: &[Shown<'_>],
         grid: usize,
+        normalisation: Normalisation,
         see: impl FnOnce(TokenInput<'_>) -> R,
     ) -> R {
         let side = (grid * A::PATCH) as u32;
@@ -226,7 +265,7 @@ impl<A: Arch> Network<A> {
         for (i, shown) in shown.iter().enumerate() {
             let located = Located::whole(shown.picture, shown.window);
             let resized = located.resize(side, side, Filter::Bicubic, &mut resampler, canvas);
-            resized.cut(A::PATCH, Normalisation::IMAGENET, &mut view);
+            resized.cut(A::PATCH, normalisation, &mut view);
             canvas = resized.into_canvas();
             patches.extend_from_slice(view.patches());
             let square = Grid::new(grid, grid);

@@ -68,12 +68,15 @@ impl Rows {
         }
     }
 
-    /// The rows that `keep` picks by number.
-    pub fn pick(&self, keep: impl Fn(usize) -> bool) -> Self {
-        let picked = self.iter().enumerate().filter(|(i, _)| keep(*i));
+    /// The rows of these numbers, in their order.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn pick(&self, numbers: impl IntoIterator<Item = usize>) -> Self {
+        let picked = numbers.into_iter().flat_map(|at| self.row(at));
         Self {
             width: self.width,
-            values: picked.flat_map(|(_, row)| row).copied().collect(),
+            values: picked.copied().collect(),
         }
     }
 }

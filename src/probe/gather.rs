@@ -2,11 +2,10 @@
 
 use image::RgbImage;
 use intertwine_datasets::{Mix, Scratch};
-use intertwine_flow::random::{stream, Purpose};
 
 use super::encoder::{Encoder, Shown};
 use super::features::Rows;
-use super::{Options, ProbeError};
+use super::{Drawn, Options, ProbeError};
 use crate::augment::WindowConfig;
 use crate::field::{Geometry, Grid, Window};
 
@@ -164,7 +163,7 @@ impl Gatherer<'_> {
         let windows = windows.expect("the default config is valid");
         let mut cls = Rows::new(width, Vec::new());
         for w in 0..WINDOWS as u64 {
-            let window = windows.draw(&mut stream(self.options.seed, Purpose::Probe, 1, w));
+            let window = windows.draw(&mut Drawn::Windows.stream(self.options.seed, w));
             self.tokens(
                 records,
                 window,
@@ -178,8 +177,7 @@ impl Gatherer<'_> {
 
 /// Different patches of a picture.
 fn some_patches(patches: usize, seed: u64, record: usize) -> Vec<usize> {
-    let mut rng = stream(seed, Purpose::Probe, 0, record as u64);
-    rand::seq::index::sample(&mut rng, patches, MASKED.min(patches)).into_vec()
+    Drawn::Patches.choose(seed, record as u64, MASKED, patches)
 }
 
 fn mean(rows: &[f32], width: usize) -> Vec<f32> {

@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //! - [`encoder`]: any encoder, from a file or from memory; [`features`]: rows of what it gives
-//! - [`knn`], [`regression`]: classes and positions read off features
+//! - [`normalisation`]: that of its pictures, as text
+//! - [`knn`], [`regression`], `readout`: classes and positions read off features
 //! - [`rank`]: how many dimensions they use; [`shortcut`]: whether they tell the window instead of the picture
 //! - [`drawing`]: a few pictures as the encoder sees them
 //! - `gather`: the passes through the encoder; [`npy`], [`parquet`]: features as files for NumPy and for data frames
@@ -12,22 +13,28 @@ pub mod encoder;
 pub mod features;
 mod gather;
 pub mod knn;
+pub mod normalisation;
 pub mod npy;
 pub mod parquet;
 pub mod rank;
+mod readout;
 pub mod regression;
 pub mod shortcut;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
-use intertwine_datasets::{DatasetError, Mix, Permutation};
+use intertwine_datasets::{DatasetError, Mix};
+use intertwine_flow::random::{stream, ChaCha8Rng, Purpose};
+use rand::seq::index::sample;
 
+use crate::augment::{self, check};
 use crate::config::ConfigError;
 use crate::nn::weights::WeightsError;
 use encoder::Encoder;
 use features::Rows;
 use gather::Gatherer;
-use regression::Linear;
 use shortcut::Shortcut;
 
 /// Why there are no figures.
@@ -50,13 +57,14 @@ pub enum ProbeError {
         /// What is wrong.
         what: String,
     },
-    /// The encoder cannot see pictures so.
-    #[error("pictures of {side} pixels are {patches} patches of {patch} a side, the encoder knows positions of {grid} only; use --side {}", grid * patch)]
+    /// A way to look that cannot be.
+    #[error(transparent)]
+    Value(#[from] augment::ConfigError),
+    /// The encoder cannot see pictures of such a side.
+    #[error("side = {side}: expected {}, since the encoder knows positions of {grid} patches of {patch} pixels a side, and of no others", grid * patch)]
     Side {
         /// Pixels.
         side: usize,
-        /// Whole patches in it.
-        patches: usize,
         /// Pixels of a patch.
         patch: usize,
         /// Patches that it needs.
@@ -87,11 +95,11 @@ pub const LEAST_PICTURES: usize = 8;
 pub struct Options {
     /// Pictures to look at, drawn from the set if it has more.
     pub pictures: usize,
-    /// Pixels a side of what the encoder sees; none for the usual of its patches.
+    /// Pixels a side of what the encoder sees, whole patches and at least two; none for the usual of its patches.
     pub side: Option<usize>,
-    /// Side of the centred window of the field in which pictures lie.
+    /// Side of the centred window of the field in which pictures lie, above 0 and at most 1.
     pub window: f64,
-    /// Which pictures are drawn, and which of their patches and windows.
+    /// Which pictures are drawn, which of their patches and windows, and which half of them is fitted to.
     pub seed: u64,
     /// Whether to read classes; without, there are no figures that need them.
     pub classes: bool,
@@ -118,20 +126,21 @@ pub struct Figures {
     pub side: usize,
     /// Of them, those with a class.
     pub with_class: usize,
-    /// Classes.
+    /// Different classes of those.
     pub classes: usize,
     /// Share of the pictures whose class their 20 nearest neighbours by CLS give.
     pub knn: Option<f64>,
     /// The same of the mean of the patches.
     pub knn_patches: Option<f64>,
-    /// Share of every second picture whose class a linear fit to the CLS of the others gives.
+    /// Share of one half of the pictures whose class a linear fit to the CLS of the other half gives.
     pub linear: Option<f64>,
     /// RankMe of CLS, of at most the width.
     pub rank_cls: f64,
     /// RankMe of patches.
     pub rank_patches: f64,
-    /// R^2 of a linear fit of a patch's place in the picture to its feature.
-    pub position_visible: f64,
+    /// R^2 of a linear fit of a patch's place in the picture to its feature, in one half of the pictures, measured on the
+    /// other half; none for an encoder that sees a single patch.
+    pub position_visible: Option<f64>,
     /// The same of patches whose own position was masked; none for an encoder that has no token for that.
     pub position_masked: Option<f64>,
     /// Whether CLS tells the window; only for an encoder with a field.
@@ -200,23 +209,28 @@ pub fn probe(
         .map(|(cls, windows)| Shortcut::measure(&cls.normalised(), windows));
 
     let known: Vec<u32> = classes.iter().flatten().map(|class| class.number).collect();
-    let labelled = |rows: &Rows| rows.pick(|row| classes[row].is_some()).normalised();
+    let with_class = || (0..classes.len()).filter(|&row| classes[row].is_some());
+    let labelled = |rows: &Rows| rows.pick(with_class()).normalised();
     let (cls, means) = (labelled(&gathered.cls), labelled(&gathered.means));
-    let count = known.iter().max().map_or(0, |&c| c as usize + 1);
+    let (known, count) = dense(&known);
     let protocol = knn::Protocol::default();
-    let r2 = |features: &Rows| place_r2(features, &gathered.places);
+    let (pictures, seed) = (records.len(), options.seed);
+    let r2 = |features: &Rows| readout::places(features, &gathered.places, pictures, seed);
     let figures = Figures {
-        pictures: records.len(),
+        pictures,
         side: grid * encoder.patch(),
         with_class: known.len(),
         classes: count,
         knn: knn::accuracy(&cls, &known, protocol),
         knn_patches: knn::accuracy(&means, &known, protocol),
-        linear: linear_accuracy(&cls, &known, count),
+        linear: readout::classes(&cls, &known, count, seed),
         rank_cls: rank::effective_rank(&gathered.cls),
         rank_patches: rank::effective_rank(&gathered.patches),
         position_visible: r2(&gathered.visible),
-        position_masked: (!gathered.masked.is_empty()).then(|| r2(&gathered.masked)),
+        position_masked: match gathered.masked.is_empty() {
+            true => None,
+            false => r2(&gathered.masked),
+        },
         shortcut,
     };
     let embeddings = Embeddings {
@@ -230,37 +244,72 @@ pub fn probe(
 /// Patches a side of what the encoder is to see.
 ///
 /// # Errors
-/// If it knows no positions of such pictures.
+/// If it cannot see pictures so.
 fn grid(encoder: &Encoder, options: &Options) -> Result<usize, ProbeError> {
+    check::scale("window", options.window)?;
     let patch = encoder.patch();
-    let usual = if patch < 14 { 64 } else { 224 };
-    let own = encoder.grid();
-    let side = options
-        .side
-        .unwrap_or_else(|| own.map_or(usual, |grid| grid * patch));
-    let patches = (side / patch).max(1);
-    match own {
-        Some(grid) if grid != patches => Err(ProbeError::Side {
-            side,
-            patches,
-            patch,
-            grid,
-        }),
-        _ => Ok(patches),
+    if let Some(grid) = encoder.grid() {
+        let side = options.side.unwrap_or(grid * patch);
+        if side != grid * patch {
+            return Err(ProbeError::Side { side, patch, grid });
+        }
+        return Ok(grid);
+    }
+    let side = options.side.unwrap_or(if patch < 14 { 64 } else { 224 });
+    // A single patch has only one place to be at.
+    check::expect(
+        side.is_multiple_of(patch) && side >= 2 * patch,
+        "side",
+        side,
+        format!(
+            "a multiple of {patch}, the pixels of a patch, at least {}",
+            2 * patch
+        ),
+    )?;
+    Ok(side / patch)
+}
+
+/// What is drawn. Each has streams of its own for a seed, and none is that of a training's order: the pictures that a run
+/// saw first are not those to measure it on.
+#[derive(Clone, Copy)]
+enum Drawn {
+    /// Patches of a picture whose places are read.
+    Patches = 0,
+    /// Windows in which pictures are shown.
+    Windows = 1,
+    /// Pictures that are looked at.
+    Pictures = 2,
+    /// Pictures that are drawn upon a sheet.
+    Shelf = 3,
+    /// Halves of the pictures.
+    Halves = 4,
+}
+
+impl Drawn {
+    fn stream(self, seed: u64, index: u64) -> ChaCha8Rng {
+        stream(seed, Purpose::Probe, self as u64, index)
+    }
+
+    /// `count` different numbers below `len`, or all there are, in random order.
+    fn choose(self, seed: u64, index: u64, count: usize, len: usize) -> Vec<usize> {
+        sample(&mut self.stream(seed, index), len, count.min(len)).into_vec()
     }
 }
 
 /// The records that are looked at, in their order.
 fn draw(len: usize, options: &Options) -> Vec<usize> {
-    if len <= options.pictures {
-        return (0..len).collect();
-    }
-    let order = Permutation::new(len as u64, options.seed, 0, 0);
-    let mut records: Vec<usize> = (0..options.pictures as u64)
-        .map(|i| order.get(i) as usize)
-        .collect();
+    let mut records = Drawn::Pictures.choose(options.seed, 0, options.pictures, len);
     records.sort_unstable();
     records
+}
+
+/// Classes by their place among those there are, and how many these are: a set may name many that it has no picture of.
+fn dense(classes: &[u32]) -> (Vec<u32>, usize) {
+    let mut different = classes.to_vec();
+    different.sort_unstable();
+    different.dedup();
+    let place = |class: &u32| different.partition_point(|other| other < class) as u32;
+    (classes.iter().map(place).collect(), different.len())
 }
 
 fn class_of(pictures: &Mix, record: usize) -> Result<Option<Class>, DatasetError> {
@@ -281,39 +330,4 @@ fn class_of(pictures: &Mix, record: usize) -> Result<Option<Class>, DatasetError
             .map(|c| c.name.clone()),
     };
     Ok(largest.map(|instance| class(instance.category)))
-}
-
-/// Fits on the first half of the rows, measures on the second: they are of other pictures.
-fn place_r2(features: &Rows, places: &Rows) -> f64 {
-    let half = features.len() / 2;
-    let (first, second) = (|row: usize| row < half, |row: usize| row >= half);
-    let fit = Linear::fit(&features.pick(first), &places.pick(first));
-    fit.r2(&features.pick(second), &places.pick(second))
-}
-
-fn linear_accuracy(features: &Rows, classes: &[u32], count: usize) -> Option<f64> {
-    if classes.len() < 4 {
-        return None;
-    }
-    let one_hot = |class: u32| (0..count as u32).map(move |c| f32::from(u8::from(c == class)));
-    // Every other row, mixed: sets are often sorted by class, and the last rows say how much to shrink.
-    let half = classes.len().div_ceil(2) as u64;
-    let order = Permutation::new(half, 0, 0, 0);
-    let (mut x, mut targets) = (Rows::new(features.width(), Vec::new()), Vec::new());
-    for row in (0..half).map(|i| 2 * order.get(i) as usize) {
-        x.extend(features.row(row));
-        targets.extend(one_hot(classes[row]));
-    }
-    let fit = Linear::fit(&x, &Rows::new(count, targets));
-    let test = features.pick(|row| !row.is_multiple_of(2));
-    let right = test
-        .iter()
-        .zip(classes.iter().skip(1).step_by(2))
-        .filter(|(row, &class)| {
-            let scores = fit.predict(row);
-            let best =
-                (0..count).fold(0, |best, c| if scores[c] > scores[best] { c } else { best });
-            best == class as usize
-        });
-    Some(right.count() as f64 / test.len() as f64)
 }

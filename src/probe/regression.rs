@@ -4,8 +4,9 @@ use nalgebra::{DMatrix, DVector};
 
 use super::features::Rows;
 
-/// Added to the diagonal of the normal equations, as shares of its mean: the strengths that are tried.
-const RIDGES: [f64; 4] = [1e-3, 1e-2, 1e-1, 1.0];
+/// Added to the diagonal of the normal equations, as shares of its mean: the strengths that are tried. The first of equals
+/// is taken.
+const RIDGES: [f64; 4] = [1.0, 1e-1, 1e-2, 1e-3];
 
 /// A weighted sum of features, and an offset, for each of several targets.
 #[derive(Clone, Debug)]
@@ -16,21 +17,19 @@ pub struct Linear {
 
 impl Linear {
     /// The least squares fit of `targets` [rows, any] to rows of features, its weights shrunk as much as is best for
-    /// the last quarter of the rows when the others are fitted: few rows fit by chance otherwise.
+    /// the last quarter of the rows when the others are fitted: few rows fit by chance otherwise. Rows come in any order,
+    /// but `together` of them at a time know of each other, as patches of a picture do, and stay on one side.
     ///
     /// # Panics
     /// If there are no rows, or another number of targets.
-    pub fn fit(features: &Rows, targets: &Rows) -> Self {
+    pub fn fit(features: &Rows, targets: &Rows, together: usize) -> Self {
         assert!(!features.is_empty() && features.len() == targets.len());
-        let cut = features.len() - features.len() / 4;
-        let (early, late) = (|row: usize| row < cut, |row: usize| row >= cut);
-        let (x, y) = (features.pick(late), targets.pick(late));
-        let most = Normal::of(&features.pick(early), &targets.pick(early));
-        let explained = |ridge: f64| most.solve(ridge).r2(&x, &y);
-        let best = RIDGES
-            .into_iter()
-            .max_by(|&a, &b| explained(a).total_cmp(&explained(b)));
-        Normal::of(features, targets).solve(best.unwrap_or(RIDGES[0]))
+        let (rows, cut) = (features.len(), early(features.len(), together));
+        let (x, y) = (features.pick(cut..rows), targets.pick(cut..rows));
+        let most = Normal::of(&features.pick(0..cut), &targets.pick(0..cut));
+        let tried = RIDGES.map(|ridge| (most.solve(ridge).error(&x, &y), ridge));
+        let best = tried.into_iter().min_by(|a, b| a.0.total_cmp(&b.0));
+        Normal::of(features, targets).solve(best.expect("some are tried").1)
     }
 
     /// What it makes of a row of features.
@@ -41,24 +40,38 @@ impl Linear {
             .collect()
     }
 
+    /// The squares of what is amiss, added up over all targets of all rows.
+    fn error(&self, features: &Rows, targets: &Rows) -> f64 {
+        let pairs = features.iter().zip(targets.iter());
+        let errors = pairs.flat_map(|(row, target)| target.iter().zip(self.predict(row)));
+        errors
+            .map(|(&v, predicted)| (f64::from(v) - predicted).powi(2))
+            .sum()
+    }
+
     /// R^2 on other rows: the share of the targets' variance that is explained, over all of them. 0 is as good as
-    /// their mean; worse than that is below.
-    pub fn r2(&self, features: &Rows, targets: &Rows) -> f64 {
+    /// their mean; worse than that is below. None if they do not vary.
+    pub fn r2(&self, features: &Rows, targets: &Rows) -> Option<f64> {
+        // Told from the values: the variance of equal ones may be off 0 by rounding.
+        if targets.iter().all(|target| target == targets.row(0)) {
+            return None;
+        }
         let mut mean = vec![0.0; targets.width()];
         for target in targets.iter() {
             for (mean, &v) in mean.iter_mut().zip(target) {
                 *mean += f64::from(v) / targets.len() as f64;
             }
         }
-        let (mut error, mut variance) = (0.0, 0.0);
-        for (row, target) in features.iter().zip(targets.iter()) {
-            for ((&v, mean), predicted) in target.iter().zip(&mean).zip(self.predict(row)) {
-                error += (f64::from(v) - predicted).powi(2);
-                variance += (f64::from(v) - mean).powi(2);
-            }
-        }
-        1.0 - error / variance.max(f64::MIN_POSITIVE)
+        let all = targets.iter().flat_map(|target| target.iter().zip(&mean));
+        let variance: f64 = all.map(|(&v, mean)| (f64::from(v) - mean).powi(2)).sum();
+        Some(1.0 - self.error(features, targets) / variance)
     }
+}
+
+/// How many of the rows are fitted while the others say how much to shrink.
+fn early(rows: usize, together: usize) -> usize {
+    let groups = rows / together;
+    (groups - groups / 4) * together
 }
 
 /// The normal equations.
@@ -121,15 +134,27 @@ mod tests {
             let target = |x: &[f32]| [2.0 * x[0] - x[3] + 0.7, x[4] + 3.0];
             Rows::new(2, features.iter().flat_map(target).collect())
         };
-        let fit = Linear::fit(&train, &linear(&train));
-        let r2 = fit.r2(&test, &linear(&test));
+        let fit = Linear::fit(&train, &linear(&train), 1);
+        let r2 = fit.r2(&test, &linear(&test)).unwrap();
         assert!(r2 > 0.999, "{r2}");
         let noise = (Rows::new(2, random(800)), Rows::new(2, random(400)));
-        let r2 = Linear::fit(&train, &noise.0).r2(&test, &noise.1);
+        let fit = Linear::fit(&train, &noise.0, 1);
+        let r2 = fit.r2(&test, &noise.1).unwrap();
         assert!(r2.abs() < 0.1, "{r2}");
         // Features that say nothing at all predict the mean.
         let zero = Rows::new(5, vec![0.0; 2000]);
-        let r2 = Linear::fit(&zero, &linear(&train)).r2(&zero, &linear(&train));
+        let fit = Linear::fit(&zero, &linear(&train), 1);
+        let r2 = fit.r2(&zero, &linear(&train)).unwrap();
         assert!(r2.abs() < 1e-3, "{r2}");
+        // Nothing of a target that does not vary is explained, or left to be.
+        let equal = Rows::new(2, [0.1, 0.7].repeat(200));
+        assert_eq!(fit.r2(&Rows::new(5, test.values().to_vec()), &equal), None);
+    }
+
+    #[test]
+    fn what_belongs_together_is_not_cut() {
+        // Of 6, 7 and 3 groups one quarter: 1, 1, none.
+        assert_eq!([early(18, 3), early(28, 4), early(12, 4)], [15, 24, 12]);
+        assert_eq!(early(9, 1), 7);
     }
 }
