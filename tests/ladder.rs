@@ -178,6 +178,37 @@ fn a_run_that_fails_stops_the_others() {
 }
 
 #[test]
+fn what_diverges_is_a_result_and_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    support::packed(dir.path(), 0..12);
+    let dir = dir.path();
+    let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap();
+    // One of the settings tried diverges: the other is chosen, and told.
+    let mut tried = plan(&["dino"], 1);
+    tried.labels.truncate(1);
+    tried.base.pretrain.optim.lr = 1e30;
+    tried.base.sweep = vec![vec!["optim.lr=0.001".into()]];
+    assert!(run(dir, "tried", &tried, usize::MAX).unwrap());
+    assert!(read("tried/sweep/dino-0/failure.txt").contains("is not finite"));
+    assert!(read("tried/ladder.md").contains("`dino` chose optim.lr=0.001."));
+
+    // A rung that diverges has no figures, those beside it have; and it is not tried again.
+    let mut lost = plan(&["dino", "scratch"], 1);
+    lost.labels.truncate(1);
+    lost.base.pretrain.optim.lr = 1e30;
+    lost.base.sweep.clear();
+    assert!(run(dir, "lost", &lost, usize::MAX).unwrap());
+    let table = read("lost/ladder.md");
+    assert!(
+        table.contains("`dino`, seed 0, has no figures: step") && table.contains("not finite"),
+        "{table}"
+    );
+    assert!(table.contains("| dino | – |") && !table.contains("| scratch | – |"));
+    assert!(run(dir, "lost", &lost, usize::MAX).unwrap());
+    assert_eq!(read("lost/ladder.md"), table);
+}
+
+#[test]
 fn a_plan_that_cannot_be_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     support::packed(dir.path(), 0..12);
@@ -192,6 +223,23 @@ fn a_plan_that_cannot_be_is_refused() {
             .contains("no share of the labels"));
     }
     assert_eq!(Labels::parse("0.1", 4.0).unwrap().epochs, 40.0);
+    for (setting, key) in [
+        ("seed=5", "seed"),
+        ("optim.epochs=2.0", "optim.epochs"),
+        ("model.depth=2", "model"),
+    ] {
+        let mut unequal = plan(&["dino"], 1);
+        unequal.base.sweep = vec![vec![setting.into()]];
+        let refused = refused(&unequal);
+        assert!(
+            refused.contains(&format!("`--try` `{setting}` changes `{key}`")),
+            "{refused}"
+        );
+    }
+    assert!(refused(&plan(&["dino", "dino"], 1)).contains("has `dino` 2 times"));
+    let mut twice = plan(&["dino"], 1);
+    twice.labels[1] = twice.labels[0];
+    assert!(refused(&twice).contains("`--shares` has 1=1 2 times"));
     let mut odd = plan(&["dino"], 1);
     odd.base.finetune.detector.size = 100;
     assert!(refused(&odd).contains("`detector.size` is 100"));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use intertwine_datasets::PackedSet;
 
-use super::bar::{advance, bar};
+use super::bar::Bar;
 use super::data::Data;
 use super::settings::Choices;
 use crate::config::resolve;
@@ -57,7 +57,7 @@ pub struct Args {
     /// Of the pretraining, before each rung's changes.
     #[command(flatten)]
     choices: Choices,
-    /// Settings of the fine-tuning.
+    /// Settings of the fine-tuning; `intertwine presets` lists them.
     #[arg(long, default_value = finetune::config::PRESETS.default(), value_name = "PRESET")]
     finetune_preset: String,
     /// A TOML file that changes some of them.
@@ -108,11 +108,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         device: args.device,
         interrupt: &interrupt,
     };
-    let bar = bar("ladder", 0);
+    let mut bar = Bar::new("ladder", 0);
     let outcome = ladder(job, &mut |p| {
         bar.set_length(p.steps);
-        advance(&bar, p.done);
-        bar.set_message(p.what.to_owned());
+        bar.advance(p.done, p.what.to_owned());
     })?;
     bar.abandon();
     match outcome {

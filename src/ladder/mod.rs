@@ -7,7 +7,7 @@
 //! ```text
 //! config.toml                     the configs that the rungs change, and the data
 //! sweep/RUNG-N/                   pretraining with the N-th set of settings tried for this rung
-//! pretrain/RUNG-sSEED/            pretraining, with probe.json
+//! pretrain/RUNG-sSEED/            pretraining, with probe.json, or with failure.txt if it collapsed
 //! finetune/RUNG-SHARExPASSES-sSEED/   fine-tuning with this share of the labels, with evaluation.json
 //! ladder.md, ladder.json, report.html
 //! ```
@@ -136,6 +136,42 @@ impl Plan {
         .map(Some)
     }
 
+    /// How the figures of a label share are headed: with the passes where shares alone do not tell.
+    pub fn heading(&self, labels: Labels) -> String {
+        let percent = labels.percent();
+        let alike = self
+            .labels
+            .iter()
+            .filter(|other| other.percent() == percent);
+        match alike.count() {
+            1 => percent,
+            _ => format!("{percent} x {}", labels.epochs),
+        }
+    }
+
+    /// Checks that what a rung tries leaves alone what all rungs must have alike: budget, seed, network, bookkeeping.
+    fn check_tried(&self, rung: &str, settings: &[String]) -> Result<(), ConfigError> {
+        let own = self.pretraining(rung, 0, &[])?;
+        let (Some(own), Some(tried)) = (own, self.pretraining(rung, 0, settings)?) else {
+            return Ok(());
+        };
+        for (alike, what) in [
+            (own.seed == tried.seed, "seed"),
+            (own.optim.epochs == tried.optim.epochs, "optim.epochs"),
+            (own.model == tried.model, "model"),
+            (own.run == tried.run, "run"),
+            (own.watch == tried.watch, "watch"),
+        ] {
+            require(alike, "--try", || {
+                format!(
+                    "`{}` changes `{what}`, which is the same for every rung; change it for all with --set",
+                    settings.join(";")
+                )
+            })?;
+        }
+        Ok(())
+    }
+
     /// The sets of settings from which each rung chooses: none, and those of the sweep.
     fn candidates(&self) -> impl Iterator<Item = &[String]> {
         let tried = self.base.sweep.iter().map(Vec::as_slice);
@@ -181,8 +217,22 @@ impl Validate for Plan {
                 format!("has `{rung}`, expected some of {}", known.join(", "))
             })?;
             for settings in self.candidates() {
-                self.pretraining(rung, 0, settings)?;
+                self.check_tried(rung, settings)?;
             }
+            let times = self.rungs.iter().filter(|other| *other == rung).count();
+            require(times == 1, "--rungs", || {
+                format!("has `{rung}` {times} times")
+            })?;
+        }
+        for labels in &self.labels {
+            // Their runs lie in a folder of that name.
+            let same = |other: &&Labels| {
+                other.percent() == labels.percent() && other.epochs == labels.epochs
+            };
+            let times = self.labels.iter().filter(same).count();
+            require(times == 1, "--shares", || {
+                format!("has {}={} {times} times", labels.share, labels.epochs)
+            })?;
         }
         require(!self.rungs.is_empty(), "--rungs", || "is empty".into())?;
         require(!self.labels.is_empty(), "--shares", || "is empty".into())?;

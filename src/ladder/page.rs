@@ -13,6 +13,9 @@ const BASE: &str = "dinov2-in1k";
 pub(super) fn markdown(results: &Results) -> String {
     let mut out = markdown_table(results, rows(results));
     let _ = write!(out, "\n{ABOUT}\n");
+    for remark in remarks(results) {
+        let _ = write!(out, "\n{remark}\n");
+    }
     if let Some(rows) = differences(results) {
         let _ = write!(out, "\nDifference to `{BASE}`, seed by seed:\n\n");
         out.push_str(&markdown_table(results, rows));
@@ -47,6 +50,9 @@ pub(super) fn html(results: &Results, plan: &Plan) -> Report {
     let mut section = Section::new("What came out")
         .text(ABOUT)
         .table(html_table(results, rows(results)));
+    for remark in remarks(results) {
+        section = section.text(remark);
+    }
     for (i, kind) in results.kinds.iter().enumerate() {
         let unit = if kind.percent { "%" } else { "" };
         let plot =
@@ -78,6 +84,20 @@ pub(super) fn html(results: &Results, plan: &Plan) -> Report {
 fn head(results: &Results) -> Vec<String> {
     let kinds = results.kinds.iter().map(|kind| kind.name.clone());
     std::iter::once("rung".to_owned()).chain(kinds).collect()
+}
+
+/// What the table does not say: settings that rungs have chosen, and pretrainings that came to nothing.
+fn remarks(results: &Results) -> Vec<String> {
+    let of = |rung: &Rung| {
+        let chosen = (!rung.settings.is_empty())
+            .then(|| format!("`{}` chose {}.", rung.name, rung.settings.join(", ")));
+        let failures = rung
+            .failures
+            .iter()
+            .map(|(seed, why)| format!("`{}`, seed {seed}, has no figures: {why}", rung.name));
+        chosen.into_iter().chain(failures).collect::<Vec<_>>()
+    };
+    results.rungs.iter().flat_map(of).collect()
 }
 
 /// A row a rung.
@@ -135,7 +155,9 @@ mod tests {
     fn results() -> Results {
         let rung = |name: &str, ap: &[(u64, f64)], rank: &[(u64, f64)]| Rung {
             name: name.into(),
+            settings: Vec::new(),
             figures: vec![ap.to_vec(), rank.to_vec()],
+            failures: Vec::new(),
         };
         let kind = |name: &str, percent| Kind {
             name: name.into(),

@@ -23,6 +23,10 @@ impl Folder<'_> {
         let name = format!("{rung}-{}x{}-s{seed}", labels.percent(), labels.epochs);
         self.0.join("finetune").join(name)
     }
+    /// Why a pretraining came to nothing: written instead of its figures.
+    pub fn failure(run: &Path) -> PathBuf {
+        run.join("failure.txt")
+    }
     /// Written last into a run of the ladder.
     pub fn probe(run: &Path) -> PathBuf {
         run.join("probe.json")
@@ -49,8 +53,12 @@ pub struct Kind {
 pub struct Rung {
     /// Its name.
     pub name: String,
+    /// The settings it has chosen from those that were tried.
+    pub settings: Vec<String>,
     /// For each kind, seed and figure.
     pub figures: Vec<Vec<(u64, f64)>>,
+    /// Seeds whose pretraining came to nothing, and why.
+    pub failures: Vec<(u64, String)>,
 }
 
 /// All figures of a ladder.
@@ -90,8 +98,8 @@ const PROBES: &[(&str, &str, bool, usize)] = &[
 ];
 
 impl Results {
-    /// Reads what is finished.
-    pub fn read(folder: &Path, plan: &Plan) -> Self {
+    /// Reads what is finished; `chosen` are the settings of each rung, in the plan's order.
+    pub fn read(folder: &Path, plan: &Plan, chosen: &[&[String]]) -> Self {
         let at = Folder(folder);
         let mut kinds = Vec::new();
         let mut figures: Vec<Vec<Vec<(u64, f64)>>> = vec![Vec::new(); plan.rungs.len()];
@@ -114,7 +122,7 @@ impl Results {
             let file = |rung: &str, seed| Folder::evaluation(&at.finetuning(rung, labels, seed));
             for (name, pointer) in SCORES {
                 let kind = Kind {
-                    name: format!("{name}, {}", labels.percent()),
+                    name: format!("{name}, {}", plan.heading(labels)),
                     percent: true,
                     digits: 1,
                 };
@@ -130,10 +138,19 @@ impl Results {
             };
             add(kind, pointer, &file);
         }
-        let rungs = plan.rungs.iter().zip(figures);
-        let rungs = rungs.map(|(name, figures)| Rung {
+        let rungs = plan.rungs.iter().zip(figures).enumerate();
+        let rungs = rungs.map(|(i, (name, figures))| Rung {
             name: name.clone(),
+            settings: chosen
+                .get(i)
+                .map_or(Vec::new(), |settings| settings.to_vec()),
             figures,
+            failures: (0..plan.seeds)
+                .filter_map(|seed| {
+                    let path = Folder::failure(&at.pretraining(name, seed));
+                    Some((seed, std::fs::read_to_string(path).ok()?))
+                })
+                .collect(),
         });
         Self {
             kinds,
@@ -177,7 +194,9 @@ mod tests {
     fn differences_are_of_the_same_seed() {
         let rung = |name: &str, figures: &[(u64, f64)]| Rung {
             name: name.into(),
+            settings: Vec::new(),
             figures: vec![figures.to_vec()],
+            failures: Vec::new(),
         };
         let results = Results {
             kinds: vec![],

@@ -8,14 +8,14 @@ use anyhow::Context;
 use intertwine_datasets::{Mix, PackedSet};
 use serde::Serialize;
 
-use super::board::{Board, Progress};
+use super::board::{self, Board, Progress};
 use super::results::{Folder, Results};
 use super::workers::Workers;
 use super::{page, Base, Labels, Plan, SCRATCH};
 use crate::config::Validate;
-use crate::evaluate::model::evaluate_detector;
+use crate::evaluate::model::{evaluate_detector, match_classes};
 use crate::files::save;
-use crate::finetune::{self, finetune};
+use crate::finetune::{self, finetune, FinetuneConfig};
 use crate::nn::device::Device;
 use crate::pretrain::{self, pretrain, PretrainConfig};
 use crate::probe::encoder::Encoder;
@@ -66,10 +66,12 @@ pub fn ladder(
     let plan = job.plan;
     plan.validate()?;
     plan.check_detector()?;
+    match_classes(job.labels.categories(), job.val)?;
     let _lock = claim(job.out, &description(&job), true)?;
     let climb = Climb {
         job,
         board: Board::new(total_steps(&job)?, progress),
+        chosen: Vec::new(),
         table: Mutex::new(()),
     };
     let workers = Workers::new(job.at_once, job.interrupt)?;
@@ -99,10 +101,16 @@ pub fn ladder(
         }
         best.1
     };
+    let climb = Climb {
+        chosen: plan.rungs.iter().map(chosen).collect(),
+        ..climb
+    };
     // Rung by rung for each seed: a ladder that is stopped compares equals.
     let runs: Vec<_> = (0..plan.seeds)
-        .flat_map(|seed| plan.rungs.iter().map(move |rung| (seed, rung)))
-        .map(|(seed, rung)| (rung, chosen(rung), seed))
+        .flat_map(|seed| {
+            let rungs = plan.rungs.iter().zip(&climb.chosen);
+            rungs.map(move |(rung, &settings)| (rung, settings, seed))
+        })
         .collect();
     match workers.each(&runs, |&(rung, settings, seed)| {
         climb.rung(rung, settings, seed)
@@ -140,7 +148,10 @@ fn total_steps(job: &Job<'_>) -> anyhow::Result<u64> {
             let steps = config.steps(job.data.len() as u64);
             each_seed += steps;
             if !plan.base.sweep.is_empty() {
-                sweeps += steps * plan.candidates().count() as u64;
+                for settings in plan.candidates() {
+                    let config = plan.pretraining(rung, SWEEP_SEED, settings)?;
+                    sweeps += config.map_or(0, |config| config.steps(job.data.len() as u64));
+                }
             }
         }
         for &labels in &plan.labels {
@@ -154,23 +165,36 @@ fn total_steps(job: &Job<'_>) -> anyhow::Result<u64> {
 struct Climb<'a> {
     job: Job<'a>,
     board: Board<'a>,
+    /// The settings that each rung has chosen, in the plan's order.
+    chosen: Vec<&'a [String]>,
     /// Held by who writes the table.
     table: Mutex<()>,
 }
 
+/// How a pretraining ended.
+enum Ended<T> {
+    Done(T),
+    /// It collapsed, or its values were not finite: that is a result too, and no other run's business.
+    Failed,
+    /// Asked to stop.
+    Interrupted,
+}
+
 impl Climb<'_> {
-    /// How good settings are for a rung, by the neighbours of its features; `None` if asked to stop.
+    /// How good settings are for a rung, by the neighbours of its features; nothing is worse than to have failed. `None`
+    /// if asked to stop.
     fn sweep(&self, rung: &str, i: usize, settings: &[String]) -> anyhow::Result<Option<f64>> {
         let folder = Folder(self.job.out).sweep(rung, i);
         let what = format!("sweep of {rung}, {}", i + 1);
         let config = self.job.plan.pretraining(rung, SWEEP_SEED, settings)?;
-        let Some(figures) = self.encoder(config, SWEEP_SEED, &folder, &what)? else {
-            return Ok(None);
-        };
-        figures
-            .knn
-            .context("a sweep compares k-NN accuracies, and --labels has no classes")
-            .map(Some)
+        match self.encoder(config, SWEEP_SEED, &folder, &what)? {
+            Ended::Interrupted => Ok(None),
+            Ended::Failed => Ok(Some(f64::NEG_INFINITY)),
+            Ended::Done(figures) => figures
+                .knn
+                .context("a sweep compares k-NN accuracies, and --labels has no classes")
+                .map(Some),
+        }
     }
 
     /// Everything of a rung with one seed; `None` if asked to stop.
@@ -178,36 +202,45 @@ impl Climb<'_> {
         let plan = self.job.plan;
         let folder = Folder(self.job.out).pretraining(rung, seed);
         let config = plan.pretraining(rung, seed, settings)?;
-        if self.encoder(config, seed, &folder, rung)?.is_none() {
-            return Ok(None);
-        }
+        let encoder = self.encoder(config, seed, &folder, rung)?;
         for &labels in &plan.labels {
-            if self.finetune(rung, seed, labels)?.is_none() {
-                return Ok(None);
+            let data = self.job.labels;
+            let config = plan.finetuning(labels, seed, data.len());
+            let at = self.board.run(config.steps(data.len() as u64));
+            match encoder {
+                Ended::Interrupted => return Ok(None),
+                Ended::Failed => at.finished(),
+                Ended::Done(_) => {
+                    if self.finetune(rung, seed, labels, &config, at)?.is_none() {
+                        return Ok(None);
+                    }
+                }
             }
             self.report()?;
         }
         Ok(Some(()))
     }
 
-    /// The figures of an encoder, pretrained as the config says or, without one, as its weights are drawn; `None` if
-    /// asked to stop.
+    /// The figures of an encoder, pretrained as the config says or, without one, as its weights are drawn.
     fn encoder(
         &self,
         config: Option<PretrainConfig>,
         seed: u64,
         folder: &Path,
         what: &str,
-    ) -> anyhow::Result<Option<Figures>> {
+    ) -> anyhow::Result<Ended<Figures>> {
         let Some(config) = config else {
-            let model = &self.job.plan.base.pretrain.model;
-            let figures = self.probe(folder, || Ok(Encoder::fresh(model, seed)?));
-            return figures.map(Some);
+            let base = &self.job.plan.base.pretrain;
+            let (model, normalisation) = (&base.model, base.crops.normalisation());
+            let fresh = || Ok(Encoder::fresh(model, normalisation, seed)?);
+            let figures = self.probe(folder, fresh)?;
+            return Ok(Ended::Done(figures));
         };
-        if self.pretrain(&config, folder, what)?.is_none() {
-            return Ok(None);
-        }
-        self.probe(folder, || Ok(Encoder::open(folder)?)).map(Some)
+        Ok(match self.pretrain(&config, folder, what)? {
+            Ended::Interrupted => Ended::Interrupted,
+            Ended::Failed => Ended::Failed,
+            Ended::Done(()) => Ended::Done(self.probe(folder, || Ok(Encoder::open(folder)?))?),
+        })
     }
 
     fn pretrain(
@@ -215,7 +248,7 @@ impl Climb<'_> {
         config: &PretrainConfig,
         folder: &Path,
         what: &str,
-    ) -> anyhow::Result<Option<()>> {
+    ) -> anyhow::Result<Ended<()>> {
         let Job {
             data,
             labels,
@@ -223,6 +256,11 @@ impl Climb<'_> {
             ..
         } = self.job;
         let mut at = self.board.run(config.steps(data.len() as u64));
+        let failure = Folder::failure(folder);
+        if failure.exists() {
+            at.finished();
+            return Ok(Ended::Failed);
+        }
         if !folder.join("model.safetensors").exists() {
             let job = pretrain::Job {
                 config,
@@ -238,14 +276,22 @@ impl Climb<'_> {
                     p.step,
                     &format!("pretraining {what}, loss {:.3}", p.losses.loss),
                 );
-            })
-            .with_context(|| format!("pretraining {what}"))?;
-            if let pretrain::Outcome::Interrupted { .. } = outcome {
-                return Ok(None);
+            });
+            match outcome {
+                Ok(pretrain::Outcome::Interrupted { .. }) => return Ok(Ended::Interrupted),
+                Ok(pretrain::Outcome::Finished { .. }) => {}
+                Err(error) if error.is_divergence() => {
+                    save(&failure, error.to_string().as_bytes())?;
+                    at.finished();
+                    return Ok(Ended::Failed);
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("pretraining {what}"));
+                }
             }
         }
         at.finished();
-        Ok(Some(()))
+        Ok(Ended::Done(()))
     }
 
     /// The figures of an encoder, measured on the labelled pictures unless that was done before.
@@ -273,13 +319,18 @@ impl Climb<'_> {
         Ok(figures)
     }
 
-    fn finetune(&self, rung: &str, seed: u64, labels: Labels) -> anyhow::Result<Option<()>> {
+    fn finetune(
+        &self,
+        rung: &str,
+        seed: u64,
+        labels: Labels,
+        config: &FinetuneConfig,
+        mut at: board::Run<'_, '_>,
+    ) -> anyhow::Result<Option<()>> {
         let folder = Folder(self.job.out);
         let out = folder.finetuning(rung, labels, seed);
         let init = folder.pretraining(rung, seed);
         let data = self.job.labels;
-        let config = &self.job.plan.finetuning(labels, seed, data.len());
-        let mut at = self.board.run(config.steps(data.len() as u64));
         if !Folder::evaluation(&out).exists() {
             let what = format!("{rung} with {} of the labels", labels.percent());
             let job = finetune::Job {
@@ -316,7 +367,7 @@ impl Climb<'_> {
     fn report(&self) -> anyhow::Result<Results> {
         let Job { plan, out, .. } = self.job;
         let _one_at_a_time = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let results = Results::read(out, plan);
+        let results = Results::read(out, plan, &self.chosen);
         save(
             &out.join("ladder.json"),
             &serde_json::to_vec_pretty(&results)?,
