@@ -83,8 +83,14 @@ pub enum RunError {
         /// The folder.
         path: PathBuf,
     },
+    /// A run without the file that says what it is.
+    #[error("{} holds a run, but no config.toml, so that nothing says with what settings it was made; put that file back, or choose another --out", path.display())]
+    NoConfig {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The run that should go on was made with another config.
-    #[error("{}: the run there was started with another config ({difference}); resume with the same settings or choose another --out", path.display())]
+    #[error("{}: the run there was started with another config ({difference}); resume with the same settings and --init, or choose another --out", path.display())]
     OtherConfig {
         /// The stored config.
         path: PathBuf,
@@ -155,40 +161,79 @@ fn make_folder(path: &Path) -> Result<(), RunError> {
 }
 
 /// Keeps a folder from other processes, and notes in it with what config it is made: makes it and writes `config.toml`, or
-/// compares it with the one there.
+/// compares it with the one there. What is written and watched may have changed since.
 ///
 /// # Errors
-/// If there is one already and `resume` is not set, or it is another, or the folder is in use.
+/// If there is one already and `resume` is not set, or it is another, or there is a run without one, or the folder is in use.
 pub fn claim(folder: &Path, config: &str, resume: bool) -> Result<Lock, RunError> {
     make_folder(folder)?;
     let lock = Lock::take(folder)?;
     let stored = folder.join("config.toml");
+    let write = || match write_atomic(&stored, config.as_bytes()) {
+        Ok(()) => Ok(()),
+        Err(source) => Err(RunError::Io {
+            path: stored.clone(),
+            source,
+        }),
+    };
     match std::fs::read_to_string(&stored) {
         Ok(_) if !resume => Err(RunError::Exists {
             path: folder.to_owned(),
         }),
-        Ok(old) if old != config => {
-            let difference = old
-                .lines()
-                .zip(config.lines())
-                .find(|(a, b)| a != b)
-                .map_or("its length".to_owned(), |(a, b)| {
-                    format!("`{a}` there, `{b}` now")
-                });
-            Err(RunError::OtherConfig {
+        Ok(old) => match difference(&old, config) {
+            Some(difference) => Err(RunError::OtherConfig {
                 path: stored,
                 difference,
-            })
-        }
-        Ok(_) => Ok(lock),
-        Err(_) => match write_atomic(&stored, config.as_bytes()) {
-            Ok(()) => Ok(lock),
-            Err(source) => Err(RunError::Io {
-                path: stored,
-                source,
             }),
+            None => {
+                if old != config {
+                    write()?;
+                }
+                Ok(lock)
+            }
         },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let begun = ["checkpoints/last.safetensors", "metrics.jsonl"];
+            if begun.iter().any(|file| folder.join(file).exists()) {
+                return Err(RunError::NoConfig {
+                    path: folder.to_owned(),
+                });
+            }
+            write()?;
+            Ok(lock)
+        }
+        Err(source) => Err(RunError::Io {
+            path: stored,
+            source,
+        }),
     }
+}
+
+/// The sections of a config that say what is written and watched, not what is learnt.
+const BOOKKEEPING: [&str; 2] = ["run", "watch"];
+
+/// Where two configs differ in what is learnt.
+fn difference(old: &str, new: &str) -> Option<String> {
+    let learnt = |text: &str| -> Option<String> {
+        let mut table: toml::Table = text.parse().ok()?;
+        for section in BOOKKEEPING {
+            table.remove(section);
+        }
+        Some(table.to_string())
+    };
+    if old == new {
+        return None;
+    }
+    // What cannot be read is compared as it stands.
+    let (old, new) = match (learnt(old), learnt(new)) {
+        (Some(old), Some(new)) if old == new => return None,
+        (Some(old), Some(new)) => (old, new),
+        _ => (old.to_owned(), new.to_owned()),
+    };
+    let lines = old.lines().zip(new.lines()).find(|(a, b)| a != b);
+    Some(lines.map_or("its length".to_owned(), |(a, b)| {
+        format!("`{a}` there, `{b}` now")
+    }))
 }
 
 /// The precision of a run: as it is on this machine, and as it was where a run that goes on was started. So a run says what
@@ -254,6 +299,19 @@ mod tests {
             .to_string();
         assert!(other.contains("`b = 2` there, `b = 3` now"), "{other}");
         RunFolder::open(dir.path(), "a = 1\nb = 2\n", true).unwrap();
+        // What is only watched may change, and is noted.
+        let watched = "a = 1\nb = 2\n[watch]\nevery = 5\n";
+        RunFolder::open(dir.path(), watched, true).unwrap();
+        let config = dir.path().join("config.toml");
+        assert_eq!(std::fs::read_to_string(&config).unwrap(), watched);
+        // Without its config, what is there is nobody's to go on with, or to write over.
+        std::fs::write(dir.path().join("metrics.jsonl"), "").unwrap();
+        std::fs::remove_file(&config).unwrap();
+        for resume in [false, true] {
+            let lost = RunFolder::open(dir.path(), watched, resume);
+            assert!(matches!(lost, Err(RunError::NoConfig { .. })));
+        }
+        assert!(!config.exists());
     }
 
     #[test]

@@ -69,7 +69,10 @@ pub(crate) fn range(
         min <= low && low <= high && high <= max && high.is_finite(),
         key,
         [low, high],
-        format!("[low, high] with {min} <= low <= high <= {max}"),
+        match min == f64::MIN_POSITIVE {
+            true => format!("[low, high] with 0 < low <= high <= {max}"),
+            false => format!("[low, high] with {min} <= low <= high <= {max}"),
+        },
     )
 }
 

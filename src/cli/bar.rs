@@ -1,25 +1,87 @@
-//! The progress bar of a long job.
+//! What a long job shows while it works: a bar on a terminal, a line now and then elsewhere.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use std::time::{Duration, Instant};
 
-/// A bar over `steps` steps of `batch` pictures, showing rate and remaining time.
-pub fn bar(label: &str, steps: u64) -> ProgressBar {
-    let bar = ProgressBar::new(steps);
-    let style = ProgressStyle::with_template(
-        "{prefix:>10} [{bar:30}] {pos}/{len} steps  {per_sec}  {elapsed} (left {eta})  {msg}",
-    );
-    if let Ok(style) = style {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar.set_prefix(label.to_owned());
-    bar
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+/// Time between two lines where there is no terminal to draw a bar on.
+const BETWEEN_LINES: Duration = Duration::from_secs(60);
+
+/// Fewer steps teach a network next to nothing, whatever the data.
+const FEW_STEPS: u64 = 200;
+/// Steps with which to begin.
+const ENOUGH_STEPS: u64 = 500;
+
+/// The progress of a job: rate, remaining time and a remark.
+pub struct Bar {
+    bar: ProgressBar,
+    /// When the last line was written.
+    told: Instant,
 }
 
-/// Moves the bar to `step`. The steps before a resumed run's first do not count for rate and remaining time.
-pub fn advance(bar: &ProgressBar, step: u64) {
-    if bar.position() == 0 && step > 1 {
-        bar.set_position(step - 1);
-        bar.reset_eta();
+impl Bar {
+    /// A bar over `steps` steps.
+    pub fn new(label: &str, steps: u64) -> Self {
+        let bar = ProgressBar::new(steps);
+        let style = ProgressStyle::with_template(
+            "{prefix:>10} [{bar:30}] {pos}/{len} steps  {per_sec}  {elapsed} (left {eta})  {msg}",
+        );
+        if let Ok(style) = style {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix(label.to_owned());
+        Self {
+            bar,
+            told: Instant::now(),
+        }
     }
-    bar.set_position(step);
+
+    /// Another number of steps.
+    pub fn set_length(&self, steps: u64) {
+        self.bar.set_length(steps);
+    }
+
+    /// Moves to `step`. The steps before a resumed run's first do not count for rate and remaining time.
+    pub fn advance(&mut self, step: u64, remark: String) {
+        if self.bar.position() == 0 && step > 1 {
+            self.bar.set_position(step - 1);
+            self.bar.reset_eta();
+        }
+        self.bar.set_position(step);
+        if self.bar.is_hidden() && self.told.elapsed() >= BETWEEN_LINES {
+            self.told = Instant::now();
+            eprintln!(
+                "{}: step {step} of {}, {} left  {remark}",
+                self.bar.prefix(),
+                self.bar.length().unwrap_or(0),
+                HumanDuration(self.bar.eta())
+            );
+        }
+        self.bar.set_message(remark);
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Leaves the bar as it stands.
+    pub fn abandon(&self) {
+        self.bar.abandon();
+    }
+}
+
+/// Says what a training is about to do, and if its steps are too few to learn anything: presets count passes over the
+/// pictures, of which there may be few.
+pub fn announce(job: &str, pictures: u64, batch: usize, steps: u64, out: &std::path::Path) {
+    eprintln!(
+        "{job}: {pictures} pictures, {steps} steps of {batch}, in {}",
+        out.display()
+    );
+    if steps < FEW_STEPS {
+        let epochs = (ENOUGH_STEPS * batch as u64).div_ceil(pictures.max(1));
+        eprintln!(
+            "note: {steps} steps teach next to nothing; --set optim.epochs={epochs} makes {ENOUGH_STEPS}"
+        );
+    }
 }

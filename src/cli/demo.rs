@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use super::bar::bar;
+use super::bar::Bar;
 use crate::demo::{demo, DemoOptions, DemoOutcome, FULL_MINUTES};
 use crate::run::Interrupt;
 
@@ -35,13 +35,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let same = matches!(&current, Some((name, _)) if name == stage);
         if !same {
             if let Some((_, old)) = current.take() {
-                indicatif::ProgressBar::abandon(&old);
+                Bar::abandon(&old);
             }
-            current = Some((stage.to_owned(), bar(stage, total)));
+            current = Some((stage.to_owned(), Bar::new(stage, total)));
         }
-        if let Some((_, bar)) = &current {
-            bar.set_position(done);
-            bar.set_message(remark.to_owned());
+        if let Some((_, bar)) = &mut current {
+            bar.advance(done, remark.to_owned());
         }
     };
     let outcome = demo(
@@ -62,7 +61,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 m.ap, m.ap_scratch, m.ap50, m.mask_ap
             );
             println!(
-                "{:.1} ms a picture in tract; export differs from training by {:.1e}; {:.0} s in all",
+                "{:.1} ms a picture on one CPU; export differs from training by {:.1e}; {:.0} s in all",
                 m.detect_ms,
                 m.export_max_abs_diff,
                 start.elapsed().as_secs_f64()

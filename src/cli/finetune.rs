@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use intertwine_datasets::PackedSet;
 
-use super::bar::{advance, bar};
+use super::bar::{announce, Bar};
 use super::settings::Settings;
-use crate::evaluate::model::evaluate_detector;
+use crate::evaluate::model::{evaluate_detector, match_classes};
 use crate::finetune::config::PRESETS;
 use crate::finetune::{finetune, FinetuneConfig, Job, Outcome};
 use crate::run::Interrupt;
@@ -38,6 +38,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config: FinetuneConfig = settings.choices.resolve(PRESETS)?;
     let data = Arc::new(PackedSet::open(&args.data)?);
     let val = args.val.as_deref().map(PackedSet::open).transpose()?;
+    if let Some(val) = &val {
+        // Now, not after the training.
+        match_classes(data.categories(), val)?;
+    }
     let interrupt = Interrupt::listen();
     let job = Job {
         config: &config,
@@ -48,14 +52,25 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         device: settings.device,
         interrupt: &interrupt,
     };
-    let bar = bar("finetune", config.steps(data.len() as u64));
+    let pictures = data.len() as u64;
+    let steps = config.steps(pictures);
+    announce(
+        "finetune",
+        config.pictures(pictures),
+        config.optim.batch,
+        steps,
+        &settings.out,
+    );
+    let mut bar = Bar::new("finetune", steps);
     let outcome = finetune(job, &mut |p| {
-        advance(&bar, p.step);
         let l = p.losses;
-        bar.set_message(format!(
-            "loss {:.3} (class {:.3} box {:.3} mask {:.3})",
-            l.loss, l.class, l.bbox, l.mask
-        ));
+        bar.advance(
+            p.step,
+            format!(
+                "loss {:.3} (class {:.3} box {:.3} mask {:.3})",
+                l.loss, l.class, l.bbox, l.mask
+            ),
+        );
     })?;
     bar.abandon();
     match outcome {

@@ -9,6 +9,7 @@ mod export;
 mod finetune;
 mod graph;
 mod ladder;
+mod presets;
 mod pretrain;
 mod probe;
 mod replay;
@@ -45,6 +46,7 @@ enum Command {
     Probe(probe::Args),
     Replay(replay::Args),
     Ladder(ladder::Args),
+    Presets(presets::Args),
 }
 
 /// Runs the program.
@@ -78,12 +80,42 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => probe::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Ladder(args) => ladder::run(args),
+        Command::Presets(args) => presets::run(args),
     });
     match result {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("error: {e:#}");
+            eprintln!("error: {}", told(&e));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An error with what caused it. Many of ours name their cause already, which is not said twice.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let inner = std::io::Error::other("no such file");
+        let error = anyhow::Error::new(inner).context("cannot open `x`: no such file");
+        let error = error.context("reading the labels");
+        assert_eq!(
+            told(&error),
+            "reading the labels: cannot open `x`: no such file"
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use intertwine_datasets::PackedSet;
 
-use super::bar::{advance, bar};
+use super::bar::{announce, Bar};
 use super::data::Data;
 use super::settings::Settings;
 use crate::pretrain::config::PRESETS;
@@ -45,17 +45,22 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         device: settings.device,
         interrupt: &interrupt,
     };
-    let bar = bar("pretrain", config.steps(data.len() as u64));
+    let (pictures, out) = (data.len() as u64, &settings.out);
+    let steps = config.steps(pictures);
+    announce("pretrain", pictures, config.optim.batch, steps, out);
+    let mut bar = Bar::new("pretrain", steps);
     let outcome = pretrain(job, &mut |p| {
-        advance(&bar, p.step);
         let l = p.losses;
-        bar.set_message(format!(
-            "loss {:.3} (image {:.3} content {:.3} position {:.3})",
-            l.loss, l.image, l.content, l.position
-        ));
+        bar.advance(
+            p.step,
+            format!(
+                "loss {:.3} (image {:.3} content {:.3} position {:.3})",
+                l.loss, l.image, l.content, l.position
+            ),
+        );
     })?;
     bar.abandon();
-    let out = settings.out.display();
+    let out = out.display();
     match outcome {
         Outcome::Finished {
             images_per_second,

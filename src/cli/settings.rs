@@ -24,7 +24,7 @@ pub struct Settings {
 /// The settings of a training.
 #[derive(clap::Args)]
 pub struct Choices {
-    /// Settings to start from.
+    /// Settings to start from; `intertwine presets` lists them.
     #[arg(long, default_value = "pico")]
     preset: String,
     /// A TOML file that changes some of them.

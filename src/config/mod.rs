@@ -116,6 +116,35 @@ impl Presets {
         })
     }
 
+    /// The text of a preset: of a variant, the complete config with the settings that the variant changes.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn text(&self, name: &str) -> Result<String, ConfigError> {
+        match self.texts(name) {
+            None => Err(self.unknown(name)),
+            Some((complete, None)) => Ok(complete.to_owned()),
+            // The comments are those of the complete config, so a changed value stands without its own.
+            Some((_, Some(changes))) => {
+                let about: String = changes
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .map(|line| format!("{line}\n"))
+                    .collect();
+                Ok(format!("{about}{}", self.table(name)?))
+            }
+        }
+    }
+
+    fn unknown(&self, name: &str) -> ConfigError {
+        let known: Vec<String> = self.names().collect();
+        ConfigError::UnknownPreset {
+            name: name.to_owned(),
+            nearest: nearest(name, known.iter().map(String::as_str)),
+            known,
+        }
+    }
+
     /// What a variant changes.
     pub fn variant(&self, name: &str) -> Option<&'static str> {
         let found = self.variants.iter().find(|(variant, _)| *variant == name);
@@ -125,17 +154,12 @@ impl Presets {
     /// The table of a preset.
     fn table(&self, name: &str) -> Result<Table, ConfigError> {
         let Some((complete, variant)) = self.texts(name) else {
-            let names: Vec<String> = self.names().collect();
-            return Err(ConfigError::UnknownPreset {
-                name: name.to_owned(),
-                nearest: nearest(name, names.iter().map(String::as_str)),
-                known: names,
-            });
+            return Err(self.unknown(name));
         };
         let origin = format!("preset {name}");
         let mut table = parse(&origin, complete)?;
         if let Some(changes) = variant {
-            merge(&mut table, parse(&origin, changes)?, &origin, "")?;
+            lay(&mut table, parse(&origin, changes)?, &origin)?;
         }
         Ok(table)
     }
@@ -158,7 +182,7 @@ pub fn resolve<C: DeserializeOwned + Validate>(
             source,
         })?;
         let origin = path.display().to_string();
-        merge(&mut base, parse(&origin, &text)?, &origin, "")?;
+        lay(&mut base, parse(&origin, &text)?, &origin)?;
     }
     change(&mut base, settings)?;
     read(base)
@@ -174,7 +198,7 @@ pub fn vary<C: Serialize + DeserializeOwned + Validate>(
     settings: &[String],
 ) -> Result<C, ConfigError> {
     let mut table = Table::try_from(config).expect("a config is plain data");
-    merge(&mut table, parse(origin, text)?, origin, "")?;
+    lay(&mut table, parse(origin, text)?, origin)?;
     change(&mut table, settings)?;
     read(table)
 }
@@ -182,8 +206,11 @@ pub fn vary<C: Serialize + DeserializeOwned + Validate>(
 /// Makes `key=value` changes.
 fn change(table: &mut Table, settings: &[String]) -> Result<(), ConfigError> {
     settings.iter().try_for_each(|setting| {
-        let origin = format!("--set {setting}");
-        merge(table, parse_setting(setting)?, &origin, "")
+        lay(
+            table,
+            parse_setting(setting)?,
+            &format!("setting `{setting}`"),
+        )
     })
 }
 
@@ -191,7 +218,7 @@ fn read<C: DeserializeOwned + Validate>(table: Table) -> Result<C, ConfigError> 
     let config: C = Value::Table(table)
         .try_into()
         .map_err(|e: toml::de::Error| ConfigError::Syntax {
-            origin: "config".into(),
+            origin: "the settings".into(),
             reason: e.to_string().trim().to_owned(),
         })?;
     config.validate()?;
@@ -208,7 +235,7 @@ fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
 
 /// `a.b=1` as a table; a value that is no TOML is taken as a string, so quotes may be left out.
 fn parse_setting(setting: &str) -> Result<Table, ConfigError> {
-    let origin = format!("--set {setting}");
+    let origin = format!("setting `{setting}`");
     let Some((key, value)) = setting.split_once('=') else {
         return Err(ConfigError::Syntax {
             origin,
@@ -224,6 +251,60 @@ fn parse_setting(setting: &str) -> Result<Table, ConfigError> {
     })
 }
 
+/// Lays `over` on `base`, as [`merge`]; a key that does not exist is told with the most similar one of all.
+fn lay(base: &mut Table, over: Table, origin: &str) -> Result<(), ConfigError> {
+    let keys = keys(base);
+    merge(base, over, origin, "").map_err(|error| match error {
+        ConfigError::UnknownKey { origin, key, .. } => ConfigError::UnknownKey {
+            nearest: nearest_key(&key, &keys),
+            origin,
+            key,
+        },
+        other => other,
+    })
+}
+
+/// A key with those of the tables in it, as long as there is one alone: as it was written.
+fn whole_key(key: String, value: &Value) -> String {
+    match value
+        .as_table()
+        .map(|table| (table.len(), table.iter().next()))
+    {
+        Some((1, Some((inner, value)))) => whole_key(format!("{key}.{inner}"), value),
+        _ => key,
+    }
+}
+
+/// Every key of a table, and those of the tables in it, with dots.
+fn keys(table: &Table) -> Vec<String> {
+    let mut all = Vec::new();
+    for (key, value) in table {
+        all.push(key.clone());
+        if let Value::Table(inner) = value {
+            all.extend(keys(inner).into_iter().map(|rest| format!("{key}.{rest}")));
+        }
+    }
+    all
+}
+
+/// The key whose last part is the most similar, of several such the one that is so as a whole: `lr` for `optim.lr`.
+fn nearest_key(word: &str, keys: &[String]) -> Option<String> {
+    fn last(key: &str) -> &str {
+        key.rsplit('.').next().unwrap_or(key)
+    }
+    let likeness = |key: &&String| {
+        (
+            strsim::jaro_winkler(last(word), last(key)),
+            strsim::jaro_winkler(word, key),
+        )
+    };
+    let best = keys.iter().max_by(|a, b| {
+        let ((a, whole_a), (b, whole_b)) = (likeness(a), likeness(b));
+        a.total_cmp(&b).then(whole_a.total_cmp(&whole_b))
+    });
+    best.filter(|key| likeness(key).0 > 0.8).cloned()
+}
+
 /// Lays `over` on `base`; every key must exist in `base` with the same type (an integer may stand for a float).
 fn merge(base: &mut Table, over: Table, origin: &str, path: &str) -> Result<(), ConfigError> {
     for (key, value) in over {
@@ -233,17 +314,10 @@ fn merge(base: &mut Table, over: Table, origin: &str, path: &str) -> Result<(), 
             format!("{path}.{key}")
         };
         let Some(slot) = base.get_mut(&key) else {
-            let nearest = nearest(&key, base.keys().map(String::as_str)).map(|n| {
-                if path.is_empty() {
-                    n
-                } else {
-                    format!("{path}.{n}")
-                }
-            });
             return Err(ConfigError::UnknownKey {
                 origin: origin.to_owned(),
-                key: full,
-                nearest,
+                key: whole_key(full, &value),
+                nearest: None,
             });
         };
         match (slot, value) {
@@ -280,6 +354,13 @@ pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<S
         .filter(|(score, _)| *score > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name.to_owned())
+}
+
+/// Checks that a value is a number of at least 0.
+pub(crate) fn not_negative(value: f32, key: &str) -> Result<(), ConfigError> {
+    require(value >= 0.0 && value.is_finite(), key, || {
+        format!("is {value}, expected at least 0")
+    })
 }
 
 /// Checks a value against a condition, naming the key.
@@ -358,8 +439,12 @@ mod tests {
         let message = |s| set(s).unwrap_err().to_string();
         assert_eq!(
             message("model.dept=3"),
-            "--set model.dept=3: unknown key `model.dept`, did you mean `model.depth`?"
+            "setting `model.dept=3`: unknown key `model.dept`, did you mean `model.depth`?"
         );
+        // A key without its section, or with the wrong one.
+        assert!(message("depth=3").ends_with("did you mean `model.depth`?"));
+        assert!(message("optim.lr=3").ends_with("did you mean `lr`?"));
+        assert!(message("crops=3").ends_with("unknown key `crops`"));
         assert!(message("steps=many").contains("`steps` is string (\"many\"), expected integer"));
         assert!(message("steps").contains("expected key=value"));
         assert!(message("steps=0").contains("`steps` must be at least 1"));

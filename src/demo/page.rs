@@ -37,12 +37,12 @@ pub fn write(facts: &Facts<'_>, detector: &mut Detector, path: &Path) -> anyhow:
     let m = facts.metrics;
     let number = |v: f64| format!("{v:.3}");
     let result = Section::new("What came out")
-        .text("Scenes were drawn and packed; an encoder was pretrained on them without labels; a detector was fine-tuned on a few labelled scenes, once from the pretrained encoder and once from nothing, with the same budget; the detector was exported to ONNX and runs here in tract. All figures are on scenes that no stage has seen.")
+        .text("Scenes were drawn and packed; an encoder was pretrained on them without labels; a detector was fine-tuned on a few labelled scenes, once from the pretrained encoder and once from nothing, with the same budget; the detector was exported to ONNX and runs here as it would on a device. All figures are on scenes that no stage has seen.")
         .tiles([
             Tile::new("box AP50, pretrained", number(m.ap50)),
             Tile::new("box AP, pretrained", number(m.ap)).note(format!("from scratch {}", number(m.ap_scratch))),
             Tile::new("mask AP", number(m.mask_ap)),
-            Tile::new("a picture in tract", format!("{:.1} ms", m.detect_ms)).note("one thread, masks included"),
+            Tile::new("a picture", format!("{:.1} ms", m.detect_ms)).note("one thread, masks included"),
             Tile::new("pretraining", format!("{:.0} images/s", m.images_per_s_pretrain)),
             Tile::new("export against training", format!("{:.1e}", m.export_max_abs_diff)).note("largest difference"),
         ]);
@@ -223,7 +223,7 @@ fn features(facts: &Facts<'_>) -> anyhow::Result<Section> {
             .collect();
         contact_sheet(&pca_rgb(&views, width, 8), 8)
     };
-    let fresh = Encoder::fresh(&config.model, config.seed)?;
+    let fresh = Encoder::fresh(&config.model, config.crops.normalisation(), config.seed)?;
     let pictures: Vec<RgbImage> = facts.unseen.iter().map(|p| enlarge(p, 2)).collect();
     Ok(Section::new("Features before and after pretraining")
         .text("The first three principal components of the patch features as red, green and blue: equal colours mean equal features. No label was seen.")

@@ -6,7 +6,7 @@ use super::loss::LossWeights;
 use super::train::FinetuneError;
 use crate::augment::detection::DetectionAugmentConfig;
 use crate::augment::JitterConfig;
-use crate::config::{require, ConfigError, Presets, Validate};
+use crate::config::{not_negative, require, ConfigError, Presets, Validate};
 use crate::export::DetectorSpec;
 use crate::nn::arch::Arch;
 use crate::nn::autocast;
@@ -225,6 +225,22 @@ impl Validate for FinetuneConfig {
             "optim.epochs",
             || format!("is {}, expected more than 0", self.optim.epochs),
         )?;
+        require(
+            (0.0..=1.0).contains(&self.optim.warmup),
+            "optim.warmup",
+            || format!("is {}, expected 0 to 1", self.optim.warmup),
+        )?;
+        for (value, key) in [
+            (self.optim.lr, "optim.lr"),
+            (self.optim.lr_end, "optim.lr_end"),
+            (self.optim.weight_decay, "optim.weight_decay"),
+            (self.optim.clip, "optim.clip"),
+            (self.loss.class, "loss.class"),
+            (self.loss.bbox, "loss.bbox"),
+            (self.loss.mask, "loss.mask"),
+        ] {
+            not_negative(value, key)?;
+        }
         self.data
             .augmentation()
             .validate()

@@ -7,6 +7,7 @@ use dfdx::prelude::*;
 use intertwine_datasets::PackedSet;
 use intertwine_detect::{Class, RawOutputs};
 
+use super::config::FinetuneConfig;
 use super::learner::Learner;
 use super::loss::decode;
 use super::objective::on_host;
@@ -20,6 +21,7 @@ use crate::run::RunFolder;
 /// Exports the model after checking it against training on a picture of the data, and keeps its weights.
 pub(super) fn ship<A: Arch, D: Backend>(
     learner: &Learner<A, D>,
+    config: &FinetuneConfig,
     data: &PackedSet,
     folder: &RunFolder,
 ) -> Result<(PathBuf, ParityReport), FinetuneError> {
@@ -104,6 +106,11 @@ pub(super) fn ship<A: Arch, D: Backend>(
     )?;
     dict.metadata
         .insert("format".into(), "intertwine-detector-1".into());
+    // So that another fine-tuning can start from its encoder.
+    let encoder = toml::to_string(&config.model).expect("a config is plain data");
+    dict.metadata.insert("model".into(), encoder);
+    dict.metadata
+        .insert("window".into(), config.data.window.to_string());
     dict.write(&folder.model())?;
     Ok((path, parity))
 }

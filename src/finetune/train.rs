@@ -180,6 +180,12 @@ fn encoder(path: &Path, config: &mut FinetuneConfig) -> Result<StateDict, Finetu
     if let Some(text) = dict.metadata.get("model") {
         config.model = toml::from_str(text)
             .map_err(|e| wrong(format!("its note `model` cannot be read: {e}")))?;
+        // A detector's encoder has learnt where in the field pictures lie.
+        if let Some(text) = dict.metadata.get("window") {
+            config.data.window = text
+                .parse()
+                .map_err(|e| wrong(format!("its note `window` is `{text}`: {e}")))?;
+        }
     } else if dict.tensors.contains_key("pos_embed") {
         config.model = timm::adopt(&mut dict).map_err(wrong)?;
         config.data.window = 1.0;
@@ -271,7 +277,7 @@ fn train<A: Arch, D: Backend>(
     let seconds = start.elapsed().as_secs_f64();
     let images_per_second = (step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
     let stats = feed.stats();
-    let (path, parity) = ship(&learner, data, &folder)?;
+    let (path, parity) = ship(&learner, config, data, &folder)?;
     report::run::write(folder.path(), "Fine-tuning", PLOTS, &stats)?;
     Ok(Outcome::Finished {
         model: path,

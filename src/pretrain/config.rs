@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::mask::MaskConfig;
 use crate::augment::MultiCropConfig;
-use crate::config::{require, ConfigError, Presets, Validate};
+use crate::config::{not_negative, require, ConfigError, Presets, Validate};
 use crate::nn::vit::VitConfig;
 use crate::nn::{arch, autocast};
 use crate::probe::LEAST_PICTURES;
@@ -257,14 +257,22 @@ impl Validate for PretrainConfig {
             f64::from(self.loss.student_temperature),
             "loss.student_temperature",
         )?;
-        positive(
-            f64::from(self.loss.teacher_temperature[0]),
-            "loss.teacher_temperature",
-        )?;
-        positive(
-            f64::from(self.loss.teacher_temperature[1]),
-            "loss.teacher_temperature",
-        )?;
+        for temperature in self.loss.teacher_temperature {
+            positive(f64::from(temperature), "loss.teacher_temperature")?;
+        }
+        for (value, key) in [
+            (self.optim.lr, "optim.lr"),
+            (self.optim.lr_end, "optim.lr_end"),
+            (self.optim.weight_decay[0], "optim.weight_decay"),
+            (self.optim.weight_decay[1], "optim.weight_decay"),
+            (self.optim.clip, "optim.clip"),
+            (self.loss.image, "loss.image"),
+            (self.loss.content, "loss.content"),
+            (self.loss.position, "loss.position"),
+            (self.loss.koleo, "loss.koleo"),
+        ] {
+            not_negative(value, key)?;
+        }
         share(self.loss.teacher_warmup, "loss.teacher_warmup")?;
         share(self.loss.centre_momentum, "loss.centre_momentum")?;
         share(self.optim.warmup, "optim.warmup")?;

@@ -77,7 +77,7 @@ pub enum PretrainError {
         path: PathBuf,
     },
     /// The network tells pictures apart no longer.
-    #[error("step {step}: {collapse}. The checkpoint and report.html are kept; watch.collapse_after says how long to wait")]
+    #[error("step {step}: {collapse}. The checkpoint and report.html are kept. To wait longer go on with --resume --set watch.collapse_after=N, 0 for ever; other settings take a new run, with another --out")]
     Collapsed {
         /// The step that was done last.
         step: u64,
@@ -87,6 +87,15 @@ pub enum PretrainError {
 }
 
 impl PretrainError {
+    /// Whether the learning itself went wrong, as it may with some settings, and nothing around it.
+    pub fn is_divergence(&self) -> bool {
+        match self {
+            Self::Collapsed { .. } | Self::NotFinite { .. } => true,
+            Self::NotKept { failure, .. } => failure.is_divergence(),
+            _ => false,
+        }
+    }
+
     /// Something in step `step` that is not finite.
     pub(super) fn not_finite(step: u64, what: String) -> Self {
         let kept = None;

@@ -91,7 +91,6 @@ pub(crate) fn step<A: Arch, D: Backend, B: Borrow<Batch>>(
         losses.add(&parts, f64::from(share));
         gradients = (total * share).backward();
     }
-    state.centres.follow(config.loss.centre_momentum);
     let frozen = at < (f64::from(optim.freeze_prototypes) * steps as f64) as u64;
     let report = state.optimizer.step(
         &mut state.student,
@@ -115,6 +114,8 @@ pub(crate) fn step<A: Arch, D: Backend, B: Borrow<Batch>>(
         });
         return Err(PretrainError::not_finite(at, what));
     }
+    // A step that is not finite changes nothing: it is kept, to be taken again.
+    state.centres.follow(config.loss.centre_momentum);
     state.step += 1;
     Ok((losses, rates))
 }

@@ -24,7 +24,7 @@ use crate::nn::device::{Device, WithDevice};
 use crate::nn::positions::Encoding;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
-use crate::probe::Figures;
+use crate::probe::{normalisation, Figures};
 use crate::report;
 use crate::run::{precision, Interrupt, RunFolder, Times};
 
@@ -338,5 +338,6 @@ fn export_encoder<A: Arch, D: Backend>(state: &State<A, D>, config: &PretrainCon
     dict.metadata
         .insert("format".into(), "intertwine-encoder-1".into());
     dict.metadata.insert("model".into(), model);
+    normalisation::note(config.crops.normalisation(), &mut dict.metadata);
     dict
 }
