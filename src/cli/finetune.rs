@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
 use intertwine_datasets::PackedSet;
 
 use super::bar::{announce, Bar};
@@ -40,7 +41,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let val = args.val.as_deref().map(PackedSet::open).transpose()?;
     if let Some(val) = &val {
         // Now, not after the training.
-        match_classes(data.categories(), val)?;
+        match_classes(data.categories(), val)
+            .with_context(|| format!("--val {}", val.folder().display()))?;
     }
     let interrupt = Interrupt::listen();
     let job = Job {

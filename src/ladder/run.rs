@@ -66,7 +66,8 @@ pub fn ladder(
     let plan = job.plan;
     plan.validate()?;
     plan.check_detector()?;
-    match_classes(job.labels.categories(), job.val)?;
+    match_classes(job.labels.categories(), job.val)
+        .with_context(|| format!("--val {}", job.val.folder().display()))?;
     let _lock = claim(job.out, &description(&job), true)?;
     let climb = Climb {
         job,
