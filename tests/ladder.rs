@@ -132,6 +132,22 @@ fn a_stopped_ladder_goes_on_and_grows() {
         assert!(dir.join(&score).exists(), "{score}");
     }
 
+    // It says what it computes in, and stays with that where this machine would take another.
+    let config = dir.join("stopped/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(
+        !text.contains("\"auto\"") && text.contains("device = \"cpu\""),
+        "{text}"
+    );
+    let precision = |text: &str| match text.contains("precision = \"bf16\"") {
+        true => ("\"bf16\"", "\"f32\""),
+        false => ("\"f32\"", "\"bf16\""),
+    };
+    let (own, other) = precision(&text);
+    std::fs::write(&config, text.replace(own, other)).unwrap();
+    assert!(run(dir, "stopped", &plan(&["scratch"], 1), usize::MAX).unwrap());
+    std::fs::write(&config, text).unwrap();
+
     // With other settings it is another ladder.
     let mut other = plan(&["scratch"], 1);
     other.base.finetune.optim.lr = 0.5;

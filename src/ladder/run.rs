@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use intertwine_datasets::{Mix, PackedSet};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::board::{self, Board, Progress};
 use super::results::{Folder, Results};
@@ -16,7 +16,9 @@ use crate::config::Validate;
 use crate::evaluate::model::{evaluate_detector, match_classes};
 use crate::files::save;
 use crate::finetune::{self, finetune, FinetuneConfig};
-use crate::nn::device::Device;
+use crate::nn::autocast::Choice;
+use crate::nn::device::{Device, WithDevice};
+use crate::nn::Backend;
 use crate::pretrain::{self, pretrain, PretrainConfig};
 use crate::probe::encoder::Encoder;
 use crate::probe::{probe, Figures, Options};
@@ -63,9 +65,10 @@ pub fn ladder(
     job: Job<'_>,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> anyhow::Result<Outcome> {
-    let plan = job.plan;
-    plan.validate()?;
-    plan.check_detector()?;
+    job.plan.validate()?;
+    job.plan.check_detector()?;
+    let plan = &resolved(&job)?;
+    let job = Job { plan, ..job };
     match_classes(job.labels.categories(), job.val)
         .with_context(|| format!("--val {}", job.val.folder().display()))?;
     let _lock = claim(job.out, &description(&job), true)?;
@@ -121,6 +124,42 @@ pub fn ladder(
     }
 }
 
+/// The plan with precisions that say what they are: as a run does, a ladder goes on in those it was begun in, since the
+/// difference is larger than what many parts of the method bring.
+fn resolved(job: &Job<'_>) -> anyhow::Result<Plan> {
+    #[derive(Deserialize)]
+    struct Stored {
+        pretrain: Stage,
+        finetune: Stage,
+    }
+    #[derive(Deserialize)]
+    struct Stage {
+        precision: Choice,
+    }
+    struct HasBf16;
+    impl WithDevice for HasBf16 {
+        type Output = bool;
+        fn run<D: Backend>(self, dev: &D) -> bool {
+            dev.has_bf16()
+        }
+    }
+    let has_bf16 = job.device.with(HasBf16)?;
+    let text = std::fs::read_to_string(job.out.join("config.toml")).unwrap_or_default();
+    let stored: Option<Stored> = toml::from_str(&text).ok();
+    let resolve = |given: Choice, stored: Option<Choice>| match given {
+        Choice::Auto => stored.unwrap_or(given).resolved(has_bf16),
+        given => given,
+    };
+    let mut plan = job.plan.clone();
+    let Base {
+        pretrain, finetune, ..
+    } = &mut plan.base;
+    let of = |stage: fn(&Stored) -> &Stage| stored.as_ref().map(|stored| stage(stored).precision);
+    pretrain.precision = resolve(pretrain.precision, of(|stored| &stored.pretrain));
+    finetune.precision = resolve(finetune.precision, of(|stored| &stored.finetune));
+    Ok(plan)
+}
+
 /// What must not change when a ladder goes on.
 fn description(job: &Job<'_>) -> String {
     #[derive(Serialize)]
@@ -128,6 +167,7 @@ fn description(job: &Job<'_>) -> String {
         data: String,
         labels: String,
         val: String,
+        device: String,
         #[serde(flatten)]
         base: &'a Base,
     }
@@ -135,6 +175,7 @@ fn description(job: &Job<'_>) -> String {
         data: job.data.fingerprint(),
         labels: job.labels.fingerprint(),
         val: job.val.fingerprint(),
+        device: format!("{:?}", job.device).to_lowercase(),
         base: &job.plan.base,
     };
     toml::to_string(&description).expect("a plan is plain data")
