@@ -169,44 +169,42 @@ pub fn claim(folder: &Path, config: &str, resume: bool) -> Result<Lock, RunError
     make_folder(folder)?;
     let lock = Lock::take(folder)?;
     let stored = folder.join("config.toml");
-    let write = || match write_atomic(&stored, config.as_bytes()) {
-        Ok(()) => Ok(()),
-        Err(source) => Err(RunError::Io {
-            path: stored.clone(),
-            source,
-        }),
+    let failed = |source| RunError::Io {
+        path: stored.clone(),
+        source,
     };
-    match std::fs::read_to_string(&stored) {
-        Ok(_) if !resume => Err(RunError::Exists {
-            path: folder.to_owned(),
-        }),
-        Ok(old) => match difference(&old, config) {
-            Some(difference) => Err(RunError::OtherConfig {
-                path: stored,
-                difference,
-            }),
-            None => {
-                if old != config {
-                    write()?;
-                }
-                Ok(lock)
+    let old = match std::fs::read_to_string(&stored) {
+        Ok(old) => Some(old),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed(error)),
+    };
+    match &old {
+        Some(_) if !resume => {
+            return Err(RunError::Exists {
+                path: folder.to_owned(),
+            })
+        }
+        Some(old) => {
+            if let Some(difference) = difference(old, config) {
+                return Err(RunError::OtherConfig {
+                    path: stored,
+                    difference,
+                });
             }
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        }
+        None => {
             let begun = ["checkpoints/last.safetensors", "metrics.jsonl"];
             if begun.iter().any(|file| folder.join(file).exists()) {
                 return Err(RunError::NoConfig {
                     path: folder.to_owned(),
                 });
             }
-            write()?;
-            Ok(lock)
         }
-        Err(source) => Err(RunError::Io {
-            path: stored,
-            source,
-        }),
     }
+    if old.as_deref() != Some(config) {
+        write_atomic(&stored, config.as_bytes()).map_err(failed)?;
+    }
+    Ok(lock)
 }
 
 /// The sections of a config that say what is written and watched, not what is learnt.
@@ -236,6 +234,12 @@ fn difference(old: &str, new: &str) -> Option<String> {
     }))
 }
 
+/// What the config of the run in a folder says; none if there is no run, or its config has no such keys.
+pub fn stored<T: serde::de::DeserializeOwned>(folder: &Path) -> Option<T> {
+    let text = std::fs::read_to_string(folder.join("config.toml")).ok()?;
+    toml::from_str(&text).ok()
+}
+
 /// The precision of a run: as it is on this machine, and as it was where a run that goes on was started. So a run says what
 /// it did, and can be gone on with on another machine.
 pub fn precision(given: Choice, folder: &Path, resume: bool, has_bf16: bool) -> Choice {
@@ -243,15 +247,9 @@ pub fn precision(given: Choice, folder: &Path, resume: bool, has_bf16: bool) -> 
     struct Stored {
         precision: Choice,
     }
-    let stored = || {
-        let text = std::fs::read_to_string(folder.join("config.toml")).ok()?;
-        toml::from_str(&text).ok().map(|s: Stored| s.precision)
-    };
-    match given {
-        Choice::Auto if resume => stored().unwrap_or(Choice::Auto),
-        given => given,
-    }
-    .resolved(has_bf16)
+    let before = resume.then(|| stored(folder)).flatten();
+    let before = before.map(|run: Stored| run.precision);
+    given.gone_on(before).resolved(has_bf16)
 }
 
 /// Whether the user asked to stop. The first Ctrl-C asks; the job saves and ends; the second kills.

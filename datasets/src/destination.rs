@@ -1,5 +1,7 @@
 //! Where an output folder goes, checked before any work is done for it.
 
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{DatasetError, Result};
@@ -48,6 +50,38 @@ impl Destination {
             name: name.to_string_lossy().into_owned(),
             path,
         })
+    }
+}
+
+/// Makes the folder `work` in which `out` is made, and keeps other programs from it as long as the file returned is open:
+/// the system lets go of it even if the program is killed.
+///
+/// # Errors
+/// If another program is `doing` the same, or the folder cannot be made.
+pub(crate) fn claim(work: &Path, out: &Path, doing: &str) -> Result<File> {
+    fs::create_dir_all(work).map_err(DatasetError::io("create", work))?;
+    let path = work.join("lock");
+    let lock = File::create(&path).map_err(DatasetError::io("create", &path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(DatasetError::Output {
+            path: out.into(),
+            what: format!(
+                "another program is {doing} to it; it works in `{}`",
+                work.display()
+            ),
+        }),
+        Err(TryLockError::Error(error)) => Err(DatasetError::io("lock", &path)(error)),
+    }
+}
+
+/// Removes a folder and all in it, if it is there.
+pub(crate) fn remove_dir_all(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(DatasetError::io("remove", folder)(error))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -5,11 +5,11 @@
 //! replaced, `lock` is held while a program works there. A run that was killed leaves that folder; the next
 //! run takes it over. A run that has ended moves it to `.NAME.packed` for the moment that removing it takes.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::destination::Destination;
+use crate::destination::{claim, remove_dir_all, Destination};
 use crate::error::{DatasetError, Result};
 use crate::import::Importer;
 use crate::journal::{Journal, Past, Step, Task, JOURNAL};
@@ -75,22 +75,7 @@ impl Staging {
             // A refusal should leave no trace, so it comes before anything is made.
             admit()?;
         }
-        fs::create_dir_all(&work).map_err(DatasetError::io("create", &work))?;
-        let lock_path = work.join("lock");
-        let lock = File::create(&lock_path).map_err(DatasetError::io("create", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let what = format!(
-                    "another program is packing to it; it works in `{}`",
-                    work.display()
-                );
-                return Err(refuse(&out, what));
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(DatasetError::io("lock", &lock_path)(error))
-            }
-        }
+        let lock = claim(&work, &out, "packing")?;
         let mut staging = Self {
             out: out.clone(),
             work,
@@ -317,15 +302,6 @@ fn clear(work: &Path) {
     let _ = fs::remove_file(work.join("lock"));
     let _ = fs::remove_file(work.join(JOURNAL));
     let _ = fs::remove_dir(work);
-}
-
-fn remove_dir_all(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(DatasetError::io("remove", folder)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The names in a folder, sorted; none if there is no folder.

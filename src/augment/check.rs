@@ -69,10 +69,17 @@ pub(crate) fn range(
         min <= low && low <= high && high <= max && high.is_finite(),
         key,
         [low, high],
-        match min == f64::MIN_POSITIVE {
-            true => format!("[low, high] with 0 < low <= high <= {max}"),
-            false => format!("[low, high] with {min} <= low <= high <= {max}"),
-        },
+        format!("[low, high] with {min} <= low <= high <= {max}"),
+    )
+}
+
+/// Whether `[low, high]` is a range of shares of a picture, none of them empty.
+pub(crate) fn area(key: &str, [low, high]: [f64; 2]) -> Result<(), ConfigError> {
+    expect(
+        0.0 < low && low <= high && high <= 1.0,
+        key,
+        [low, high],
+        "[low, high] with 0 < low <= high <= 1",
     )
 }
 

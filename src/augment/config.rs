@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{expect, normalisation, probability, range, ConfigError};
+use super::check::{area, expect, normalisation, probability, range, ConfigError};
 use super::window::WindowConfig;
 use crate::field::Normalisation;
 
@@ -220,7 +220,7 @@ impl MultiCropConfig {
                 crop.size,
                 format!("more than half of blur.kernel = {}", self.blur.kernel),
             )?;
-            range(&format!("{kind}.area"), crop.area, f64::MIN_POSITIVE, 1.0)?;
+            area(&format!("{kind}.area"), crop.area)?;
         }
         range("aspect", self.aspect, 0.01, 100.0)?;
         probability("flip", self.flip)?;

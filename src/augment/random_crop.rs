@@ -22,7 +22,7 @@ impl RandomCrop {
     /// # Errors
     /// If a range is empty or leaves its limits.
     pub fn new(area: [f64; 2], aspect: [f64; 2]) -> Result<Self, ConfigError> {
-        super::check::range("area", area, f64::MIN_POSITIVE, 1.0)?;
+        super::check::area("area", area)?;
         super::check::range("aspect", aspect, 0.01, 100.0)?;
         Ok(RandomCrop { area, aspect })
     }

@@ -30,12 +30,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     );
     let interrupt = Interrupt::listen();
     let start = Instant::now();
-    let mut current = None;
+    let mut current: Option<(String, Bar)> = None;
     let mut say = |stage: &str, done: u64, total: u64, remark: &str| {
         let same = matches!(&current, Some((name, _)) if name == stage);
         if !same {
             if let Some((_, old)) = current.take() {
-                Bar::abandon(&old);
+                old.abandon();
             }
             current = Some((stage.to_owned(), Bar::new(stage, total)));
         }

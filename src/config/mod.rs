@@ -356,6 +356,20 @@ pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<S
         .map(|(_, name)| name.to_owned())
 }
 
+/// Checks that a value is a number above 0.
+pub(crate) fn positive(value: f64, key: &str) -> Result<(), ConfigError> {
+    require(value > 0.0 && value.is_finite(), key, || {
+        format!("is {value}, expected more than 0")
+    })
+}
+
+/// Checks that a value is from 0 to 1.
+pub(crate) fn share(value: f32, key: &str) -> Result<(), ConfigError> {
+    require((0.0..=1.0).contains(&value), key, || {
+        format!("is {value}, expected 0 to 1")
+    })
+}
+
 /// Checks that a value is a number of at least 0.
 pub(crate) fn not_negative(value: f32, key: &str) -> Result<(), ConfigError> {
     require(value >= 0.0 && value.is_finite(), key, || {

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use intertwine_datasets::{DatasetError, Namesake, PackedSet};
+use intertwine_datasets::{Category as Class, DatasetError, Namesake, PackedSet};
 use intertwine_detect::{DetectError, Detector, Thresholds};
 use intertwine_rle::RleError;
 use rayon::prelude::*;
@@ -33,18 +33,15 @@ pub enum ScoreError {
     #[error("{}", unmatched(.class, .data))]
     Classes {
         /// The class as the model knows it.
-        class: intertwine_datasets::Category,
+        class: Class,
         /// The classes of the data.
-        data: Vec<intertwine_datasets::Category>,
+        data: Vec<Class>,
     },
 }
 
 /// Which class is not matched, and by what the data have instead.
-fn unmatched(
-    class: &intertwine_datasets::Category,
-    data: &[intertwine_datasets::Category],
-) -> String {
-    let intertwine_datasets::Category { id, name } = class;
+fn unmatched(class: &Class, data: &[Class]) -> String {
+    let Class { id, name } = class;
     let has = match data.iter().filter(|other| other.name == *name).count() {
         0 => match data.iter().find(|other| other.id == *id) {
             None => "has none of that name".into(),
@@ -61,12 +58,9 @@ fn unmatched(
 ///
 /// # Errors
 /// [`ScoreError::Classes`], of the first class that is not there.
-pub fn match_classes(
-    classes: &[intertwine_datasets::Category],
-    data: &PackedSet,
-) -> Result<Vec<u32>, ScoreError> {
+pub fn match_classes(classes: &[Class], data: &PackedSet) -> Result<Vec<u32>, ScoreError> {
     let known = data.categories();
-    let id = |class: &intertwine_datasets::Category| match class.among(known) {
+    let id = |class: &Class| match class.among(known) {
         Namesake::One(place) => Ok(known[place].id),
         Namesake::None | Namesake::Several => Err(ScoreError::Classes {
             class: class.clone(),
@@ -165,7 +159,7 @@ fn detect_all(model: &Path, data: &PackedSet) -> Result<(Vec<Detection>, bool), 
     let classes: Vec<_> = card
         .classes
         .iter()
-        .map(|class| intertwine_datasets::Category {
+        .map(|class| Class {
             id: class.id,
             name: class.name.clone(),
         })
@@ -236,7 +230,7 @@ mod tests {
         let mut trained = Vec::new();
         let set = packed(dir.path(), |labels| {
             let categories = labels["categories"].as_array().unwrap();
-            let category = |c: &serde_json::Value| intertwine_datasets::Category {
+            let category = |c: &serde_json::Value| Class {
                 id: c["id"].as_u64().unwrap() as u32,
                 name: c["name"].as_str().unwrap().into(),
             };

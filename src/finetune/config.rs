@@ -6,7 +6,7 @@ use super::loss::LossWeights;
 use super::train::FinetuneError;
 use crate::augment::detection::DetectionAugmentConfig;
 use crate::augment::JitterConfig;
-use crate::config::{not_negative, require, ConfigError, Presets, Validate};
+use crate::config::{not_negative, positive, require, share, ConfigError, Presets, Validate};
 use crate::export::DetectorSpec;
 use crate::nn::arch::Arch;
 use crate::nn::autocast;
@@ -220,16 +220,8 @@ impl Validate for FinetuneConfig {
                 )
             },
         )?;
-        require(
-            self.optim.epochs > 0.0 && self.optim.epochs.is_finite(),
-            "optim.epochs",
-            || format!("is {}, expected more than 0", self.optim.epochs),
-        )?;
-        require(
-            (0.0..=1.0).contains(&self.optim.warmup),
-            "optim.warmup",
-            || format!("is {}, expected 0 to 1", self.optim.warmup),
-        )?;
+        positive(self.optim.epochs, "optim.epochs")?;
+        share(self.optim.warmup, "optim.warmup")?;
         for (value, key) in [
             (self.optim.lr, "optim.lr"),
             (self.optim.lr_end, "optim.lr_end"),

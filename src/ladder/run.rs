@@ -22,7 +22,7 @@ use crate::nn::Backend;
 use crate::pretrain::{self, pretrain, PretrainConfig};
 use crate::probe::encoder::Encoder;
 use crate::probe::{probe, Figures, Options};
-use crate::run::{claim, Interrupt};
+use crate::run::{claim, stored, Interrupt};
 
 /// A ladder to be climbed.
 #[derive(Clone, Copy)]
@@ -144,19 +144,15 @@ fn resolved(job: &Job<'_>) -> anyhow::Result<Plan> {
         }
     }
     let has_bf16 = job.device.with(HasBf16)?;
-    let text = std::fs::read_to_string(job.out.join("config.toml")).unwrap_or_default();
-    let stored: Option<Stored> = toml::from_str(&text).ok();
-    let resolve = |given: Choice, stored: Option<Choice>| match given {
-        Choice::Auto => stored.unwrap_or(given).resolved(has_bf16),
-        given => given,
-    };
+    let before: Option<Stored> = stored(job.out);
+    let of = |stage: fn(&Stored) -> &Stage| before.as_ref().map(|ladder| stage(ladder).precision);
+    let (pretraining, finetuning) = (of(|l| &l.pretrain), of(|l| &l.finetune));
     let mut plan = job.plan.clone();
     let Base {
         pretrain, finetune, ..
     } = &mut plan.base;
-    let of = |stage: fn(&Stored) -> &Stage| stored.as_ref().map(|stored| stage(stored).precision);
-    pretrain.precision = resolve(pretrain.precision, of(|stored| &stored.pretrain));
-    finetune.precision = resolve(finetune.precision, of(|stored| &stored.finetune));
+    pretrain.precision = pretrain.precision.gone_on(pretraining).resolved(has_bf16);
+    finetune.precision = finetune.precision.gone_on(finetuning).resolved(has_bf16);
     Ok(plan)
 }
 

@@ -55,6 +55,14 @@ pub enum Choice {
 }
 
 impl Choice {
+    /// `self`, or what `Auto` has meant before.
+    pub fn gone_on(self, before: Option<Self>) -> Self {
+        match self {
+            Self::Auto => before.unwrap_or(self),
+            given => given,
+        }
+    }
+
     /// `self`, or what `Auto` means on a device that has instructions for `bf16` or not.
     pub fn resolved(self, has_bf16: bool) -> Self {
         match self {

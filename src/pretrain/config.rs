@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::mask::MaskConfig;
 use crate::augment::MultiCropConfig;
-use crate::config::{not_negative, require, ConfigError, Presets, Validate};
+use crate::config::{not_negative, positive, require, share, ConfigError, Presets, Validate};
 use crate::nn::vit::VitConfig;
 use crate::nn::{arch, autocast};
 use crate::probe::LEAST_PICTURES;
@@ -215,16 +215,6 @@ impl Validate for PretrainConfig {
                 self.crops.patch, self.model.arch
             )
         })?;
-        let positive = |value: f64, key: &str| {
-            require(value > 0.0 && value.is_finite(), key, || {
-                format!("is {value}, expected more than 0")
-            })
-        };
-        let share = |value: f32, key: &str| {
-            require((0.0..=1.0).contains(&value), key, || {
-                format!("is {value}, expected 0 to 1")
-            })
-        };
         for (value, key) in [
             (self.head.hidden, "head.hidden"),
             (self.head.bottleneck, "head.bottleneck"),

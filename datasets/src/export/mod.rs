@@ -9,14 +9,13 @@ mod folder;
 mod names;
 mod webdataset;
 
-use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
+use std::fs;
 use std::path::Path;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
-use crate::destination::Destination;
+use crate::destination::{claim, remove_dir_all, Destination};
 use crate::error::{DatasetError, Result};
 use crate::packed_set::PackedSet;
 use crate::pixels::{Encoding, Scratch};
@@ -91,43 +90,21 @@ pub fn export(
 fn put_in_place<T>(out: &Destination, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let Destination { path, parent, name } = out;
     let work = parent.join(format!(".{name}.unpacking"));
-    fs::create_dir_all(&work).map_err(DatasetError::io("create", &work))?;
-    let lock_path = work.join("lock");
-    let lock = File::create(&lock_path).map_err(DatasetError::io("create", &lock_path))?;
-    // Released by the system, even if the program is killed.
-    lock.try_lock().map_err(|error| match error {
-        TryLockError::Error(error) => DatasetError::io("lock", &lock_path)(error),
-        TryLockError::WouldBlock => DatasetError::Output {
-            path: path.clone(),
-            what: format!(
-                "another program is unpacking to it; it works in `{}`",
-                work.display()
-            ),
-        },
-    })?;
+    let _lock = claim(&work, path, "unpacking")?;
     let folder = work.join("export");
-    let filled = begin_anew(&folder)
-        .and_then(|()| fill(&folder))
-        .and_then(|filled| {
-            sync_folder(&folder)?;
-            fs::rename(&folder, path).map_err(DatasetError::io("move the export to", path))?;
-            sync_folder(parent)?;
-            Ok(filled)
-        });
+    let make = || {
+        remove_dir_all(&folder)?;
+        fs::create_dir(&folder).map_err(DatasetError::io("create", &folder))?;
+        let filled = fill(&folder)?;
+        sync_folder(&folder)?;
+        fs::rename(&folder, path).map_err(DatasetError::io("move the export to", path))?;
+        sync_folder(parent)?;
+        Ok(filled)
+    };
+    let made = make();
     // What is left of it is in nobody's way; the error, if there was one, is what matters.
     let _ = fs::remove_dir_all(&work);
-    filled
-}
-
-/// Makes an empty folder, whatever was there.
-fn begin_anew(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(DatasetError::io("remove", folder)(error))
-        }
-        _ => {}
-    }
-    fs::create_dir(folder).map_err(DatasetError::io("create", folder))
+    made
 }
 
 /// What a set of WebDataset archives says of itself in the member `__dataset__/info.json`.
