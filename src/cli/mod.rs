@@ -18,6 +18,7 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use intertwine_flow::Told;
 
 /// From unlabelled pictures to an object detector on a small device.
 #[derive(Parser)]
@@ -85,37 +86,8 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("error: {}", told(&e));
+            eprintln!("error: {}", Told(&*e));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// An error with what caused it. Many of ours name their cause already, which is not said twice.
-fn told(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cause_is_said_once() {
-        let inner = std::io::Error::other("no such file");
-        let error = anyhow::Error::new(inner).context("cannot open `x`: no such file");
-        let error = error.context("reading the labels");
-        assert_eq!(
-            told(&error),
-            "reading the labels: cannot open `x`: no such file"
-        );
     }
 }

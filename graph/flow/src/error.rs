@@ -1,6 +1,10 @@
-//! What goes wrong in a graph: which stage, at which item, and why.
+//! What goes wrong in a graph: which stage, at which item, and why; and an error as a user reads it.
 
-use alloc::{boxed::Box, string::String};
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString},
+};
 use core::{error::Error, fmt};
 
 /// Any error a stage can return, without its type.
@@ -52,3 +56,53 @@ impl fmt::Display for Panicked {
 }
 
 impl Error for Panicked {}
+
+/// An error with what caused it, on one line. Many messages name their cause already, which is not said twice.
+#[derive(Debug)]
+pub struct Told<'a>(pub &'a (dyn Error + 'a));
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.to_string();
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            let said = cause.to_string();
+            if !text.contains(&said) {
+                text = format!("{text}: {said}");
+            }
+            next = cause.source();
+        }
+        f.write_str(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Chain(&'static [&'static str]);
+    impl fmt::Display for Chain {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0[0])
+        }
+    }
+    impl Error for Chain {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            static INNER: Chain = Chain(&["no such file"]);
+            static OUTER: Chain = Chain(&["cannot open `x`: no such file", ""]);
+            match self.0.len() {
+                3 => Some(&OUTER),
+                2 => Some(&INNER),
+                _ => None,
+            }
+        }
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = Chain(&["reading the labels", "", ""]);
+        let told = Told(&error).to_string();
+        assert_eq!(told, "reading the labels: cannot open `x`: no such file");
+    }
+}

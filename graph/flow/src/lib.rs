@@ -82,7 +82,7 @@ mod stage;
 #[cfg(feature = "std")]
 mod table;
 
-pub use error::{BoxError, FlowError, Panicked};
+pub use error::{BoxError, FlowError, Panicked, Told};
 pub use function::{source, stage, stage_with, try_stage, FnSource, Map, MapWith, TryMap};
 pub use graph::{input, Graph};
 pub use inline::Inline;

@@ -5,6 +5,7 @@ mod program;
 use std::process::ExitCode;
 
 use clap::Parser;
+use intertwine_flow::Told;
 #[cfg(feature = "serve")]
 use program::serve;
 use program::{bench, complain, run, watch, EngineArgs};
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
         (None, None) => unreachable!("clap asks for the model and a path"),
     };
     result.unwrap_or_else(|error| {
-        complain(format_args!("error: {error:#}"));
+        complain(format_args!("error: {}", Told(&*error)));
         ExitCode::FAILURE
     })
 }

@@ -11,6 +11,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use intertwine_datasets::{
     inspect, pack, Encoding, Existing, Format, PackOptions, Progress, Resize, Source,
 };
+use intertwine_flow::Told;
 
 /// Exit status of `--strict` when something was found.
 const FOUND: u8 = 3;
@@ -189,8 +190,15 @@ impl Arguments {
     }
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
     sigpipe::reset();
+    run().unwrap_or_else(|error| {
+        eprintln!("error: {}", Told(&*error));
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let threads = arguments.threads.map_or(0, usize::from);
     let pool = rayon::ThreadPoolBuilder::new()

@@ -365,6 +365,7 @@ fn a_source_that_is_not_what_it_should_be_is_named() {
     let fails = |source: &Path, parts: &[&str]| {
         let output = run(&[&source, &out]);
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).starts_with("error: ") && stderr(&output).lines().count() == 1);
         let name = source.file_name().unwrap().to_string_lossy();
         for part in parts.iter().copied().chain([&*name]) {
             assert!(

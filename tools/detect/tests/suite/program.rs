@@ -189,6 +189,19 @@ fn a_bad_picture_is_reported_and_the_others_are_done() {
 }
 
 #[test]
+fn why_a_model_cannot_be_read_is_said_once() {
+    let desk = Desk::new();
+    let output = desk.run(&["--model", "no-such.onnx", "in", "--out", "out"]);
+    assert_eq!(output.status.code(), Some(1));
+    let err = text(&output.stderr);
+    assert!(
+        err.starts_with("error: model no-such.onnx: cannot read"),
+        "{err}"
+    );
+    assert_eq!(err.matches("No such file").count(), 1, "{err}");
+}
+
+#[test]
 fn threads_change_nothing() {
     let desk = Desk::new().with_broken_pictures();
     let mut results = ["1", "2", "5"].map(|threads| {

@@ -1,11 +1,13 @@
 //! `unpack-dataset`: writes a packed set back as pictures and label files.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use intertwine_datasets::{export, PackedSet, Target};
+use intertwine_flow::Told;
 
 /// Writes a packed set back as pictures and label files that other programs read.
 ///
@@ -47,8 +49,18 @@ enum TargetName {
     WebDataset,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     sigpipe::reset();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", Told(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let arguments = Arguments::parse();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(arguments.threads.map_or(0, usize::from))

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::mpsc::{channel, sync_channel, Receiver, SyncSender};
 use std::time::Duration;
 
+use intertwine_flow::Told;
+
 use super::http::Url;
 
 /// Lines that may wait to be sent. What is older is of no use to a receiver that is so far behind.
@@ -45,7 +47,7 @@ impl Post {
                 match &result {
                     Ok(()) => sent.sent += 1,
                     // Told once, not for each of the lines that fail until the receiver is back.
-                    Err(error) if working => eprintln!("cannot post to {url}: {error:#}"),
+                    Err(error) if working => eprintln!("cannot post to {url}: {}", Told(&**error)),
                     Err(_) => {}
                 }
                 working = result.is_ok();

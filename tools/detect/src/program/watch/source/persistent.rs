@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use intertwine_flow::Told;
 
 use super::{Frame, Source};
 
@@ -55,7 +56,8 @@ impl<S: Attempt> Persistent<S> {
         let pause = pause(self.failures);
         self.failures = self.failures.saturating_add(1);
         let seconds = pause.as_secs_f32();
-        eprintln!("{}: {error:#}; trying again in {seconds} s", self.name);
+        let told = Told(&*error);
+        eprintln!("{}: {told}; trying again in {seconds} s", self.name);
         std::thread::sleep(pause);
         Ok(())
     }
