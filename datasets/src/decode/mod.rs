@@ -6,13 +6,13 @@
 //! profiles are not applied.
 
 mod jpeg;
-mod traps;
 
 use std::io::Cursor;
 use std::panic;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
+use intertwine_picture::over_black;
 
 use crate::pixels::{MAX_PIXELS, MAX_SIDE};
 use jpeg::Jpeg;
@@ -72,10 +72,13 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
 
 /// Decodes what is no JPEG.
 fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Decoded, DecodeError> {
-    if let Some(what) = traps::found(bytes, format) {
-        return Err(DecodeError::Damaged(what.into()));
+    let mut file = Cursor::new(bytes);
+    match intertwine_picture::damage(&mut file, format) {
+        Ok(None) => {}
+        Ok(Some(what)) => return Err(DecodeError::Damaged(what.into())),
+        Err(error) => return Err(DecodeError::Damaged(error.to_string())),
     }
-    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format)
+    let mut decoder = ImageReader::with_format(file, format)
         .into_decoder()
         .map_err(error)?;
     let (width, height) = decoder.dimensions();
@@ -87,7 +90,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Decoded, DecodeErro
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(error)?;
     Ok(Decoded {
-        image: to_rgb(image),
+        image: over_black(image),
         orientation,
         is_jpeg: false,
     })
@@ -129,20 +132,6 @@ fn check_size(width: u32, height: u32) -> Result<(), DecodeError> {
         return Err(DecodeError::TooLarge(width, height));
     }
     Ok(())
-}
-
-/// To RGB, transparent pixels over black.
-fn to_rgb(image: DynamicImage) -> RgbImage {
-    if !image.color().has_alpha() {
-        return image.into_rgb8();
-    }
-    let rgba = image.into_rgba8();
-    let mut rgb = RgbImage::new(rgba.width(), rgba.height());
-    for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
-        let [r, g, b, alpha] = from.0.map(u16::from);
-        to.0 = [r, g, b].map(|value| ((value * alpha + 127) / 255) as u8);
-    }
-    rgb
 }
 
 fn unknown_format(bytes: &[u8]) -> DecodeError {

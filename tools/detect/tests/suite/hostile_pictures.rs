@@ -194,7 +194,7 @@ fn grey_and_transparent_pictures_become_colour() {
         picture::decode(&bytes).unwrap(),
         RgbImage::from_pixel(3, 2, Rgb([9; 3]))
     );
-    // Over black, as `intertwine-datasets` does it for training; so are its own test's values.
+    // Over black, as for training.
     bytes.clear();
     image::RgbaImage::from_fn(4, 1, |x, _| {
         image::Rgba([200, 100, 50, [0, 51, 128, 255][x as usize]])

@@ -1,18 +1,15 @@
-//! Damage that `image`'s decoders fall over instead of reporting it. Fuzzing `intertwine-datasets` found each; here the
-//! file need not be in memory.
+//! Damage that `image`'s decoders fall over instead of reporting it; fuzzing `intertwine-datasets` found each.
 
 use std::io::{ErrorKind, Read, Result, Seek, SeekFrom};
 
 use image::ImageFormat;
 
-/// What is wrong with a file that must not be given to its decoder. The file is left at its beginning.
+/// What is wrong with a file of this format that must not be given to its decoder. The file, which need not be in memory, is
+/// left at its beginning.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub(super) fn found(
-    file: &mut (impl Read + Seek),
-    format: ImageFormat,
-) -> Result<Option<&'static str>> {
+pub fn damage(file: &mut (impl Read + Seek), format: ImageFormat) -> Result<Option<&'static str>> {
     let what = match format {
         ImageFormat::WebP if !webp_chunks_fit(file)? => {
             Some("a chunk of the WebP is longer than the file")

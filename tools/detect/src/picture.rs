@@ -1,7 +1,5 @@
 //! Reading pictures that nobody has checked: any format, any orientation, any header.
 
-mod traps;
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
@@ -9,6 +7,7 @@ use std::path::Path;
 use image::error::DecodingError;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+use intertwine_picture::over_black;
 
 use crate::error::PictureError;
 use crate::panics::silently;
@@ -63,7 +62,7 @@ fn read(mut file: impl BufRead + Seek, max_pixels: u64) -> Result<RgbImage, Pict
         let error = DecodingError::new(format.into(), what);
         PictureError::Decode(ImageError::Decoding(error))
     };
-    if let Some(what) = traps::found(&mut file, format)? {
+    if let Some(what) = intertwine_picture::damage(&mut file, format)? {
         return Err(damaged(what));
     }
     silently(|| pixels(ImageReader::with_format(file, format), max_pixels))
@@ -93,25 +92,11 @@ fn pixels<R: BufRead + Seek>(
     }
     // A damaged EXIF block is no reason to refuse the pixels.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let rgb = to_rgb(DynamicImage::from_decoder(decoder)?);
+    let rgb = over_black(DynamicImage::from_decoder(decoder)?);
     // Only now, since turning takes as much memory again.
     let mut picture = DynamicImage::ImageRgb8(rgb);
     picture.apply_orientation(orientation);
     Ok(picture.into_rgb8())
-}
-
-/// To RGB, transparent pixels over black: the colour behind full transparency is arbitrary.
-fn to_rgb(picture: DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8();
-    }
-    let rgba = picture.into_rgba8();
-    let mut rgb = RgbImage::new(rgba.width(), rgba.height());
-    for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
-        let [r, g, b, alpha] = from.0.map(u16::from);
-        to.0 = [r, g, b].map(|value| ((value * alpha + 127) / 255) as u8);
-    }
-    rgb
 }
 
 #[cfg(test)]
