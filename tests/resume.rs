@@ -398,6 +398,24 @@ fn mistakes_are_named() {
         size.contains("`detector.size` is 100, expected a multiple of the encoder's patch, 8"),
         "{size}"
     );
+    // Labels of nothing at all.
+    let labels = dir.path().join("drawn-packed/annotations.json");
+    let drawn = std::fs::read(&labels).unwrap();
+    let mut blank: serde_json::Value = serde_json::from_slice(&drawn).unwrap();
+    blank["annotations"] = serde_json::json!([]);
+    std::fs::write(&labels, blank.to_string()).unwrap();
+    let (source, options) = (Source::new(labels), PackOptions::default());
+    pack(&source, &options, &dir.path().join("blank"), &|_| {}).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_intertwine"))
+        .current_dir(dir.path())
+        .args(["finetune", "--data", "blank", "--out", "wrong"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && said.contains("blank: no picture has an object"),
+        "{said}"
+    );
     let mut c = intertwine(dir.path(), "wrong", "pretrain", &[]);
     c.args(["--preset", "pic"]);
     let output = c.stderr(Stdio::piped()).output().unwrap();

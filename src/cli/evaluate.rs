@@ -64,6 +64,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(masks) = &report.masks {
         println!("{masks}");
     }
+    // COCO's own numbers, which its users know; others may not.
+    if report.lacks_objects() {
+        eprintln!("-1.000: no object of that kind is labelled");
+    }
     if let Some(path) = &args.json {
         crate::files::save(path, &serde_json::to_vec_pretty(&report)?)?;
         eprintln!("wrote {}", path.display());

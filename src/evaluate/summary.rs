@@ -181,6 +181,14 @@ pub struct Report {
     pub masks: Option<Summary>,
 }
 
+impl Report {
+    /// Whether any of the numbers is -1, since nothing it would be of is labelled.
+    pub fn lacks_objects(&self) -> bool {
+        let summaries = [Some(&self.first), self.masks.as_ref()];
+        (summaries.iter().flatten()).any(|summary| summary.stats.contains(&-1.0))
+    }
+}
+
 impl From<Summary> for Report {
     fn from(first: Summary) -> Self {
         Self { first, masks: None }
