@@ -21,6 +21,7 @@ fn plan(rungs: &[&str], seeds: u64) -> Plan {
         "crops.globals.size=24",
         "crops.locals.size=16",
         "crops.locals.count=2",
+        "crops.mean=[0.5, 0.4, 0.3]",
         "optim.batch=4",
         "optim.epochs=1.0",
     ]);
@@ -124,6 +125,15 @@ fn a_stopped_ladder_goes_on_and_grows() {
     assert!(page.contains("AP, 25%"));
 
     // Other passes over the same pictures are other runs.
+    // All rungs see the same colours.
+    for rung in ["scratch", "dino"] {
+        let config = dir.join(format!("stopped/finetune/{rung}-100%x1-s0/config.toml"));
+        let config: toml::Table = std::fs::read_to_string(config).unwrap().parse().unwrap();
+        let mean = config["data"]["mean"].as_array().unwrap();
+        let mean: Vec<f64> = mean.iter().filter_map(toml::Value::as_float).collect();
+        assert_eq!(mean, [0.5, 0.4, 0.3], "{rung}");
+    }
+
     let mut longer = plan(&["scratch"], 1);
     longer.labels[1].epochs = 3.0;
     assert!(run(dir, "stopped", &longer, usize::MAX).unwrap());

@@ -8,6 +8,7 @@ use crate::augment::detection::DetectionAugmentConfig;
 use crate::augment::JitterConfig;
 use crate::config::{not_negative, positive, require, share, ConfigError, Presets, Validate};
 use crate::export::DetectorSpec;
+use crate::field::Normalisation;
 use crate::nn::arch::Arch;
 use crate::nn::autocast;
 use crate::nn::vit::VitConfig;
@@ -85,8 +86,22 @@ pub struct DataConfig {
     pub copy_paste: f64,
     /// Share of a box that must remain.
     pub min_visible: f64,
+    /// Mean of red, green and blue, of values in `[0, 1]`, in training and in the export.
+    #[serde(default = "imagenet_mean")]
+    pub mean: [f32; 3],
+    /// Their standard deviation.
+    #[serde(default = "imagenet_std")]
+    pub std: [f32; 3],
     /// Side of the centred window of the field in which the picture lies, in training and in the export.
     pub window: f64,
+}
+
+// Of runs begun before they could be said.
+fn imagenet_mean() -> [f32; 3] {
+    Normalisation::IMAGENET.mean
+}
+fn imagenet_std() -> [f32; 3] {
+    Normalisation::IMAGENET.std
 }
 
 /// Optimisation (METHOD section 6).
@@ -133,7 +148,7 @@ impl FinetuneConfig {
     pub fn spec<A: Arch>(&self, model: &VitConfig, classes: usize, masks: bool) -> DetectorSpec {
         DetectorSpec {
             image_size: self.detector.size,
-            patch: A::PATCH,
+            patch: model.patch(),
             width: A::WIDTH,
             depth: model.depth,
             heads: A::HEADS,
@@ -155,7 +170,7 @@ impl FinetuneConfig {
         classes: usize,
         masks: bool,
     ) -> Result<DetectorSpec, FinetuneError> {
-        let (size, patch) = (self.detector.size, A::PATCH);
+        let (size, patch) = (self.detector.size, model.patch());
         require(
             size.is_multiple_of(patch) && size >= 2 * patch,
             "detector.size",
@@ -193,6 +208,8 @@ impl DataConfig {
             mosaic: self.mosaic,
             copy_paste: self.copy_paste,
             min_visible: self.min_visible,
+            mean: self.mean,
+            std: self.std,
             window: self.window,
             ..DetectionAugmentConfig::default()
         }

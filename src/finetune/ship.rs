@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use dfdx::prelude::*;
 use intertwine_datasets::PackedSet;
-use intertwine_detect::{Class, RawOutputs};
+use intertwine_detect::{Class, ModelCard, RawOutputs};
 
 use super::config::FinetuneConfig;
 use super::learner::Learner;
@@ -13,7 +13,9 @@ use super::loss::decode;
 use super::objective::on_host;
 use super::train::FinetuneError;
 use crate::export::{export, ExportError, ParityReport, Reference, Weights};
+use crate::field::Normalisation;
 use crate::nn::arch::Arch;
+use crate::nn::normalisation;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::run::RunFolder;
@@ -56,7 +58,15 @@ pub(super) fn ship<A: Arch, D: Backend>(
             name: c.name.clone(),
         })
         .collect();
-    let card = spec.card(classes);
+    let colours = Normalisation {
+        mean: config.data.mean,
+        std: config.data.std,
+    };
+    let card = ModelCard {
+        mean: colours.mean,
+        std: colours.std,
+        ..spec.card(classes)
+    };
 
     let picture = data.read(0)?.image;
     let mut preprocessor = intertwine_detect::Preprocessor::new(&card);
@@ -111,6 +121,7 @@ pub(super) fn ship<A: Arch, D: Backend>(
     dict.metadata.insert("model".into(), encoder);
     dict.metadata
         .insert("window".into(), config.data.window.to_string());
+    normalisation::note(colours, &mut dict.metadata);
     dict.write(&folder.model())?;
     Ok((path, parity))
 }

@@ -6,7 +6,7 @@ use rand::RngExt;
 
 use super::model::Detector;
 use crate::export::DetectorSpec;
-use crate::nn::arch::{Arch, Tiny8};
+use crate::nn::arch::{Arch, Tiny};
 use crate::nn::module::Init;
 use crate::nn::ops::host_loss::host_loss;
 use crate::nn::optim::{Group, Optimizer};
@@ -16,13 +16,13 @@ use crate::nn::{Backend, Module, Rows};
 
 const BATCH: usize = 2;
 
-fn detector() -> (DetectorSpec, Detector<Tiny8, Cpu>, WholePicture) {
+fn detector() -> (DetectorSpec, Detector<Tiny, Cpu>, WholePicture) {
     let spec = DetectorSpec {
         image_size: 32,
-        patch: Tiny8::PATCH,
-        width: Tiny8::WIDTH,
+        patch: 8,
+        width: Tiny::WIDTH,
         depth: 2,
-        heads: Tiny8::HEADS,
+        heads: Tiny::HEADS,
         classes: 3,
         channels: 8,
         prototypes: 4,
@@ -31,7 +31,7 @@ fn detector() -> (DetectorSpec, Detector<Tiny8, Cpu>, WholePicture) {
         layer_scale: true,
     };
     let config = VitConfig {
-        arch: Tiny8::NAME.into(),
+        arch: "tiny8".into(),
         depth: 2,
         layer_scale: 0.1,
         drop_path: 0.0,
@@ -56,7 +56,7 @@ fn every_parameter_moves_the_loss_as_its_gradient_says() {
     let patches = draw(BATCH * spec.image_size * spec.image_size * 3);
     let positions = positions.repeat(BATCH);
     let weights = draw(BATCH * spec.image_size * spec.image_size * 16);
-    let outputs = |model: &Detector<Tiny8, Cpu>, tape: bool| {
+    let outputs = |model: &Detector<Tiny, Cpu>, tape: bool| {
         let (patches, view) = (patches.clone(), positions.view());
         let (o, tape) = if tape {
             model.forward(
@@ -77,7 +77,7 @@ fn every_parameter_moves_the_loss_as_its_gradient_says() {
         let all: Vec<Rows<usize, Cpu>> = all.chain(o.prototypes).collect();
         (all, tape)
     };
-    let loss = |model: &Detector<Tiny8, Cpu>| -> f64 {
+    let loss = |model: &Detector<Tiny, Cpu>| -> f64 {
         let (all, _) = outputs(model, false);
         let values = all.iter().flat_map(Cpu::to_host);
         let pairs = values.zip(&weights);

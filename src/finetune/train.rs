@@ -20,6 +20,7 @@ use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::checkpoint::CheckpointError;
 use crate::nn::device::{Device, DeviceError, WithDevice};
+use crate::nn::normalisation;
 use crate::nn::timm;
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
@@ -106,6 +107,9 @@ pub enum FinetuneError {
     /// Nothing to learn.
     #[error("{}: the set has no categories; pack a labelled set (a COCO JSON, see pack-dataset --help)", path.display())]
     Unlabelled { path: PathBuf },
+    /// Pictures that show nothing.
+    #[error("{}: no picture has an object, so there is nothing to learn to find; were the labels packed with the pictures? See pack-dataset --check", path.display())]
+    NoObjects { path: PathBuf },
     /// The loss is no number any more.
     #[error("step {step}: {what} is not finite; the last checkpoint is kept. A lower optim.lr or a longer optim.warmup usually mends this")]
     NotFinite { step: u64, what: &'static str },
@@ -165,7 +169,7 @@ pub fn finetune_on<D: Backend>(
     arch::dispatch(&config.model.arch, Run(dev, job, encoder, progress))?
 }
 
-/// Reads an encoder; `config` takes its sizes: what is resumed must be what was started.
+/// Reads an encoder; `config` takes its sizes and what it has learnt to see: what is resumed must be what was started.
 fn encoder(path: &Path, config: &mut FinetuneConfig) -> Result<StateDict, FinetuneError> {
     let path = if path.is_dir() {
         path.join("model.safetensors")
@@ -180,6 +184,8 @@ fn encoder(path: &Path, config: &mut FinetuneConfig) -> Result<StateDict, Finetu
     if let Some(text) = dict.metadata.get("model") {
         config.model = toml::from_str(text)
             .map_err(|e| wrong(format!("its note `model` cannot be read: {e}")))?;
+        let colours = normalisation::noted(&dict.metadata).map_err(wrong)?;
+        (config.data.mean, config.data.std) = (colours.mean, colours.std);
         // A detector's encoder has learnt where in the field pictures lie.
         if let Some(text) = dict.metadata.get("window") {
             config.data.window = text
@@ -292,22 +298,29 @@ fn detector_spec<A: Arch>(
     config: &FinetuneConfig,
     data: &PackedSet,
 ) -> Result<DetectorSpec, FinetuneError> {
-    if data.categories().is_empty() {
-        return Err(FinetuneError::Unlabelled {
-            path: data.folder().to_owned(),
-        });
+    let path = || data.folder().to_owned();
+    let classes = data.categories().len();
+    if classes == 0 {
+        return Err(FinetuneError::Unlabelled { path: path() });
     }
-    config.checked_spec::<A>(&config.model, data.categories().len(), has_masks(data)?)
+    let Some(masks) = objects_with_masks(data)? else {
+        return Err(FinetuneError::NoObjects { path: path() });
+    };
+    config.checked_spec::<A>(&config.model, classes, masks)
 }
 
-/// Whether any object has a mask; the first one found answers.
-fn has_masks(data: &PackedSet) -> Result<bool, DatasetError> {
+/// Whether any object, crowds not counted, has a mask; the first one found answers. None if there is no object.
+fn objects_with_masks(data: &PackedSet) -> Result<Option<bool>, DatasetError> {
+    let mut found = None;
     for record in 0..data.len() {
-        if data.instances(record)?.iter().any(|o| o.mask.is_some()) {
-            return Ok(true);
+        for object in data.instances(record)?.iter().filter(|o| !o.crowd) {
+            if object.mask.is_some() {
+                return Ok(Some(true));
+            }
+            found = Some(false);
         }
     }
-    Ok(false)
+    Ok(found)
 }
 
 /// Runs the graph of a fine-tuning for a while and says where the time went; with `learn` a new detector

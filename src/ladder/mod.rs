@@ -182,8 +182,10 @@ impl Plan {
     fn finetuning(&self, labels: Labels, seed: u64, records: usize) -> FinetuneConfig {
         let mut config = self.base.finetune.clone();
         config.seed = seed;
-        // From scratch the encoder is of the size that the other rungs pretrain.
+        // From scratch the encoder is of the size that the other rungs pretrain, and sees the colours that theirs do.
         config.model = self.base.pretrain.model.clone();
+        let colours = self.base.pretrain.crops.normalisation();
+        (config.data.mean, config.data.std) = (colours.mean, colours.std);
         config.data.subset = labels.pictures(records);
         config.optim.epochs = labels.epochs;
         config

@@ -13,7 +13,7 @@
 //! - [`positions`]: where the patches of whole pictures lie.
 //! - [`vit`], [`head`]: the encoder and the projection head. `look`: the encoder looked into.
 //! - [`optim`]: AdamW with groups, clipping, the moving-average teacher.
-//! - [`weights`]: safetensors in and out; [`timm`]: those of its encoders.
+//! - [`weights`]: safetensors in and out; [`timm`]: those of its encoders; [`normalisation`]: the colours noted in them.
 //!
 //! Tensors are rows: `(usize, Const<WIDTH>)`, one row a token. Pictures of several sizes lie one after
 //! another in the same matrix, so the linear layers see one long GEMM, and only attention knows where a
@@ -29,6 +29,7 @@ pub mod device;
 pub mod head;
 mod look;
 pub mod module;
+pub mod normalisation;
 pub mod ops;
 pub mod optim;
 pub mod positions;
