@@ -11,6 +11,7 @@ use intertwine::field::{Normalisation, Window};
 use intertwine::nn::weights::{HostTensor, StateDict};
 use intertwine::probe::encoder::{Encoder, Shown};
 use intertwine_datasets::{pack, PackOptions, Source};
+use intertwine_detect::Detector;
 
 /// What timm makes of a picture with computed weights; `tests/peers/timm_features.py` writes it.
 #[derive(serde::Deserialize)]
@@ -132,37 +133,82 @@ fn colours_of_a_foreign_file_are_assumed_or_given() {
         (&["--mean", half][..], "--std"),
         (&["--mean", half, "--std", "0.5"], "expected R,G,B"),
         (&["--mean", half, "--std", "0,1,1"], "three numbers above 0"),
-        (&["--side", "16"], "side = 16: expected 32"),
+        (&["--side", "16"], "side = 16: expected a multiple of 16"),
     ] {
         let (success, _, said) = probe(wrong);
         assert!(!success && said.contains(reason), "{said}");
     }
+    // Its positions are those of 2 x 2 patches.
+    let (_, larger, said) = probe(&["--side", "48"]);
+    let line = "positions: of 2 x 2 patches, resampled to 3 x 3";
+    assert!(
+        larger.contains(line) && !assumed.contains("positions:"),
+        "{larger}{said}"
+    );
+}
+
+/// The config of a detector of pictures of `size` pixels on `dir/vit.safetensors`.
+fn fine_tuned(dir: &Path, size: usize) -> String {
+    support::packed(dir, 0..8);
+    let size = format!("detector.size={size}");
+    let few = [
+        &size,
+        "detector.channels=16",
+        "optim.batch=4",
+        "optim.epochs=1.0",
+    ];
+    let files = [
+        "--data",
+        "packed",
+        "--init",
+        "vit.safetensors",
+        "--out",
+        "run",
+    ];
+    let mut args = [&["finetune"], &files[..]].concat();
+    args.extend(few.iter().flat_map(|setting| ["--set", setting]));
+    let (fine, _, said) = intertwine(dir, &args);
+    assert!(fine, "{said}");
+    assert!(dir.join("run/model.onnx").exists());
+    std::fs::read_to_string(dir.join("run/config.toml")).unwrap()
 }
 
 #[test]
 fn weights_of_timm_are_fine_tuned() {
     let dir = tempfile::tempdir().unwrap();
     timm_weights(&expected(), &dir.path().join("vit.safetensors"));
-    support::packed(dir.path(), 0..8);
-    let settings = "detector.size=64 detector.channels=16 optim.batch=4 optim.epochs=1.0";
-    let mut args = vec![
-        "finetune",
-        "--data",
-        "packed",
-        "--out",
-        "run",
-        "--init",
-        "vit.safetensors",
-    ];
-    args.extend(settings.split(' ').flat_map(|setting| ["--set", setting]));
-    let (fine, _, said) = intertwine(dir.path(), &args);
-    assert!(fine, "{said}");
-    let config = std::fs::read_to_string(dir.path().join("run/config.toml")).unwrap();
+    let config = fine_tuned(dir.path(), 64);
     // The positions of the file are a field that the picture fills.
     for line in ["arch = \"tiny16\"", "field = 2", "window = 1.0"] {
         assert!(config.contains(line), "{config}");
     }
-    assert!(dir.path().join("run/model.onnx").exists());
+}
+
+/// As DINOv2's, whose patches are of 14 pixels.
+#[test]
+fn patches_of_any_side_are_read() {
+    let (dir, mut expected) = (tempfile::tempdir().unwrap(), expected());
+    let path = dir.path().join("vit.safetensors");
+    let mut shape = |name: &str, shape: &[usize]| expected.shapes.insert(name.into(), shape.into());
+    shape("patch_embed.proj.weight", &[192, 3, 14, 14]);
+    shape("pos_embed", &[1, 10, 192]);
+    timm_weights(&expected, &path);
+    let encoder = Encoder::open(&path).unwrap();
+    let (sizes, of_grid) = ((encoder.width(), encoder.patch()), encoder.grid());
+    assert_eq!((sizes, of_grid), ((192, 14), Some(3)));
+    let picture = RgbImage::from_fn(42, 42, |x, y| Rgb([x as u8, 3 * y as u8, 200]));
+    let tokens = |grid| {
+        let (picture, window) = (&picture, Window::WHOLE);
+        let shown = [Shown {
+            picture,
+            window,
+            masked: Vec::new(),
+        }];
+        encoder.tokens(&shown, grid)
+    };
+    assert_eq!((tokens(3).len(), tokens(5).len()), (10 * 192, 26 * 192));
+    let config = fine_tuned(dir.path(), 56);
+    assert!(config.contains("arch = \"tiny14\""), "{config}");
 }
 
 #[test]
@@ -183,6 +229,10 @@ fn what_is_no_encoder_is_refused_with_a_reason() {
     let mut without = dict.clone();
     without.tensors.remove("blocks.1.mlp.fc2.bias");
     assert!(error(&without).contains("`blocks.1.mlp.fc2.bias`"));
+    let mut other = dict.clone();
+    let registers = dict.tensors["cls_token"].clone();
+    other.tensors.insert("reg_token".into(), registers);
+    assert!(error(&other).contains("`reg_token` is no part of a plain vision transformer"));
     let mut narrow = dict.clone();
     narrow
         .tensors
@@ -334,6 +384,27 @@ fn a_run_is_probed_and_its_features_written() {
         assert!(!alone[name].is_null());
         assert_eq!(alone[name], last["probe"][name], "{name}");
     }
+
+    // A detector on it is shown the same colours, as its files say.
+    support::packed_at(dir.path(), "labelled", 0..8);
+    let mut args = vec![
+        "finetune", "--data", "labelled", "--init", "run", "--out", "found",
+    ];
+    let few = [
+        "detector.size=64",
+        "detector.channels=16",
+        "optim.batch=4",
+        "optim.epochs=1.0",
+    ];
+    args.extend(few.iter().flat_map(|set| ["--set", set]));
+    let (success, _, said) = intertwine(dir.path(), &args);
+    assert!(success, "{said}");
+    let found = dir.path().join("found");
+    let detector = Detector::load(&found.join("model.onnx")).unwrap();
+    let card = detector.card();
+    assert_eq!((card.mean, card.std), ([0.5, 0.4, 0.3], [0.5, 0.6, 0.7]));
+    let again = Encoder::open(&found).unwrap().normalisation();
+    assert_eq!((again.mean, again.std), (card.mean, card.std));
 
     // The same again, on other threads: the same figures.
     let (_, again, _) = intertwine(dir.path(), &[&["--threads", "1"], &probe[..]].concat());

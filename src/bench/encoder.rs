@@ -7,7 +7,7 @@ use dfdx::losses::mse_loss;
 use dfdx::prelude::*;
 
 use super::StepTimes;
-use crate::nn::arch::{Arch, Tiny16};
+use crate::nn::arch::{Arch, Tiny};
 use crate::nn::autocast::{self, Precision};
 use crate::nn::module::Init;
 use crate::nn::optim::{decays, Group, Optimizer};
@@ -25,22 +25,22 @@ pub fn measure(steps: usize, precision: Precision) -> StepTimes {
     let dev = Cpu::default();
     let mut init = Init::new(&dev, 0);
     let config = VitConfig {
-        arch: Tiny16::NAME.into(),
+        arch: "tiny16".into(),
         depth: 12,
         layer_scale: 0.0,
         drop_path: 0.0,
         field: 0,
         field_learned: true,
     };
-    let mut vit = Vit::<Tiny16, Cpu>::new(&mut init, &config);
+    let mut vit = Vit::<Tiny, Cpu>::new(&mut init, &config);
     let mut optimizer = Optimizer::new(&dev, &vit, |name, sizes| Group {
         // The embedding has no part in it.
         lr_scale: f32::from(name.starts_with("blocks.") || name.starts_with("norm.")),
         decay: decays(name, sizes),
     });
     let groups = Groups::uniform(BATCH, TOKENS);
-    let shape = (groups.rows(), <Tiny16 as Arch>::Width::default());
-    type Tokens = Rows<<Tiny16 as Arch>::Width, Cpu>;
+    let shape = (groups.rows(), <Tiny as Arch>::Width::default());
+    type Tokens = Rows<<Tiny as Arch>::Width, Cpu>;
     let (x, target): (Tokens, Tokens) =
         (init.trunc_normal(shape, 1.0), init.trunc_normal(shape, 1.0));
     let step = || {

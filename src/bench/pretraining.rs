@@ -8,7 +8,7 @@ use intertwine_flow::random::{stream, Purpose};
 use super::StepTimes;
 use crate::augment::{MultiCrop, Scratch, Views};
 use crate::config::resolve;
-use crate::nn::arch::{Arch, Small16};
+use crate::nn::arch::{Arch, Small};
 use crate::nn::autocast::Choice;
 use crate::nn::positions::Encoding;
 use crate::pretrain::batch::Batch;
@@ -58,9 +58,9 @@ pub fn measure(steps: usize, precision: Choice) -> Result<StepTimes, PretrainErr
             views
         })
         .collect();
-    let encoding = (Encoding::of(&config.model), Small16::WIDTH);
+    let encoding = (Encoding::of(&config.model), Small::WIDTH);
     let batch = Batch::new(&views, encoding, &config.mask, config.seed, 0);
-    let mut state = State::<Small16, Cpu>::new(&Cpu::default(), &config);
+    let mut state = State::<Small, Cpu>::new(&Cpu::default(), &config);
     // As in the middle of a long run, where nothing is frozen.
     let total = 1_000_000;
     state.step = total / 2;

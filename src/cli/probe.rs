@@ -11,9 +11,10 @@ use intertwine_datasets::{Mix, PackedSet, Scratch};
 use super::bar::Bar;
 use crate::field::Normalisation;
 use crate::files::save;
+use crate::nn::normalisation;
 use crate::probe::drawing::Shelf;
 use crate::probe::encoder::Encoder;
-use crate::probe::{knn, normalisation, npy, parquet, probe, Embeddings, Figures, Options};
+use crate::probe::{knn, npy, parquet, probe, Embeddings, Figures, Options};
 use crate::report::pictures::{contact_sheet, png};
 
 /// Measure what an encoder has learnt: nearest neighbours, rank, positions, shortcuts.
@@ -31,7 +32,8 @@ pub struct Args {
     /// Look at so many of its pictures.
     #[arg(long, value_name = "N", default_value_t = Options::default().pictures)]
     pictures: usize,
-    /// Pixels a side of what the encoder sees, two patches or more [default: 64 for patches below 14 pixels, else 224].
+    /// Pixels a side of what the encoder sees, two patches or more [default: what it was trained on, where its positions
+    /// tell; else 64 for patches below 14 pixels, 224 for larger ones].
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
     /// Side of the window of the field in which pictures lie, above 0, at most 1.
@@ -80,6 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     print(&figures);
     if encoder.is_foreign() {
         print_colours(encoder.normalisation(), args.mean.is_some());
+        print_positions(&encoder, figures.side / encoder.patch());
     }
     if let Some(path) = &args.json {
         save(path, &serde_json::to_vec_pretty(&figures)?)?;
@@ -163,6 +166,12 @@ fn print_colours(Normalisation { mean, std }: Normalisation, given: bool) {
     println!("colours: mean {mean}, std {std}, {origin}");
 }
 
+fn print_positions(encoder: &Encoder, grid: usize) {
+    if let Some(own) = encoder.grid().filter(|own| *own != grid) {
+        println!("positions: of {own} x {own} patches, resampled to {grid} x {grid}");
+    }
+}
+
 fn print(figures: &Figures) {
     let line = |name: &str, value: String| println!("{name:<44}{value}");
     let share = |value: f64| format!("{value:.3}");
@@ -189,6 +198,10 @@ fn print(figures: &Figures) {
         (
             "place of a patch with masked position, R^2",
             figures.position_masked,
+        ),
+        (
+            "the same, found among all places",
+            figures.position_retrieved,
         ),
     ] {
         if let Some(value) = value {

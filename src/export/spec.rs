@@ -119,10 +119,6 @@ impl DetectorSpec {
             );
             return refuse("width", self.width, reason);
         }
-        let fine_masks = self.fine && self.prototypes_upsampled();
-        if self.prototypes > 0 && fine_masks && !self.patch.is_multiple_of(4) {
-            return refuse("patch", self.patch, "the masks' stride is patch / 4".into());
-        }
         Ok(())
     }
 
@@ -175,9 +171,10 @@ impl DetectorSpec {
             })
     }
 
-    /// Whether the prototypes are one step finer than the finest level, whose stride is above 4.
+    /// Whether the prototypes are one step finer than the finest level, whose stride is above 4 and can be halved.
     pub fn prototypes_upsampled(&self) -> bool {
-        self.strides()[0] > 4
+        let finest = self.strides()[0];
+        finest > 4 && finest.is_multiple_of(2)
     }
 
     /// Pixels between neighbouring values of a prototype, if there are any.

@@ -88,7 +88,7 @@ fn cls_attention(qkv: &[f32], groups: &Groups, heads: usize, width: usize) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::arch::Tiny8;
+    use crate::nn::arch::Tiny;
     use crate::nn::module::Init;
     use crate::nn::ops::assemble::Plan;
     use crate::nn::positions::WholePicture;
@@ -141,7 +141,7 @@ mod tests {
             field: 8,
             field_learned: true,
         };
-        let vit = Vit::<Tiny8, Cpu>::new(&mut Init::new(&Cpu::default(), 1), &config);
+        let vit = Vit::<Tiny, Cpu>::new(&mut Init::new(&Cpu::default(), 1), &config);
         let plan = Plan::unmasked(Groups::uniform(2, 10));
         let positions = WholePicture::new(&vit, 3, 1.0).repeat(2);
         let input = || TokenInput {

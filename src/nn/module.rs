@@ -25,10 +25,7 @@ pub enum Kind {
     /// `[(dy, dx, out), in]` here, `[in, out, 2, 2]` in PyTorch.
     Deconv2x2,
     /// `[out, (channel, y, x)]` here and in memory there, but of shape `[out, channel, side, side]`.
-    Patches {
-        /// Patch side.
-        side: usize,
-    },
+    Patches,
     /// `[d]` here, `[1, 1, d]` there.
     Token,
 }

@@ -48,10 +48,15 @@ pub fn config(dict: &StateDict) -> Result<VitConfig, String> {
     let (width, patch) = (shape[0], shape[3]);
     let arch = arch::named(width, patch).ok_or_else(|| {
         format!(
-            "a width of {width} with patches of {patch} pixels is not among the networks that are compiled in: {}",
-            arch::NAMES.join(", ")
+            "a width of {width} with patches of {patch} pixels is not among the networks that are compiled in: expected {}",
+            arch::expected()
         )
     })?;
+    if let Some(name) = dict.tensors.keys().find(|name| !is_known(name)) {
+        return Err(format!(
+            "`{name}` is no part of a plain vision transformer with a class token, and of no other are there networks here"
+        ));
+    }
     let block = |name: &String| {
         name.strip_prefix("blocks.")?
             .split('.')
@@ -62,13 +67,46 @@ pub fn config(dict: &StateDict) -> Result<VitConfig, String> {
     let depth = dict.tensors.keys().filter_map(block).max();
     let scale = dict.tensors.contains_key("blocks.0.ls1.gamma");
     Ok(VitConfig {
-        arch: arch.into(),
+        arch,
         depth: depth.map_or(0, |last: usize| last + 1),
         layer_scale: if scale { 1.0 } else { 0.0 },
         drop_path: 0.0,
         field: 0,
         field_learned: true,
     })
+}
+
+/// Whether a plain encoder has such a tensor, or features do without it. To pass over others, as registers or norms of
+/// queries, would give features that are not the network's.
+fn is_known(name: &str) -> bool {
+    const AROUND: [&str; 7] = [
+        "cls_token",
+        "pos_embed",
+        "mask_token",
+        "patch_embed.proj.weight",
+        "patch_embed.proj.bias",
+        "norm.weight",
+        "norm.bias",
+    ];
+    const LAYERS: [&str; 6] = [
+        "norm1",
+        "attn.qkv",
+        "attn.proj",
+        "norm2",
+        "mlp.fc1",
+        "mlp.fc2",
+    ];
+    let in_block = |part: &str| match part.rsplit_once('.') {
+        Some((layer, "weight" | "bias")) => LAYERS.contains(&layer),
+        Some((scale, "gamma")) => ["ls1", "ls2"].contains(&scale),
+        _ => false,
+    };
+    let block = name
+        .strip_prefix("blocks.")
+        .and_then(|rest| rest.split_once('.'));
+    AROUND.contains(&name)
+        || name.starts_with("head.")
+        || block.is_some_and(|(_, part)| in_block(part))
 }
 
 /// Takes timm's positions out: CLS's is added to the CLS token, those of the patches are returned.
@@ -106,10 +144,33 @@ mod tests {
     use dfdx::prelude::*;
 
     use super::*;
-    use crate::nn::arch::Tiny16;
+    use crate::nn::arch::Tiny;
     use crate::nn::module::Init;
     use crate::nn::positions::WholePicture;
     use crate::nn::vit::Vit;
+
+    #[test]
+    fn what_would_change_the_features_is_not_passed_over() {
+        for name in [
+            "head.weight",
+            "blocks.11.attn.qkv.bias",
+            "blocks.0.ls2.gamma",
+        ] {
+            assert!(is_known(name), "{name}");
+        }
+        for name in [
+            "reg_token",
+            "dist_token",
+            "head_dist.weight",
+            "fc_norm.weight",
+            "norm_pre.bias",
+            "blocks.0.attn.q_norm.weight",
+            "blocks.0.mlp.w12.weight",
+            "blocks.0.norm1.gamma",
+        ] {
+            assert!(!is_known(name), "{name}");
+        }
+    }
 
     #[test]
     fn positions_become_a_field_that_a_picture_fills() {
@@ -123,10 +184,7 @@ mod tests {
         };
         let dev = Cpu::default();
         let mut dict = StateDict::default();
-        dict.insert_module(
-            "",
-            &Vit::<Tiny16, Cpu>::new(&mut Init::new(&dev, 1), &plain),
-        );
+        dict.insert_module("", &Vit::<Tiny, Cpu>::new(&mut Init::new(&dev, 1), &plain));
         let (cls, width) = (dict.tensors["cls_token"].values.clone(), 192);
         let values: Vec<f32> = (0..10 * width).map(|i| (i as f32).sin()).collect();
         let pos_embed = HostTensor {
@@ -134,10 +192,12 @@ mod tests {
             values: values.clone(),
         };
         dict.tensors.insert("pos_embed".into(), pos_embed);
+        // timm has none.
+        dict.tensors.remove("pos_mask_token");
 
         let config = adopt(&mut dict).unwrap();
         assert_eq!((config.field, config.depth), (3, 1));
-        let mut vit = Vit::<Tiny16, Cpu>::new(&mut Init::new(&dev, 2), &config);
+        let mut vit = Vit::<Tiny, Cpu>::new(&mut Init::new(&dev, 2), &config);
         dict.load_module("", &mut vit, |name| name.ends_with("mask_token"))
             .unwrap();
         assert_eq!(dict.tensors["cls_token"].values[7], cls[7] + values[7]);

@@ -9,7 +9,7 @@ use dfdx::prelude::*;
 use intertwine_flow::random::{stream, Purpose};
 use rand::RngExt;
 
-use super::arch::Arch;
+use super::arch::{self, Arch};
 use super::backend::Groups;
 use super::module::{Init, Kind};
 use super::ops::assemble::{Plan, SpecialTokens};
@@ -125,18 +125,18 @@ module!([A: Arch, D: Backend] PatchEmbed<A, D> { proj });
 /// See [`PatchEmbed`].
 #[derive(Clone, Debug)]
 pub struct PatchProjection<A: Arch, D: Backend> {
-    /// `[D, (channel, y, x)]`.
-    pub weight: Matrix<A::Width, A::PatchDim, D>,
+    /// `[D, (channel, y, x)]`: the side of a patch is no type, so that a network of other patches is not another program.
+    pub weight: Matrix<A::Width, usize, D>,
     /// `[D]`.
     pub bias: Vector<A::Width, D>,
 }
-module!([A: Arch, D: Backend] PatchProjection<A, D> { weight as Kind::Patches { side: A::PATCH }, bias });
+module!([A: Arch, D: Backend] PatchProjection<A, D> { weight as Kind::Patches, bias });
 
 /// What an encoder is made of besides its static widths.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VitConfig {
-    /// Name of the static widths: `tiny8`, `tiny16`, `small16`, `base16`.
+    /// Name of the static widths and pixels of a patch's side: `tiny16`, `base14`; see [`arch`](super::arch).
     pub arch: String,
     /// Blocks.
     pub depth: usize,
@@ -154,6 +154,16 @@ pub struct VitConfig {
 
 fn yes() -> bool {
     true
+}
+
+impl VitConfig {
+    /// Side of a patch in pixels.
+    ///
+    /// # Panics
+    /// If there is no such network, which [`dispatch`](super::arch::dispatch) and validation find out.
+    pub fn patch(&self) -> usize {
+        arch::patch(&self.arch).expect("the config was validated")
+    }
 }
 
 /// Where the positions of the patches come from.
@@ -237,13 +247,13 @@ impl<A: Arch, D: Backend> Vit<A, D> {
                 gamma: init.constant((width,), config.layer_scale),
             })
         };
-        let (patch_dim, encoding) = (A::PatchDim::default(), Encoding::of(config));
+        let (patch_values, encoding) = (3 * config.patch().pow(2), Encoding::of(config));
         // Xavier, as MAE and DINOv2 start the patch embedding.
-        let bound = (6.0 / (patch_dim.size() + width.size()) as f32).sqrt();
+        let bound = (6.0 / (patch_values + width.size()) as f32).sqrt();
         Self {
             patch_embed: PatchEmbed {
                 proj: PatchProjection {
-                    weight: init.uniform((width, patch_dim), bound),
+                    weight: init.uniform((width, patch_values), bound),
                     bias: init.zeros((width,)),
                 },
             },
@@ -280,6 +290,11 @@ impl<A: Arch, D: Backend> Vit<A, D> {
         }
     }
 
+    /// Side of a patch in pixels.
+    pub fn patch(&self) -> usize {
+        (self.patch_embed.proj.weight.shape().1 / 3).isqrt()
+    }
+
     /// Tokens after the last norm, `[rows, D]`, CLS first in each sequence.
     pub fn forward<T: Tape<f32, D>>(
         &self,
@@ -302,8 +317,8 @@ impl<A: Arch, D: Backend> Vit<A, D> {
     ) -> Rows<A::Width, D, T> {
         let dev = self.cls_token.device();
         let width = A::Width::default();
-        let patch_dim = A::PatchDim::default();
-        let count = patches.len() / patch_dim.size();
+        let patch_values = self.patch_embed.proj.weight.shape().1;
+        let count = patches.len() / patch_values;
         let (position, tape) = match (positions, &self.pos_field) {
             (Positions::Field(taps), Some(field)) => D::gather_taps(
                 field.weight.clone().put_tape(tape),
@@ -319,7 +334,7 @@ impl<A: Arch, D: Backend> Vit<A, D> {
                 unreachable!("taps are made only for encoders with a field")
             }
         };
-        let patches = D::tensor_from(dev, patches, (count, patch_dim));
+        let patches = D::tensor_from(dev, patches, (count, patch_values));
         let embed = &self.patch_embed.proj;
         let content = D::linear_of_data(patches, &embed.weight, Some(&embed.bias), tape);
         let tokens = SpecialTokens {

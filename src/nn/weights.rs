@@ -249,7 +249,10 @@ fn pytorch_shape(kind: Kind, sizes: &[usize]) -> Vec<usize> {
         Kind::Plain => sizes.to_vec(),
         Kind::Conv { side } => vec![sizes[0], sizes[1] / (side * side), side, side],
         Kind::Deconv2x2 => vec![sizes[1], sizes[0] / 4, 2, 2],
-        Kind::Patches { side } => vec![sizes[0], sizes[1] / (side * side), side, side],
+        Kind::Patches => {
+            let side = (sizes[1] / 3).isqrt();
+            vec![sizes[0], 3, side, side]
+        }
         Kind::Token => vec![1, 1, sizes[0]],
     }
 }
@@ -279,7 +282,7 @@ fn from_pytorch(kind: Kind, sizes: &[usize], values: &[f32]) -> Vec<f32> {
 /// For each element in PyTorch's order, its index in ours; `None` where the orders agree.
 fn permutation(kind: Kind, sizes: &[usize]) -> Option<Box<dyn Iterator<Item = usize>>> {
     match kind {
-        Kind::Plain | Kind::Patches { .. } | Kind::Token => None,
+        Kind::Plain | Kind::Patches | Kind::Token => None,
         Kind::Conv { side } => {
             let (out, taps) = (sizes[0], side * side);
             let inp = sizes[1] / taps;

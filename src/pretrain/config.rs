@@ -163,18 +163,9 @@ impl PretrainConfig {
     }
 }
 
-/// The patch side of a network.
-struct PatchSide;
-impl arch::WithArch for PatchSide {
-    type Output = usize;
-    fn run<A: arch::Arch>(self) -> usize {
-        A::PATCH
-    }
-}
-
 impl Validate for VitConfig {
     fn validate(&self) -> Result<(), ConfigError> {
-        arch::dispatch(&self.arch, PatchSide)?;
+        arch::patch(&self.arch)?;
         require((1..=64).contains(&self.depth), "model.depth", || {
             format!("is {}, expected 1 to 64", self.depth)
         })?;
@@ -208,7 +199,7 @@ impl Validate for PretrainConfig {
         )?;
         self.crops.validate().map_err(|e| e.within("crops"))?;
         self.mask.validate().map_err(|e| e.within("mask"))?;
-        let patch = arch::dispatch(&self.model.arch, PatchSide)?;
+        let patch = self.model.patch();
         require(self.crops.patch as usize == patch, "crops.patch", || {
             format!(
                 "is {}, but the patches of `{}` are {patch} pixels wide",

@@ -47,6 +47,11 @@ pub(super) const PLOTS: &[Curves<'static>] = &[
         ],
     ),
     (
+        "Patches with masked position that are found among all places",
+        "share",
+        &[("found", "probe.position_retrieved")],
+    ),
+    (
         "What CLS varies with, and how often it is found again in another window",
         "share",
         &[

@@ -21,7 +21,7 @@ use super::network::Network;
 use super::objective::{objective, Losses};
 use super::testing::drawn_views;
 use crate::config::resolve;
-use crate::nn::arch::{Arch, Tiny8};
+use crate::nn::arch::{Arch, Tiny};
 use crate::nn::autocast;
 use crate::nn::backend::tape_onto;
 use crate::nn::optim::{Follower, Group, Optimizer};
@@ -66,8 +66,8 @@ const CASES: &[(&str, &[&str])] = &[
 /// A batch, two different networks, and what our loss makes of them.
 struct Case {
     config: PretrainConfig,
-    student: Network<Tiny8, Cpu>,
-    teacher: Network<Tiny8, Cpu>,
+    student: Network<Tiny, Cpu>,
+    teacher: Network<Tiny, Cpu>,
     centres: [Centres; 2],
     batch: Batch,
     losses: Losses,
@@ -83,7 +83,7 @@ fn compute(settings: &[&str]) -> Case {
         .collect();
     let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
     let views = drawn_views(&config);
-    let encoding = (Encoding::of(&config.model), Tiny8::WIDTH);
+    let encoding = (Encoding::of(&config.model), Tiny::WIDTH);
     let batch = Batch::new(&views, encoding, &config.mask, config.seed, 0);
 
     let dev = Cpu::default();
@@ -91,8 +91,8 @@ fn compute(settings: &[&str]) -> Case {
         seed: config.seed + 1,
         ..config.clone()
     };
-    let mut student = Network::<Tiny8, Cpu>::new(&dev, &config);
-    let teacher = Network::<Tiny8, Cpu>::new(&dev, &another);
+    let mut student = Network::<Tiny, Cpu>::new(&dev, &config);
+    let teacher = Network::<Tiny, Cpu>::new(&dev, &another);
     let mut before = Centres::new(config.head.prototypes, config.head.separate_position);
     for (name, centre) in before.iter_mut() {
         let phase = if name == "image" { 0.0 } else { FRAC_PI_2 };
@@ -121,7 +121,7 @@ fn compute(settings: &[&str]) -> Case {
         decay: false,
     });
     optimizer.betas = (0.0, 0.0);
-    let follower: Option<Follower<Network<Tiny8, Cpu>>> = None;
+    let follower: Option<Follower<Network<Tiny, Cpu>>> = None;
     optimizer.step(
         &mut student,
         follower,
@@ -174,7 +174,7 @@ impl Case {
                 matrix("taps.index", 4, index.collect());
                 matrix("taps.weight", 4, taps.weight.as_flattened().to_vec());
             }
-            Positions::Fixed(values) => matrix("positions", Tiny8::WIDTH, values.to_vec()),
+            Positions::Fixed(values) => matrix("positions", Tiny::WIDTH, values.to_vec()),
         }
         let flags = |flags: &[bool]| {
             flags
@@ -188,12 +188,12 @@ impl Case {
         let lengths: Vec<usize> = input.plan.groups.0.iter().map(|group| group.len).collect();
         matrix(
             "patches",
-            3 * Tiny8::PATCH * Tiny8::PATCH,
+            3 * self.config.model.patch().pow(2),
             input.patches.into_owned(),
         );
         let notes = serde_json::json!({
             "config": self.config,
-            "heads": Tiny8::HEADS,
+            "heads": Tiny::HEADS,
             "teacher_temperature": TEACHER_TEMPERATURE,
             "pictures": pictures,
             "views": views,

@@ -142,7 +142,7 @@ fn bad<D: Backend>(
 mod tests {
     use super::*;
     use crate::config::resolve;
-    use crate::nn::arch::Tiny8;
+    use crate::nn::arch::Tiny;
     use crate::nn::positions::Encoding;
     use crate::pretrain::config::PRESETS;
     use crate::pretrain::testing::drawn_views;
@@ -162,7 +162,7 @@ mod tests {
             let encoding = (Encoding::of(&config.model), 192);
             Batch::new(views, encoding, &config.mask, config.seed, i as u64)
         });
-        let mut state = State::<Tiny8, D>::new(dev, &config);
+        let mut state = State::<Tiny, D>::new(dev, &config);
         (state.step, state.optimizer.eps) = (500, eps);
         step(&mut state, &config, 1000, || Ok(parts.next().unwrap())).unwrap();
         assert!(parts.next().is_none(), "a part was left");
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_named() {
         let config: PretrainConfig = resolve(PRESETS, "pico", None, &[]).unwrap();
-        let mut state = State::<Tiny8, Cpu>::new(&Cpu::default(), &config);
+        let mut state = State::<Tiny, Cpu>::new(&Cpu::default(), &config);
         let finite = |t: &dyn AnyTensor<Cpu>| t.to_host().iter().all(|v| v.is_finite());
         assert_eq!(bad(&state.student, finite), None);
         for name in ["vit.cls_token", "vit.norm.bias", "vit.norm.weight"] {

@@ -21,10 +21,11 @@ use super::step::{step, Rates};
 use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::device::{Device, WithDevice};
+use crate::nn::normalisation;
 use crate::nn::positions::Encoding;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
-use crate::probe::{normalisation, Figures};
+use crate::probe::Figures;
 use crate::report;
 use crate::run::{precision, Interrupt, RunFolder, Times};
 

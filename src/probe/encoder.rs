@@ -1,16 +1,21 @@
 //! An encoder, whatever network it is: one of ours, from a file or from memory, or a vision transformer under timm's
 //! names.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use dfdx::prelude::*;
 use image::RgbImage;
 
-use super::{normalisation, ProbeError};
+use super::ProbeError;
 use crate::augment::check;
-use crate::field::{Canvas, Filter, Grid, Located, Normalisation, Resampler, Taps, View, Window};
+use crate::field::{
+    sample, taps, Canvas, Filter, Geometry, Grid, Located, Normalisation, Resampler, Taps, View,
+    Window,
+};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::module::Init;
+use crate::nn::normalisation;
 use crate::nn::ops::assemble::Plan;
 use crate::nn::timm;
 use crate::nn::vit::{Positions, TokenInput, Vit, VitConfig};
@@ -37,7 +42,7 @@ pub struct Encoder {
 trait Encode: Send + Sync {
     fn width(&self) -> usize;
     fn patch(&self) -> usize;
-    /// Patches on a side, if the positions are of no other.
+    /// As [`Encoder::grid`].
     fn grid(&self) -> Option<usize>;
     fn has_field(&self) -> bool;
     fn tokens(&self, shown: &[Shown<'_>], grid: usize, normalisation: Normalisation) -> Vec<f32>;
@@ -56,7 +61,7 @@ pub struct Look {
 
 struct Network<A: Arch> {
     vit: Vit<A, Cpu>,
-    /// A position for each patch of a fixed grid, `[grid * grid, width]`.
+    /// A position for each patch of the pictures it was trained on, `[grid * grid, width]`.
     positions: Option<Vec<f32>>,
 }
 
@@ -185,7 +190,8 @@ impl Encoder {
         self.network.patch()
     }
 
-    /// Patches on a side, if the encoder knows positions of no other grid.
+    /// Patches on a side of the pictures it was trained on, if its positions are those of their patches: for other grids they
+    /// are resampled. None for an encoder whose positions are of no grid.
     pub fn grid(&self) -> Option<usize> {
         self.network.grid()
     }
@@ -199,18 +205,18 @@ impl Encoder {
     /// square of `grid` patches a side.
     ///
     /// # Panics
-    /// If the grid is not [`Self::grid`], where that is fixed.
+    /// If there are no patches.
     pub fn tokens(&self, shown: &[Shown<'_>], grid: usize) -> Vec<f32> {
-        assert!(grid > 0 && self.grid().is_none_or(|own| own == grid));
+        assert!(grid > 0);
         self.network.tokens(shown, grid, self.normalisation)
     }
 
     /// As [`tokens`](Self::tokens), with what CLS attends to.
     ///
     /// # Panics
-    /// If the grid is not [`Self::grid`], where that is fixed.
+    /// If there are no patches.
     pub fn look(&self, shown: &[Shown<'_>], grid: usize) -> Look {
-        assert!(grid > 0 && self.grid().is_none_or(|own| own == grid));
+        assert!(grid > 0);
         self.network.look(shown, grid, self.normalisation)
     }
 }
@@ -220,7 +226,7 @@ impl<A: Arch> Encode for Network<A> {
         A::WIDTH
     }
     fn patch(&self) -> usize {
-        A::PATCH
+        self.vit.patch()
     }
     fn grid(&self) -> Option<usize> {
         let positions = self.positions.as_ref()?;
@@ -249,6 +255,24 @@ impl<A: Arch> Encode for Network<A> {
 }
 
 impl<A: Arch> Network<A> {
+    /// Its own positions for `grid * grid` patches, `[grid * grid, width]`, if it has any: read bilinearly where it was
+    /// trained with another grid.
+    fn own_positions(&self, grid: usize) -> Option<Cow<'_, [f32]>> {
+        let own = self.positions.as_deref()?;
+        let trained = (own.len() / A::WIDTH).isqrt();
+        if trained == grid {
+            return Some(Cow::Borrowed(own));
+        }
+        let whole = Geometry::whole(Window::WHOLE);
+        let taps = taps(
+            whole.positions(Grid::new(grid, grid)),
+            Grid::new(trained, trained),
+        );
+        let mut read = vec![0.0; grid * grid * A::WIDTH];
+        sample(own, A::WIDTH, &taps, &mut read);
+        Some(Cow::Owned(read))
+    }
+
     /// Hands the pictures to `see` as the network takes them.
     fn show<R>(
         &self,
@@ -257,7 +281,9 @@ impl<A: Arch> Network<A> {
         normalisation: Normalisation,
         see: impl FnOnce(TokenInput<'_>) -> R,
     ) -> R {
-        let side = (grid * A::PATCH) as u32;
+        let patch = self.vit.patch();
+        let side = (grid * patch) as u32;
+        let (own, square) = (self.own_positions(grid), Grid::new(grid, grid));
         let mut resampler = Resampler::default();
         let (mut canvas, mut view) = (Canvas::default(), View::default());
         let (mut patches, mut taps, mut fixed) = (Vec::new(), Taps::default(), Vec::new());
@@ -265,11 +291,10 @@ impl<A: Arch> Network<A> {
         for (i, shown) in shown.iter().enumerate() {
             let located = Located::whole(shown.picture, shown.window);
             let resized = located.resize(side, side, Filter::Bicubic, &mut resampler, canvas);
-            resized.cut(A::PATCH, normalisation, &mut view);
+            resized.cut(patch, normalisation, &mut view);
             canvas = resized.into_canvas();
             patches.extend_from_slice(view.patches());
-            let square = Grid::new(grid, grid);
-            match (self.vit.encoding.learned(), &self.positions) {
+            match (self.vit.encoding.learned(), &own) {
                 (Some(field), _) => view.taps(Grid::new(field, field), &mut taps),
                 (None, Some(own)) => fixed.extend_from_slice(own),
                 (None, None) => {

@@ -58,6 +58,24 @@ impl Rows {
         self.values.extend_from_slice(values);
     }
 
+    /// What the rows deviate from their mean by.
+    pub fn centred(&self) -> Self {
+        let mut mean = vec![0.0f64; self.width];
+        for row in self.iter() {
+            mean.iter_mut()
+                .zip(row)
+                .for_each(|(m, &v)| *m += f64::from(v));
+        }
+        let count = self.len() as f64;
+        let deviations = self.iter().flat_map(|row| {
+            (row.iter().zip(&mean)).map(|(&v, sum)| (f64::from(v) - sum / count) as f32)
+        });
+        Self {
+            width: self.width,
+            values: deviations.collect(),
+        }
+    }
+
     /// The rows, each of length 1; zeros stay zeros.
     pub fn normalised(&self) -> Self {
         let (mut values, mut lengths) = (vec![0.0; self.values.len()], vec![0.0; self.len()]);

@@ -2,8 +2,7 @@
 //!
 //! # Layout
 //! - [`encoder`]: any encoder, from a file or from memory; [`features`]: rows of what it gives
-//! - [`normalisation`]: that of its pictures, as text
-//! - [`knn`], [`regression`], `readout`: classes and positions read off features
+//! - [`knn`], [`regression`], `readout`: classes and positions read off features; `retrieval`: positions found again
 //! - [`rank`]: how many dimensions they use; [`shortcut`]: whether they tell the window instead of the picture
 //! - [`drawing`]: a few pictures as the encoder sees them
 //! - `gather`: the passes through the encoder; [`npy`], [`parquet`]: features as files for NumPy and for data frames
@@ -13,12 +12,12 @@ pub mod encoder;
 pub mod features;
 mod gather;
 pub mod knn;
-pub mod normalisation;
 pub mod npy;
 pub mod parquet;
 pub mod rank;
 mod readout;
 pub mod regression;
+mod retrieval;
 pub mod shortcut;
 #[cfg(test)]
 mod tests;
@@ -35,6 +34,7 @@ use crate::nn::weights::WeightsError;
 use encoder::Encoder;
 use features::Rows;
 use gather::Gatherer;
+use readout::Halves;
 use shortcut::Shortcut;
 
 /// Why there are no figures.
@@ -60,16 +60,6 @@ pub enum ProbeError {
     /// A way to look that cannot be.
     #[error(transparent)]
     Value(#[from] augment::ConfigError),
-    /// The encoder cannot see pictures of such a side.
-    #[error("side = {side}: expected {}, since the encoder knows positions of {grid} patches of {patch} pixels a side, and of no others", grid * patch)]
-    Side {
-        /// Pixels.
-        side: usize,
-        /// Pixels of a patch.
-        patch: usize,
-        /// Patches that it needs.
-        grid: usize,
-    },
     /// Too few pictures to say anything.
     #[error("{0} pictures are too few, expected at least {LEAST_PICTURES}: name a larger set, or look at more of it")]
     TooFew(usize),
@@ -95,7 +85,8 @@ pub const LEAST_PICTURES: usize = 8;
 pub struct Options {
     /// Pictures to look at, drawn from the set if it has more.
     pub pictures: usize,
-    /// Pixels a side of what the encoder sees, whole patches and at least two; none for the usual of its patches.
+    /// Pixels a side of what the encoder sees, whole patches and at least two; none for those it was trained on, where its
+    /// positions tell, else for the usual of its patches.
     pub side: Option<usize>,
     /// Side of the centred window of the field in which pictures lie, above 0 and at most 1.
     pub window: f64,
@@ -143,6 +134,10 @@ pub struct Figures {
     pub position_visible: Option<f64>,
     /// The same of patches whose own position was masked; none for an encoder that has no token for that.
     pub position_masked: Option<f64>,
+    /// Share of the patches with masked position, in one half of the pictures, whose feature is nearest to what patches that
+    /// see their position have in common at that place, in the other half; by chance one in as many as a picture
+    /// has. None where [`Self::position_masked`] is.
+    pub position_retrieved: Option<f64>,
     /// Whether CLS tells the window; only for an encoder with a field.
     pub shortcut: Option<Shortcut>,
 }
@@ -215,7 +210,11 @@ pub fn probe(
     let (known, count) = dense(&known);
     let protocol = knn::Protocol::default();
     let (pictures, seed) = (records.len(), options.seed);
-    let r2 = |features: &Rows| readout::places(features, &gathered.places, pictures, seed);
+    let halves = Halves::draw(pictures, seed);
+    let r2 = |features: &Rows| readout::places(features, &gathered.places, &halves);
+    let masked = Some(&gathered.masked).filter(|masked| !masked.is_empty());
+    let retrieved =
+        |masked: &Rows| retrieval::places(masked, &gathered.visible, &gathered.places, &halves);
     let figures = Figures {
         pictures,
         side: grid * encoder.patch(),
@@ -227,10 +226,8 @@ pub fn probe(
         rank_cls: rank::effective_rank(&gathered.cls),
         rank_patches: rank::effective_rank(&gathered.patches),
         position_visible: r2(&gathered.visible),
-        position_masked: match gathered.masked.is_empty() {
-            true => None,
-            false => r2(&gathered.masked),
-        },
+        position_masked: masked.and_then(r2),
+        position_retrieved: masked.and_then(retrieved),
         shortcut,
     };
     let embeddings = Embeddings {
@@ -248,14 +245,9 @@ pub fn probe(
 fn grid(encoder: &Encoder, options: &Options) -> Result<usize, ProbeError> {
     check::scale("window", options.window)?;
     let patch = encoder.patch();
-    if let Some(grid) = encoder.grid() {
-        let side = options.side.unwrap_or(grid * patch);
-        if side != grid * patch {
-            return Err(ProbeError::Side { side, patch, grid });
-        }
-        return Ok(grid);
-    }
-    let side = options.side.unwrap_or(if patch < 14 { 64 } else { 224 });
+    let usual = if patch < 14 { 64 } else { 224 } / patch;
+    let usual = encoder.grid().unwrap_or(usual.max(2));
+    let side = options.side.unwrap_or(usual * patch);
     // A single patch has only one place to be at.
     check::expect(
         side.is_multiple_of(patch) && side >= 2 * patch,

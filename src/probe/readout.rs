@@ -8,21 +8,38 @@ use super::regression::Linear;
 use super::Drawn;
 
 /// The numbers of the pictures to fit to, and of those to measure on, both in random order.
-fn halves(pictures: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
-    let mut first = Drawn::Halves.choose(seed, 0, pictures, pictures);
-    let second = first.split_off(pictures.div_ceil(2));
-    (first, second)
+pub(super) struct Halves {
+    pub first: Vec<usize>,
+    pub second: Vec<usize>,
+}
+
+impl Halves {
+    pub fn draw(pictures: usize, seed: u64) -> Self {
+        let mut first = Drawn::Halves.choose(seed, 0, pictures, pictures);
+        let second = first.split_off(pictures.div_ceil(2));
+        Self { first, second }
+    }
+
+    pub fn pictures(&self) -> usize {
+        self.first.len() + self.second.len()
+    }
+
+    /// The rows of these pictures, of which each has as many, one picture after the other.
+    pub fn rows(half: &[usize], each: usize) -> impl Iterator<Item = usize> + '_ {
+        half.iter().flat_map(move |p| p * each..(p + 1) * each)
+    }
 }
 
 /// R^2 of the places of patches: as many rows of each picture, one picture after the other. None if all are at one place.
-pub(super) fn places(features: &Rows, places: &Rows, pictures: usize, seed: u64) -> Option<f64> {
-    let each = features.len() / pictures;
-    let (first, second) = halves(pictures, seed);
-    let of = |rows: &Rows, pictures: &[usize]| {
-        rows.pick(pictures.iter().flat_map(|p| p * each..(p + 1) * each))
-    };
-    let fit = Linear::fit(&of(features, &first), &of(places, &first), each);
-    fit.r2(&of(features, &second), &of(places, &second))
+pub(super) fn places(features: &Rows, places: &Rows, halves: &Halves) -> Option<f64> {
+    let each = features.len() / halves.pictures();
+    let of = |rows: &Rows, half: &[usize]| rows.pick(Halves::rows(half, each));
+    let fit = Linear::fit(
+        &of(features, &halves.first),
+        &of(places, &halves.first),
+        each,
+    );
+    fit.r2(&of(features, &halves.second), &of(places, &halves.second))
 }
 
 /// The share of the second half whose class is found; `classes[i]` is that of row `i`, below `count`. None of fewer than
@@ -31,7 +48,7 @@ pub(super) fn classes(features: &Rows, classes: &[u32], count: usize, seed: u64)
     if classes.len() < 4 {
         return None;
     }
-    let (first, second) = halves(classes.len(), seed);
+    let Halves { first, second } = Halves::draw(classes.len(), seed);
     let one_hot = |&row: &usize| {
         (0..count as u32).map(move |class| f32::from(u8::from(class == classes[row])))
     };
@@ -70,7 +87,12 @@ mod tests {
                 false => [0.0, 0.0, y, x],
             }
         });
-        let r2 = places(&Rows::new(4, features.collect()), &shown, 60, 0).unwrap();
+        let r2 = places(
+            &Rows::new(4, features.collect()),
+            &shown,
+            &Halves::draw(60, 0),
+        )
+        .unwrap();
         assert!(r2 > 0.99, "{r2}");
     }
 
@@ -87,13 +109,18 @@ mod tests {
                 Rows::new(pictures, Vec::clone(&features)),
                 Vec::clone(&shown),
             );
-            let r2 = places(&features, &Rows::new(2, shown), pictures, seed).unwrap();
+            let r2 = places(
+                &features,
+                &Rows::new(2, shown),
+                &Halves::draw(pictures, seed),
+            )
+            .unwrap();
             assert!(r2 <= 1e-9, "{r2}");
         }
         // Nor is anything told where there is one place only.
         let one = Rows::new(2, [0.5, 0.1].repeat(pictures * EACH));
         let features = Rows::new(3, random(pictures * EACH * 3));
-        assert_eq!(places(&features, &one, pictures, 0), None);
+        assert_eq!(places(&features, &one, &Halves::draw(pictures, 0)), None);
     }
 
     #[test]
@@ -112,12 +139,12 @@ mod tests {
 
     #[test]
     fn halves_are_of_all_pictures_and_the_seeds() {
-        let (first, second) = halves(9, 3);
+        let Halves { first, second } = Halves::draw(9, 3);
         assert_eq!((first.len(), second.len()), (5, 4));
         let mut all = [first.clone(), second].concat();
         all.sort_unstable();
         assert_eq!(all, (0..9).collect::<Vec<_>>());
-        assert_ne!(first, halves(9, 4).0);
-        assert_eq!(first, halves(9, 3).0);
+        assert_ne!(first, Halves::draw(9, 4).first);
+        assert_eq!(first, Halves::draw(9, 3).first);
     }
 }

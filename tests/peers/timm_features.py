@@ -5,8 +5,8 @@
     timm_features.py target/release/intertwine target/release/pack-dataset
     timm_features.py --write tests/fixtures/timm_features.json
 
-The first form makes ViT-Tiny/16 and ViT-Small/16 of full size, packs random pictures, and exits with 1 if a CLS feature
-differs by more than 1e-4. The second writes what tests/probe.rs expects, of a small network whose weights both sides compute.
+The first form makes ViT-Tiny/16, ViT-Small/16, DINO's ViT-Small/8 and DINOv2's ViT-Small/14 of full size, packs random
+pictures, and exits with 1 if a CLS feature differs by more than 1e-4. The second writes what tests/probe.rs expects, of a small network whose weights both sides compute.
 """
 import argparse
 import json
@@ -33,13 +33,14 @@ def features(model, pixels):
 
 def full_size(program, pack):
     good = True
-    for name in ("vit_tiny_patch16_224", "vit_small_patch16_224"):
+    for name in ("vit_tiny_patch16_224", "vit_small_patch16_224", "vit_small_patch8_224.dino", "vit_small_patch14_dinov2"):
         torch.manual_seed(0)
         model = timm.create_model(name, num_classes=0).eval()
         for parameter in model.parameters():
             # timm starts biases at 0 and norms at 1, which would hide them.
             torch.nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.05)
-        pixels = np.random.default_rng(0).integers(0, 256, (8, 224, 224, 3), dtype=np.uint8)
+        side = model.patch_embed.img_size[0]
+        pixels = np.random.default_rng(0).integers(0, 256, (8, side, side, 3), dtype=np.uint8)
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
             (folder / "pictures").mkdir()
@@ -47,7 +48,7 @@ def full_size(program, pack):
                 Image.fromarray(picture).save(folder / "pictures" / f"{i}.png")
             save_file({n: t.contiguous() for n, t in model.state_dict().items()}, folder / "model.safetensors")
             subprocess.run([pack, folder / "pictures", folder / "packed"], check=True, capture_output=True)
-            command = [program, "probe", folder / "model.safetensors", "--data", folder / "packed"]
+            command = [program, "probe", folder / "model.safetensors", "--data", folder / "packed", "--side", str(side)]
             subprocess.run([*command, "--embeddings", folder / "cls.npy"], check=True, capture_output=True)
             ours = np.load(folder / "cls.npy")
         theirs = features(model, pixels)[:, 0]

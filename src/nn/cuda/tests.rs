@@ -5,7 +5,7 @@ use intertwine_flow::random::{stream, Purpose};
 use intertwine_kernels::attention::Group;
 use rand_distr::Distribution;
 
-use crate::nn::arch::Tiny8;
+use crate::nn::arch::Tiny;
 use crate::nn::backend::{tape_onto, Activation, Groups, Maps};
 use crate::nn::module::{AnyTensor, Init};
 use crate::nn::ops::assemble::{Plan, SpecialTokens};
@@ -143,7 +143,7 @@ case!(blocks, |dev, found| {
             field: 0,
             field_learned: true,
         };
-        let vit = Vit::<Tiny8, D>::new(&mut Init::new(dev, 3), &config);
+        let vit = Vit::<Tiny, D>::new(&mut Init::new(dev, 3), &config);
         let b = &vit.blocks[0];
         let groups = Groups(
             [(2, 5), (1, 3)]

@@ -8,7 +8,7 @@ use super::{
     activation, assemble, attention, block, conv, cross_entropy, gather, host_loss, l2_normalize,
     layer_norm, linear, residual,
 };
-use crate::nn::arch::Tiny8;
+use crate::nn::arch::Tiny;
 use crate::nn::backend::{Activation, Groups, Maps};
 use crate::nn::module::Init;
 use crate::nn::vit::{Vit, VitConfig};
@@ -202,7 +202,7 @@ fn block_agrees() {
             field: 0,
             field_learned: true,
         };
-        let vit = Vit::<Tiny8, Cpu>::new(&mut Init::new(&t.dev, 3), &config);
+        let vit = Vit::<Tiny, Cpu>::new(&mut Init::new(&t.dev, 3), &config);
         let b = &vit.blocks[0];
         let groups = Groups(
             [(2, 5), (1, 3)]

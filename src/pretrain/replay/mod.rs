@@ -135,7 +135,7 @@ fn again<A: Arch>(
     let encoding = (Encoding::of(&config.model), A::WIDTH);
     let part = |part: u64| -> Result<Batch, PretrainError> {
         let dict = StateDict::read(&part_file(folder, part))?;
-        let values = A::PatchDim::default().size();
+        let values = 3 * config.model.patch().pow(2);
         Ok(Batch::from_dict(&dict, encoding, values)?)
     };
     seen::walk(&state, config, steps, part, see)?;
