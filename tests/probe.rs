@@ -192,6 +192,8 @@ fn patches_of_any_side_are_read() {
     let mut shape = |name: &str, shape: &[usize]| expected.shapes.insert(name.into(), shape.into());
     shape("patch_embed.proj.weight", &[192, 3, 14, 14]);
     shape("pos_embed", &[1, 10, 192]);
+    // Meta's own files have such a one.
+    shape("mask_token", &[1, 192]);
     timm_weights(&expected, &path);
     let encoder = Encoder::open(&path).unwrap();
     let (sizes, of_grid) = ((encoder.width(), encoder.patch()), encoder.grid());
@@ -244,9 +246,40 @@ fn what_is_no_encoder_is_refused_with_a_reason() {
         said.contains("width of 96") && said.contains("tiny16"),
         "{said}"
     );
-    let mut bent = dict;
-    bent.tensors.get_mut("pos_embed").unwrap().shape = vec![5, 192];
-    assert!(error(&bent).contains("`pos_embed` has shape [5, 192]"));
+    for shape in [&[5, 192][..], &[1, 0, 192], &[1, 10, 96], &[1, 6, 192]] {
+        let mut bent = dict.clone();
+        let values = vec![0.5; shape.iter().product()];
+        let shape = shape.to_vec();
+        let said =
+            format!("`pos_embed` has shape {shape:?}, expected [1, patches of a square, 192");
+        let positions = HostTensor { shape, values };
+        bent.tensors.insert("pos_embed".into(), positions);
+        assert!(error(&bent).contains(&said), "{said}");
+    }
+    let mut deep = dict.clone();
+    let norm = dict.tensors["blocks.0.norm1.weight"].clone();
+    for number in ["4000000000", "18446744073709551615"] {
+        let name = format!("blocks.{number}.norm1.weight");
+        deep.tensors.insert(name.clone(), norm.clone());
+        assert!(error(&deep).contains("`model.depth` is"), "{name}");
+        deep.tensors.remove(&name);
+    }
+    // Of a file of ours.
+    let mut noted = dict;
+    for (note, wrong) in [
+        ("arch = \"huge16\"\ndepth = 2", "is `huge16`"),
+        ("arch = \"tiny16\"\ndepth = 4000", "`model.depth` is 4000"),
+    ] {
+        let rest = "\nlayer_scale = 0.0\ndrop_path = 0.0\nfield = 4";
+        noted
+            .metadata
+            .insert("model".into(), format!("{note}{rest}"));
+        let said = error(&noted);
+        assert!(
+            said.contains("vit.safetensors: its note `model`") && said.contains(wrong),
+            "{said}"
+        );
+    }
 }
 
 fn intertwine(dir: &Path, args: &[&str]) -> (bool, String, String) {
@@ -296,10 +329,13 @@ fn a_run_is_probed_and_its_features_written() {
     colours(dir.path());
     let small = [
         "model.depth=1",
+        // Of patches whose half cannot be halved.
+        "model.arch=tiny14",
+        "crops.patch=14",
         "head.hidden=32",
         "head.prototypes=64",
-        "crops.globals.size=24",
-        "crops.locals.size=16",
+        "crops.globals.size=42",
+        "crops.locals.size=28",
         "crops.locals.count=1",
         "optim.batch=4",
         "optim.epochs=1.0",
@@ -315,7 +351,7 @@ fn a_run_is_probed_and_its_features_written() {
         .metadata;
     let noted = (&*notes["mean"], &*notes["std"]);
     assert_eq!(noted, ("0.5,0.4,0.3", "0.5,0.6,0.7"));
-    let probe = ["probe", "run", "--data", "packed", "--side", "32"];
+    let probe = ["probe", "run", "--data", "packed", "--side", "56"];
     let files = [
         "--json",
         "p.json",
@@ -329,7 +365,7 @@ fn a_run_is_probed_and_its_features_written() {
     let (success, printed, said) = intertwine(dir.path(), &[&probe[..], &files].concat());
     assert!(success, "{said}");
     assert!(
-        printed.contains("36 pictures of 32 pixels, 36 of them in 3 classes"),
+        printed.contains("36 pictures of 56 pixels, 36 of them in 3 classes"),
         "{printed}"
     );
     let text = std::fs::read(dir.path().join("p.json")).unwrap();
@@ -391,7 +427,7 @@ fn a_run_is_probed_and_its_features_written() {
         "finetune", "--data", "labelled", "--init", "run", "--out", "found",
     ];
     let few = [
-        "detector.size=64",
+        "detector.size=56",
         "detector.channels=16",
         "optim.batch=4",
         "optim.epochs=1.0",

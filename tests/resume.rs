@@ -413,7 +413,8 @@ fn mistakes_are_named() {
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        !output.status.success() && said.contains("blank: no picture has an object"),
+        !output.status.success()
+            && said.contains("blank: none of the 20 pictures to learn from has an object"),
         "{said}"
     );
     let mut c = intertwine(dir.path(), "wrong", "pretrain", &[]);

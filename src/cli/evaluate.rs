@@ -60,17 +60,21 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         _ => bail!("expected either --model and --data, or --gt and --dt; see --help"),
     };
-    println!("{}", report.first);
-    if let Some(masks) = &report.masks {
-        println!("{masks}");
-    }
-    // COCO's own numbers, which its users know; others may not.
-    if report.lacks_objects() {
-        eprintln!("-1.000: no object of that kind is labelled");
-    }
+    print(&report);
     if let Some(path) = &args.json {
         crate::files::save(path, &serde_json::to_vec_pretty(&report)?)?;
         eprintln!("wrote {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// COCO's tables.
+pub fn print(report: &Report) {
+    println!("{}", report.first);
+    if let Some(masks) = &report.masks {
+        println!("{masks}");
+    }
+    if let Some(remark) = report.remark() {
+        eprintln!("{remark}");
+    }
 }

@@ -88,7 +88,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 }
             }
             let spec = arch::dispatch(&config.model.arch, Spec(&config, args.classes))?;
-            let report = export_random(&spec, config.seed, &args.out)?;
+            let report = export_random(&spec, config.data.normalisation(), config.seed, &args.out)?;
             eprintln!(
                 "tract differs from the plain network by {:.1e} at most",
                 report.max_abs_diff()

@@ -8,6 +8,7 @@ use anyhow::Context;
 use intertwine_datasets::PackedSet;
 
 use super::bar::{announce, Bar};
+use super::evaluate;
 use super::settings::Settings;
 use crate::evaluate::model::{evaluate_detector, match_classes};
 use crate::finetune::config::PRESETS;
@@ -27,7 +28,8 @@ pub struct Args {
     #[arg(long)]
     val: Option<PathBuf>,
     /// A pretraining run, or a safetensors file, ours or a vision transformer under timm's names; without it the encoder
-    /// starts from nothing.
+    /// starts from nothing. Ours say how colours are normalised; for others it is as for ImageNet unless data.mean and
+    /// data.std say otherwise.
     #[arg(long, value_name = "RUN|FILE")]
     init: Option<PathBuf>,
     #[command(flatten)]
@@ -90,10 +92,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             eprintln!("{data}");
             if let Some(val) = val {
                 let report = evaluate_detector(&model, &val)?;
-                println!("{}", report.first);
-                if let Some(masks) = &report.masks {
-                    println!("{masks}");
-                }
+                evaluate::print(&report);
                 let path = settings.out.join("evaluation.json");
                 crate::files::save(&path, &serde_json::to_vec_pretty(&report)?)?;
                 eprintln!("wrote {}", path.display());

@@ -32,8 +32,8 @@ pub struct Args {
     /// Look at so many of its pictures.
     #[arg(long, value_name = "N", default_value_t = Options::default().pictures)]
     pictures: usize,
-    /// Pixels a side of what the encoder sees, two patches or more [default: what it was trained on, where its positions
-    /// tell; else 64 for patches below 14 pixels, 224 for larger ones].
+    /// Pixels a side of what the encoder sees, in whole patches, two or more [default: what it was trained on, where its
+    /// positions tell; else about 64 for patches below 14 pixels, 224 for larger ones].
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
     /// Side of the window of the field in which pictures lie, above 0, at most 1.
@@ -79,10 +79,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         progress.advance(done, String::new());
     })?;
     progress.clear();
-    print(&figures);
+    let grid = figures.side / encoder.patch();
+    print(&figures, grid);
     if encoder.is_foreign() {
         print_colours(encoder.normalisation(), args.mean.is_some());
-        print_positions(&encoder, figures.side / encoder.patch());
+        print_positions(&encoder, grid);
     }
     if let Some(path) = &args.json {
         save(path, &serde_json::to_vec_pretty(&figures)?)?;
@@ -172,7 +173,7 @@ fn print_positions(encoder: &Encoder, grid: usize) {
     }
 }
 
-fn print(figures: &Figures) {
+fn print(figures: &Figures, grid: usize) {
     let line = |name: &str, value: String| println!("{name:<44}{value}");
     let share = |value: f64| format!("{value:.3}");
     println!(
@@ -199,14 +200,15 @@ fn print(figures: &Figures) {
             "place of a patch with masked position, R^2",
             figures.position_masked,
         ),
-        (
-            "the same, found among all places",
-            figures.position_retrieved,
-        ),
     ] {
         if let Some(value) = value {
             line(name, share(value));
         }
+    }
+    if let Some(found) = figures.position_retrieved {
+        let by_chance = 1.0 / (grid * grid) as f64;
+        let value = format!("{found:.3} (by chance {by_chance:.3})");
+        line("the same, found among all places", value);
     }
     if let Some(shortcut) = figures.shortcut {
         line("variance of CLS between pictures", share(shortcut.picture));

@@ -182,10 +182,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether any of the numbers is -1, since nothing it would be of is labelled.
-    pub fn lacks_objects(&self) -> bool {
+    /// What COCO's users know and others may not: why some of the numbers are -1, if any are.
+    pub fn remark(&self) -> Option<&'static str> {
         let summaries = [Some(&self.first), self.masks.as_ref()];
-        (summaries.iter().flatten()).any(|summary| summary.stats.contains(&-1.0))
+        let lacking = (summaries.iter().flatten()).any(|summary| summary.stats.contains(&-1.0));
+        lacking.then_some("-1: no object of that kind is labelled")
     }
 }
 

@@ -10,6 +10,7 @@ use super::reference::forward;
 use super::spec::DetectorSpec;
 use super::weights::{coordinates, Weights};
 use super::ExportError;
+use crate::field::Normalisation;
 
 /// The largest difference accepted between the exported model and its reference. For boxes it counts
 /// in sides of the reference box, since the exponential that makes a distance multiplies its error
@@ -85,12 +86,13 @@ pub fn export(
     Ok(report)
 }
 
-/// Writes an untrained detector, for benchmarks; its classes are `class 1`, `class 2`, ...
+/// Writes an untrained detector, for benchmarks; its classes are `class 1`, `class 2`, ....
 ///
 /// # Errors
 /// As [`export`].
 pub fn export_random(
     spec: &DetectorSpec,
+    normalisation: Normalisation,
     seed: u64,
     path: &Path,
 ) -> Result<ParityReport, ExportError> {
@@ -107,7 +109,7 @@ pub fn export_random(
         id,
         name: format!("class {id}"),
     });
-    let mut card = spec.card(classes.collect());
+    let mut card = spec.card(classes.collect(), normalisation);
     card.training
         .insert("weights".into(), format!("random, seed {seed}").into());
     let reference = Reference {

@@ -11,9 +11,10 @@
 //!
 //! ```no_run
 //! use intertwine::export::{export_random, spec::DetectorSpec};
+//! use intertwine::field::Normalisation;
 //! # fn main() -> Result<(), intertwine::export::ExportError> {
 //! let spec = DetectorSpec::tiny(384, 80);
-//! let report = export_random(&spec, 0, "random.onnx".as_ref())?;
+//! let report = export_random(&spec, Normalisation::IMAGENET, 0, "random.onnx".as_ref())?;
 //! println!("largest difference: {}", report.max_abs_diff());
 //! # Ok(())
 //! # }

@@ -8,6 +8,7 @@
 use intertwine_detect::card::{Class, MaskCard, ModelCard, MAX_INPUT_SIZE};
 
 use super::ExportError;
+use crate::field::Normalisation;
 
 /// Added to a variance before its square root, in every layer norm of the network.
 pub const NORM_EPSILON: f32 = 1e-6;
@@ -102,7 +103,8 @@ impl DetectorSpec {
             return refuse("image_size", self.image_size, reason);
         }
         if !self.patch.is_multiple_of(2) {
-            let reason = "the finest level or the masks have stride patch / 2";
+            let reason =
+                "it must be even, since the finest level or the masks have stride patch / 2";
             return refuse("patch", self.patch, reason.into());
         }
         if !self.image_size.is_multiple_of(self.patch) || self.image_size < 2 * self.patch {
@@ -193,14 +195,20 @@ impl DetectorSpec {
         self.mask_stride().map(|stride| self.image_size / stride)
     }
 
-    /// What the exported file says about itself, with default preprocessing and thresholds; `classes`
+    /// What the exported file says about itself, of pictures that are normalised so, with default thresholds; `classes`
     /// in the order of the scores.
-    pub fn card(&self, classes: Vec<Class>) -> ModelCard {
+    pub fn card(
+        &self,
+        classes: Vec<Class>,
+        Normalisation { mean, std }: Normalisation,
+    ) -> ModelCard {
         let masks = self.mask_stride().map(|stride| MaskCard {
             prototypes: self.prototypes,
             stride: stride as u32,
         });
         ModelCard {
+            mean,
+            std,
             masks,
             strides: self.strides().into_iter().map(|s| s as u32).collect(),
             ..ModelCard::new(self.image_size as u32, classes)

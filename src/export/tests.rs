@@ -10,6 +10,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::reference::{forward, Outputs};
 use super::*;
+use crate::field::Normalisation;
 
 fn small(patch: usize, image_size: usize, prototypes: usize) -> DetectorSpec {
     DetectorSpec {
@@ -62,7 +63,7 @@ fn card(spec: &DetectorSpec) -> ModelCard {
         id: id * 10,
         name: format!("c{id}"),
     });
-    spec.card(classes.collect())
+    spec.card(classes.collect(), Normalisation::IMAGENET)
 }
 
 #[test]
@@ -93,8 +94,8 @@ fn tract_computes_the_plain_network() {
     let folder = tempfile::tempdir().unwrap();
     for (i, spec) in specs.iter().enumerate() {
         let path = folder.path().join(format!("{i}.onnx"));
-        let report =
-            export_random(spec, i as u64, &path).unwrap_or_else(|e| panic!("{spec:?}: {e}"));
+        let report = export_random(spec, Normalisation::IMAGENET, i as u64, &path)
+            .unwrap_or_else(|e| panic!("{spec:?}: {e}"));
         assert_eq!(
             report.max_abs_diff.len(),
             if spec.prototypes > 0 { 4 } else { 2 }
@@ -517,7 +518,10 @@ fn record() {
         ),
     ] {
         let path = folder.join(name).with_extension("onnx");
-        println!("{name}: {:?}", export_random(&spec, 0, &path).unwrap());
+        println!(
+            "{name}: {:?}",
+            export_random(&spec, Normalisation::IMAGENET, 0, &path).unwrap()
+        );
         let image = picture(&spec);
         let outputs = forward(&spec, &Weights::random(&spec, 0), &image).unwrap();
         let record = serde_json::json!({

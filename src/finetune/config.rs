@@ -87,21 +87,11 @@ pub struct DataConfig {
     /// Share of a box that must remain.
     pub min_visible: f64,
     /// Mean of red, green and blue, of values in `[0, 1]`, in training and in the export.
-    #[serde(default = "imagenet_mean")]
     pub mean: [f32; 3],
     /// Their standard deviation.
-    #[serde(default = "imagenet_std")]
     pub std: [f32; 3],
     /// Side of the centred window of the field in which the picture lies, in training and in the export.
     pub window: f64,
-}
-
-// Of runs begun before they could be said.
-fn imagenet_mean() -> [f32; 3] {
-    Normalisation::IMAGENET.mean
-}
-fn imagenet_std() -> [f32; 3] {
-    Normalisation::IMAGENET.std
 }
 
 /// Optimisation (METHOD section 6).
@@ -197,6 +187,13 @@ impl FinetuneConfig {
 }
 
 impl DataConfig {
+    /// How pictures are normalised, in training and in the export.
+    pub fn normalisation(&self) -> Normalisation {
+        Normalisation {
+            mean: self.mean,
+            std: self.std,
+        }
+    }
     /// The augmentation, of a size that is not said here.
     fn augmentation(&self) -> DetectionAugmentConfig {
         DetectionAugmentConfig {

@@ -38,6 +38,19 @@ enum PictureError {
     Augment(#[from] AugmentError),
 }
 
+/// The record at each of the places that are learnt from: a fixed choice, whose order changes with the epoch.
+pub(super) fn chosen(
+    config: &FinetuneConfig,
+    records: u64,
+) -> impl Fn(u64) -> usize + Clone + Send + Sync + 'static {
+    let all = config.pictures(records) == records;
+    let order = Permutation::new(records, config.seed, u64::MAX, 0);
+    move |place| {
+        let record = if all { place } else { order.get(place) };
+        record as usize
+    }
+}
+
 /// The batches of steps `from..`, in `optim.accumulate` parts each.
 ///
 /// # Errors
@@ -57,16 +70,7 @@ pub fn batches(
     let labels = set.clone();
     let records = set.len() as u64;
     let pictures = config.pictures(records);
-    // The subset is a fixed choice; its order changes with the epoch.
-    let chosen = Permutation::new(records, seed, u64::MAX, 0);
-    let record_at = move |place: u64| {
-        let record = if pictures == records {
-            place
-        } else {
-            chosen.get(place)
-        };
-        record as usize
-    };
+    let record_at = chosen(config, records);
     let any_record = record_at.clone();
     let augment = move |picture: Picture,
                         (scratch, reading): &mut (DetectionScratch, Scratch)|

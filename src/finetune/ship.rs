@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use dfdx::prelude::*;
 use intertwine_datasets::PackedSet;
-use intertwine_detect::{Class, ModelCard, RawOutputs};
+use intertwine_detect::{Class, RawOutputs};
 
 use super::config::FinetuneConfig;
 use super::learner::Learner;
@@ -13,7 +13,6 @@ use super::loss::decode;
 use super::objective::on_host;
 use super::train::FinetuneError;
 use crate::export::{export, ExportError, ParityReport, Reference, Weights};
-use crate::field::Normalisation;
 use crate::nn::arch::Arch;
 use crate::nn::normalisation;
 use crate::nn::weights::StateDict;
@@ -58,15 +57,7 @@ pub(super) fn ship<A: Arch, D: Backend>(
             name: c.name.clone(),
         })
         .collect();
-    let colours = Normalisation {
-        mean: config.data.mean,
-        std: config.data.std,
-    };
-    let card = ModelCard {
-        mean: colours.mean,
-        std: colours.std,
-        ..spec.card(classes)
-    };
+    let card = spec.card(classes, config.data.normalisation());
 
     let picture = data.read(0)?.image;
     let mut preprocessor = intertwine_detect::Preprocessor::new(&card);
@@ -121,7 +112,7 @@ pub(super) fn ship<A: Arch, D: Backend>(
     dict.metadata.insert("model".into(), encoder);
     dict.metadata
         .insert("window".into(), config.data.window.to_string());
-    normalisation::note(colours, &mut dict.metadata);
+    normalisation::note(config.data.normalisation(), &mut dict.metadata);
     dict.write(&folder.model())?;
     Ok((path, parity))
 }
@@ -139,4 +130,47 @@ fn cut(image: &[f32], side: usize, patch: usize) -> Vec<f32> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, RgbImage};
+    use intertwine_detect::Preprocessor;
+    use intertwine_flow::random::{stream, Purpose};
+
+    use super::super::config::PRESETS;
+    use super::*;
+    use crate::augment::detection::{DetectionAugment, DetectionScratch, TrainImage};
+    use crate::config::resolve;
+    use crate::nn::arch::Tiny;
+
+    #[test]
+    fn the_edge_sees_the_colours_that_training_saw() {
+        let set = ["data.mean=[0.5, 0.4, 0.3]", "data.std=[0.5, 0.6, 0.7]"].map(String::from);
+        let config: FinetuneConfig = resolve(PRESETS, "pico", None, &set).unwrap();
+        let spec = config.spec::<Tiny>(&config.model, 2, false);
+        let side = spec.image_size as u32;
+        let picture = RgbImage::from_fn(side, side, |x, y| {
+            Rgb([3 * x as u8, 2 * y as u8, (x * y) as u8])
+        });
+        let mut trained = TrainImage::default();
+        let (mut rng, mut scratch) = (
+            stream(0, Purpose::Augment, 0, 0),
+            DetectionScratch::default(),
+        );
+        DetectionAugment::new(config.augmentation(&spec).plain())
+            .unwrap()
+            .apply(&picture, &[], &mut rng, &mut scratch, &mut trained)
+            .unwrap();
+        let mut preprocessor =
+            Preprocessor::new(&spec.card(Vec::new(), config.data.normalisation()));
+        let mut image = vec![0.0; preprocessor.input_len()];
+        preprocessor.apply(&picture, &mut image).unwrap();
+        let seen = cut(&image, spec.image_size, spec.patch);
+        let pairs = seen.iter().zip(trained.view.patches());
+        let largest = pairs.fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(largest < 1e-5, "{largest}");
+        // Black is as far below 0 as was said.
+        assert!((seen[0] + 1.0).abs() < 1e-6, "{}", seen[0]);
+    }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dfdx::prelude::*;
-use intertwine_datasets::{DatasetError, PackedSet};
+use intertwine_datasets::{DatasetError, Instance, PackedSet};
 use intertwine_flow::FlowError;
 
 use super::config::{FinetuneConfig, OptimConfig};
-use super::data::batches;
+use super::data::{batches, chosen};
 use super::learner::{Learner, Rates};
 use super::objective::Losses;
 use super::ship::ship;
@@ -22,6 +22,7 @@ use crate::nn::checkpoint::CheckpointError;
 use crate::nn::device::{Device, DeviceError, WithDevice};
 use crate::nn::normalisation;
 use crate::nn::timm;
+use crate::nn::vit;
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
 use crate::report;
@@ -108,8 +109,8 @@ pub enum FinetuneError {
     #[error("{}: the set has no categories; pack a labelled set (a COCO JSON, see pack-dataset --help)", path.display())]
     Unlabelled { path: PathBuf },
     /// Pictures that show nothing.
-    #[error("{}: no picture has an object, so there is nothing to learn to find; were the labels packed with the pictures? See pack-dataset --check", path.display())]
-    NoObjects { path: PathBuf },
+    #[error("{}: none of the {pictures} pictures to learn from has an object; were the labels packed with them? See pack-dataset --check. (Another seed takes other pictures for data.subset.)", path.display())]
+    NoObjects { path: PathBuf, pictures: u64 },
     /// The loss is no number any more.
     #[error("step {step}: {what} is not finite; the last checkpoint is kept. A lower optim.lr or a longer optim.warmup usually mends this")]
     NotFinite { step: u64, what: &'static str },
@@ -182,8 +183,7 @@ fn encoder(path: &Path, config: &mut FinetuneConfig) -> Result<StateDict, Finetu
         reason,
     };
     if let Some(text) = dict.metadata.get("model") {
-        config.model = toml::from_str(text)
-            .map_err(|e| wrong(format!("its note `model` cannot be read: {e}")))?;
+        config.model = vit::noted(text).map_err(wrong)?;
         let colours = normalisation::noted(&dict.metadata).map_err(wrong)?;
         (config.data.mean, config.data.std) = (colours.mean, colours.std);
         // A detector's encoder has learnt where in the field pictures lie.
@@ -195,8 +195,10 @@ fn encoder(path: &Path, config: &mut FinetuneConfig) -> Result<StateDict, Finetu
     } else if dict.tensors.contains_key("pos_embed") {
         config.model = timm::adopt(&mut dict).map_err(wrong)?;
         config.data.window = 1.0;
+    } else {
+        // Not one of ours, without positions: the config must say what it is.
+        timm::known(&dict).map_err(wrong)?;
     }
-    // Else not one of ours, without positions: the config must say what it is.
     Ok(dict)
 }
 
@@ -298,29 +300,35 @@ fn detector_spec<A: Arch>(
     config: &FinetuneConfig,
     data: &PackedSet,
 ) -> Result<DetectorSpec, FinetuneError> {
-    let path = || data.folder().to_owned();
     let classes = data.categories().len();
     if classes == 0 {
-        return Err(FinetuneError::Unlabelled { path: path() });
+        return Err(FinetuneError::Unlabelled {
+            path: data.folder().to_owned(),
+        });
     }
-    let Some(masks) = objects_with_masks(data)? else {
-        return Err(FinetuneError::NoObjects { path: path() });
-    };
+    let pictures = config.pictures(data.len() as u64);
+    let records = (0..pictures).map(chosen(config, data.len() as u64));
+    if !any_object(data, records, |object| !object.crowd)? {
+        return Err(FinetuneError::NoObjects {
+            path: data.folder().to_owned(),
+            pictures,
+        });
+    }
+    let masks = any_object(data, 0..data.len(), |object| object.mask.is_some())?;
     config.checked_spec::<A>(&config.model, classes, masks)
 }
 
-/// Whether any object, crowds not counted, has a mask; the first one found answers. None if there is no object.
-fn objects_with_masks(data: &PackedSet) -> Result<Option<bool>, DatasetError> {
-    let mut found = None;
-    for record in 0..data.len() {
-        for object in data.instances(record)?.iter().filter(|o| !o.crowd) {
-            if object.mask.is_some() {
-                return Ok(Some(true));
-            }
-            found = Some(false);
-        }
-    }
-    Ok(found)
+/// Whether there is such an object; the first one found answers.
+fn any_object(
+    data: &PackedSet,
+    mut records: impl Iterator<Item = usize>,
+    such: impl Fn(&Instance) -> bool,
+) -> Result<bool, DatasetError> {
+    let found = records.find_map(|record| match data.instances(record) {
+        Ok(objects) => objects.iter().any(&such).then_some(Ok(true)),
+        Err(error) => Some(Err(error)),
+    });
+    found.unwrap_or(Ok(false))
 }
 
 /// Runs the graph of a fine-tuning for a while and says where the time went; with `learn` a new detector

@@ -1,36 +1,93 @@
 //! Encoders under timm's names, whose positions are those of the patches of one picture.
 
+use fast_image_resize as fir;
+use fir::images::{TypedImage, TypedImageRef};
+use fir::pixels::F32;
+
 use super::arch;
 use super::vit::VitConfig;
 use super::weights::{HostTensor, StateDict};
+use crate::config::Validate;
 
 /// Turns such an encoder into one of ours: the positions of its patches become a field of as many cells, which a whole
 /// picture fills. So they are resampled for other sizes of pictures.
 ///
 /// # Errors
-/// As [`config`] and [`take_positions`].
+/// As [`take`].
 pub fn adopt(dict: &mut StateDict) -> Result<VitConfig, String> {
-    let config = config(dict)?;
-    let values = take_positions(dict)?;
-    let width = dict.tensors.get("cls_token").map_or(0, |t| t.values.len());
-    let cells = values.len() / width.max(1);
+    let (config, positions) = take(dict)?;
     let field = HostTensor {
-        shape: vec![cells, width],
-        values,
+        shape: vec![positions.grid.pow(2), positions.width],
+        values: positions.values,
     };
     dict.tensors.insert("pos_field.weight".into(), field);
     Ok(VitConfig {
-        field: cells.isqrt(),
+        field: positions.grid,
         field_learned: true,
         ..config
     })
 }
 
-/// The network that tensors under timm's names are of, told from their shapes.
+/// The positions of the patches of a square.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Positions {
+    /// Patches on a side.
+    pub grid: usize,
+    /// Values of each.
+    pub width: usize,
+    /// `[grid * grid, width]`.
+    pub values: Vec<f32>,
+}
+
+impl Positions {
+    /// For another grid as timm's `resample_abs_pos_embed` has them: each value as a picture, bicubic (a = -1/2) and
+    /// antialiased.
+    pub fn resampled(&self, grid: usize) -> Self {
+        if grid == self.grid {
+            return self.clone();
+        }
+        let options = fir::ResizeOptions::new()
+            .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::CatmullRom));
+        let mut resizer = fir::Resizer::new();
+        let mut values = vec![0.0; grid * grid * self.width];
+        let (from, to) = (self.grid as u32, grid as u32);
+        for at in 0..self.width {
+            let plane: Vec<F32> = (self.values[at..].iter().step_by(self.width))
+                .map(|&v| F32::new(v))
+                .collect();
+            let plane = TypedImageRef::new(from, from, &plane).expect("a value of each patch");
+            let mut resized = TypedImage::<F32>::new(to, to);
+            (resizer.resize_typed(&plane, &mut resized, &options)).expect("neither is empty");
+            let of_patches = values[at..].iter_mut().step_by(self.width);
+            of_patches
+                .zip(resized.pixels())
+                .for_each(|(to, from)| *to = from.0);
+        }
+        Self {
+            grid,
+            values,
+            width: self.width,
+        }
+    }
+}
+
+/// What the network is, and the positions of its patches, which are taken out: CLS's is added to the CLS token. Heads are of
+/// 64 values, as timm's are of these widths; nothing in the tensors tells.
 ///
 /// # Errors
-/// What is missing, or not among our networks.
-pub fn config(dict: &StateDict) -> Result<VitConfig, String> {
+/// What is missing, or not of a plain vision transformer of one of our widths. To pass over other tensors, as registers or
+/// norms of queries, would give features that are not the network's.
+pub fn take(dict: &mut StateDict) -> Result<(VitConfig, Positions), String> {
+    let config = config(dict)?;
+    known(dict)?;
+    // For pretraining, which timm's and DINOv2's files have in different shapes.
+    dict.tensors.remove("mask_token");
+    let positions = take_positions(dict)?;
+    Ok((config, positions))
+}
+
+/// The network that tensors under timm's names are of, told from their shapes.
+fn config(dict: &StateDict) -> Result<VitConfig, String> {
     let projection = "patch_embed.proj.weight";
     let shape = match dict.tensors.get(projection) {
         Some(HostTensor { shape, .. }) if shape.len() == 4 => shape,
@@ -52,37 +109,47 @@ pub fn config(dict: &StateDict) -> Result<VitConfig, String> {
             arch::expected()
         )
     })?;
-    if let Some(name) = dict.tensors.keys().find(|name| !is_known(name)) {
-        return Err(format!(
-            "`{name}` is no part of a plain vision transformer with a class token, and of no other are there networks here"
-        ));
-    }
-    let block = |name: &String| {
-        name.strip_prefix("blocks.")?
-            .split('.')
-            .next()?
-            .parse()
-            .ok()
-    };
+    let block = |name: &String| -> Option<usize> { block_and_part(name)?.0.parse().ok() };
     let depth = dict.tensors.keys().filter_map(block).max();
     let scale = dict.tensors.contains_key("blocks.0.ls1.gamma");
-    Ok(VitConfig {
+    let config = VitConfig {
         arch,
-        depth: depth.map_or(0, |last: usize| last + 1),
+        depth: depth.map_or(0, |last| last.saturating_add(1)),
         layer_scale: if scale { 1.0 } else { 0.0 },
         drop_path: 0.0,
         field: 0,
         field_learned: true,
-    })
+    };
+    config.validate().map_err(|e| e.to_string())?;
+    Ok(config)
 }
 
-/// Whether a plain encoder has such a tensor, or features do without it. To pass over others, as registers or norms of
-/// queries, would give features that are not the network's.
+/// Number and name within the block of `blocks.NUMBER.NAME`.
+fn block_and_part(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("blocks.")?.split_once('.')
+}
+
+/// Refuses tensors that are no part of a plain encoder, and without which its features would be others.
+///
+/// # Errors
+/// The first of them.
+pub fn known(dict: &StateDict) -> Result<(), String> {
+    match dict.tensors.keys().find(|name| !is_known(name)) {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "`{name}` is no part of a plain vision transformer with a class token, and of no other are there networks here"
+        )),
+    }
+}
+
+/// Whether a plain encoder has such a tensor, or features do without it.
 fn is_known(name: &str) -> bool {
-    const AROUND: [&str; 7] = [
+    const AROUND: [&str; 9] = [
         "cls_token",
         "pos_embed",
         "mask_token",
+        "pos_mask_token",
+        "pos_field.weight",
         "patch_embed.proj.weight",
         "patch_embed.proj.bias",
         "norm.weight",
@@ -101,42 +168,41 @@ fn is_known(name: &str) -> bool {
         Some((scale, "gamma")) => ["ls1", "ls2"].contains(&scale),
         _ => false,
     };
-    let block = name
-        .strip_prefix("blocks.")
-        .and_then(|rest| rest.split_once('.'));
     AROUND.contains(&name)
         || name.starts_with("head.")
-        || block.is_some_and(|(_, part)| in_block(part))
+        || block_and_part(name).is_some_and(|(_, part)| in_block(part))
 }
 
 /// Takes timm's positions out: CLS's is added to the CLS token, those of the patches are returned.
-///
-/// # Errors
-/// If there are none, or not those of a square.
-pub fn take_positions(dict: &mut StateDict) -> Result<Vec<f32>, String> {
+fn take_positions(dict: &mut StateDict) -> Result<Positions, String> {
     let HostTensor { shape, mut values } = dict
         .tensors
         .remove("pos_embed")
         .ok_or("there is no tensor `pos_embed`")?;
-    let wrong =
-        || format!("`pos_embed` has shape {shape:?}, expected [1, patches of a square, width]");
-    let &[1, count, width] = shape.as_slice() else {
-        return Err(wrong());
-    };
+    let mut cls = dict.tensors.get_mut("cls_token");
+    let token = cls.as_ref().map_or(0, |cls| cls.values.len());
     let square = |n: usize| n > 0 && n.isqrt().pow(2) == n;
-    if !square(count) {
-        if !square(count - 1) {
-            return Err(wrong());
-        }
-        let patches = values.split_off(width);
-        if let Some(cls) = dict.tensors.get_mut("cls_token") {
-            for (cls, position) in cls.values.iter_mut().zip(&values) {
+    let of_patches = match *shape.as_slice() {
+        [1, count, width] if width == token && square(count) => count,
+        [1, count, width] if width == token && count > 0 && square(count - 1) => {
+            let patches = values.split_off(width);
+            for (cls, position) in cls.iter_mut().flat_map(|cls| &mut cls.values).zip(&values) {
                 *cls += position;
             }
+            values = patches;
+            count - 1
         }
-        values = patches;
-    }
-    Ok(values)
+        _ => {
+            return Err(format!(
+                "`pos_embed` has shape {shape:?}, expected [1, patches of a square, {token} as `cls_token`]"
+            ))
+        }
+    };
+    Ok(Positions {
+        grid: of_patches.isqrt(),
+        width: token,
+        values,
+    })
 }
 
 #[cfg(test)]
@@ -148,6 +214,28 @@ mod tests {
     use crate::nn::module::Init;
     use crate::nn::positions::WholePicture;
     use crate::nn::vit::Vit;
+
+    #[test]
+    fn positions_are_resampled_as_by_timm() {
+        // The first value differs by column, the second by row.
+        let rows = [0.0, 0.0, 1.0, 0.0].map(|y| [0.0, 0.0, 1.0, 0.0].map(|x| [x, y]));
+        let positions = Positions {
+            grid: 4,
+            width: 2,
+            values: rows.into_iter().flatten().flatten().collect(),
+        };
+        // Halved, the kernel is twice as wide. To a new patch's centre the third of four old ones is 0.75 and 0.25 of its
+        // units away: k(0.75) = 0.2265625, k(0.25) = 0.8671875, k(1.25) = -0.0703125, and all four add up to 1.890625.
+        let (far, near) = (0.226_562_5 / 1.890_625, 0.867_187_5 / 1.890_625);
+        let expected = [far, far, near, far, far, near, near, near];
+        let halved = positions.resampled(2);
+        let pairs = halved.values.iter().zip(expected);
+        assert!(
+            pairs.clone().all(|(a, b)| (a - b).abs() < 1e-6),
+            "{pairs:?}"
+        );
+        assert_eq!(positions.resampled(4), positions);
+    }
 
     #[test]
     fn what_would_change_the_features_is_not_passed_over() {
@@ -192,8 +280,6 @@ mod tests {
             values: values.clone(),
         };
         dict.tensors.insert("pos_embed".into(), pos_embed);
-        // timm has none.
-        dict.tensors.remove("pos_mask_token");
 
         let config = adopt(&mut dict).unwrap();
         assert_eq!((config.field, config.depth), (3, 1));

@@ -16,6 +16,7 @@ use super::ops::assemble::{Plan, SpecialTokens};
 use super::ops::block::RowScales;
 use super::positions::Encoding;
 use super::{Backend, Matrix, Rows, Vector};
+use crate::config::Validate;
 use crate::export::spec::NORM_EPSILON;
 use crate::field::{sincos, Grid, Taps};
 use crate::module;
@@ -154,6 +155,17 @@ pub struct VitConfig {
 
 fn yes() -> bool {
     true
+}
+
+/// The config in the note `model` of an encoder's file.
+///
+/// # Errors
+/// If there is no such network.
+pub fn noted(model: &str) -> Result<VitConfig, String> {
+    let wrong = |e: &dyn std::fmt::Display| format!("its note `model` is no encoder's config: {e}");
+    let config: VitConfig = toml::from_str(model).map_err(|e| wrong(&e))?;
+    config.validate().map_err(|e| wrong(&e))?;
+    Ok(config)
 }
 
 impl VitConfig {

@@ -47,7 +47,7 @@ pub(super) const PLOTS: &[Curves<'static>] = &[
         ],
     ),
     (
-        "Patches with masked position that are found among all places",
+        "Patches with masked position that are found among all places; by chance one in as many as there are",
         "share",
         &[("found", "probe.position_retrieved")],
     ),

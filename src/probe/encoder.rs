@@ -1,7 +1,6 @@
 //! An encoder, whatever network it is: one of ours, from a file or from memory, or a vision transformer under timm's
 //! names.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use dfdx::prelude::*;
@@ -9,16 +8,13 @@ use image::RgbImage;
 
 use super::ProbeError;
 use crate::augment::check;
-use crate::field::{
-    sample, taps, Canvas, Filter, Geometry, Grid, Located, Normalisation, Resampler, Taps, View,
-    Window,
-};
+use crate::field::{Canvas, Filter, Grid, Located, Normalisation, Resampler, Taps, View, Window};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::module::Init;
 use crate::nn::normalisation;
 use crate::nn::ops::assemble::Plan;
 use crate::nn::timm;
-use crate::nn::vit::{Positions, TokenInput, Vit, VitConfig};
+use crate::nn::vit::{noted, Positions, TokenInput, Vit, VitConfig};
 use crate::nn::weights::StateDict;
 use crate::nn::{Backend, Groups};
 
@@ -61,8 +57,8 @@ pub struct Look {
 
 struct Network<A: Arch> {
     vit: Vit<A, Cpu>,
-    /// A position for each patch of the pictures it was trained on, `[grid * grid, width]`.
-    positions: Option<Vec<f32>>,
+    /// Of the patches of the pictures it was trained on, if they are of a grid.
+    positions: Option<timm::Positions>,
 }
 
 impl Encoder {
@@ -84,13 +80,11 @@ impl Encoder {
             what,
         };
         if let Some(model) = dict.metadata.get("model") {
-            let config = toml::from_str(model)
-                .map_err(|e| foreign(format!("its note `model` is no encoder's config: {e}")))?;
+            let config = noted(model).map_err(foreign)?;
             let normalisation = normalisation::noted(&dict.metadata).map_err(foreign)?;
             return Self::from_weights(&config, &dict, normalisation);
         }
-        let config = timm::config(&dict).map_err(foreign)?;
-        let positions = timm::take_positions(&mut dict).map_err(foreign)?;
+        let (config, positions) = timm::take(&mut dict).map_err(foreign)?;
         Self::load(&config, &dict, Normalisation::IMAGENET, Some(positions))
     }
 
@@ -135,9 +129,9 @@ impl Encoder {
         config: &VitConfig,
         dict: &StateDict,
         normalisation: Normalisation,
-        positions: Option<Vec<f32>>,
+        positions: Option<timm::Positions>,
     ) -> Result<Self, ProbeError> {
-        struct Run<'a>(&'a VitConfig, &'a StateDict, Option<Vec<f32>>);
+        struct Run<'a>(&'a VitConfig, &'a StateDict, Option<timm::Positions>);
         impl WithArch for Run<'_> {
             type Output = Result<Box<dyn Encode>, ProbeError>;
             fn run<A: Arch>(self) -> Self::Output {
@@ -229,8 +223,7 @@ impl<A: Arch> Encode for Network<A> {
         self.vit.patch()
     }
     fn grid(&self) -> Option<usize> {
-        let positions = self.positions.as_ref()?;
-        Some((positions.len() / A::WIDTH).isqrt())
+        Some(self.positions.as_ref()?.grid)
     }
     fn has_field(&self) -> bool {
         self.vit.encoding.is_field()
@@ -255,24 +248,6 @@ impl<A: Arch> Encode for Network<A> {
 }
 
 impl<A: Arch> Network<A> {
-    /// Its own positions for `grid * grid` patches, `[grid * grid, width]`, if it has any: read bilinearly where it was
-    /// trained with another grid.
-    fn own_positions(&self, grid: usize) -> Option<Cow<'_, [f32]>> {
-        let own = self.positions.as_deref()?;
-        let trained = (own.len() / A::WIDTH).isqrt();
-        if trained == grid {
-            return Some(Cow::Borrowed(own));
-        }
-        let whole = Geometry::whole(Window::WHOLE);
-        let taps = taps(
-            whole.positions(Grid::new(grid, grid)),
-            Grid::new(trained, trained),
-        );
-        let mut read = vec![0.0; grid * grid * A::WIDTH];
-        sample(own, A::WIDTH, &taps, &mut read);
-        Some(Cow::Owned(read))
-    }
-
     /// Hands the pictures to `see` as the network takes them.
     fn show<R>(
         &self,
@@ -283,7 +258,8 @@ impl<A: Arch> Network<A> {
     ) -> R {
         let patch = self.vit.patch();
         let side = (grid * patch) as u32;
-        let (own, square) = (self.own_positions(grid), Grid::new(grid, grid));
+        let own = self.positions.as_ref().map(|own| own.resampled(grid));
+        let square = Grid::new(grid, grid);
         let mut resampler = Resampler::default();
         let (mut canvas, mut view) = (Canvas::default(), View::default());
         let (mut patches, mut taps, mut fixed) = (Vec::new(), Taps::default(), Vec::new());
@@ -296,7 +272,7 @@ impl<A: Arch> Network<A> {
             patches.extend_from_slice(view.patches());
             match (self.vit.encoding.learned(), &own) {
                 (Some(field), _) => view.taps(Grid::new(field, field), &mut taps),
-                (None, Some(own)) => fixed.extend_from_slice(own),
+                (None, Some(own)) => fixed.extend_from_slice(&own.values),
                 (None, None) => {
                     let place = view.geometry();
                     self.vit

@@ -5,6 +5,8 @@ use intertwine_datasets::{Mix, Scratch};
 
 use super::encoder::{Encoder, Shown};
 use super::features::Rows;
+use super::readout::Halves;
+use super::retrieval::Places;
 use super::{Drawn, Options, ProbeError};
 use crate::augment::WindowConfig;
 use crate::field::{Geometry, Grid, Window};
@@ -44,8 +46,12 @@ pub(super) struct Gathered {
     pub visible: Rows,
     /// The same patches, their positions masked; empty if the encoder has no token for that.
     pub masked: Rows,
-    /// Where those patches lie in the unit square.
+    /// Numbers of those patches, in raster order.
+    pub chosen: Vec<usize>,
+    /// Where they lie in the unit square.
     pub places: Rows,
+    /// What all patches of the first half of the pictures have in common at each place.
+    pub common: Places,
 }
 
 impl Gatherer<'_> {
@@ -109,7 +115,7 @@ impl Gatherer<'_> {
     }
 
     /// Features of pictures in the centred window.
-    pub fn pictures(&mut self, records: &[usize]) -> Result<Gathered, ProbeError> {
+    pub fn pictures(&mut self, records: &[usize], halves: &Halves) -> Result<Gathered, ProbeError> {
         let (width, grid, seed) = (self.encoder.width(), self.grid, self.options.seed);
         let window = Window::centred(self.options.window);
         let chosen = |record| some_patches(grid * grid, seed, record);
@@ -122,8 +128,16 @@ impl Gatherer<'_> {
             patches: rows(),
             visible: rows(),
             masked: rows(),
+            chosen: Vec::new(),
             places: Rows::new(2, Vec::new()),
+            common: Places::new(places.len(), width),
         };
+        let mut is_first = vec![false; records.len()];
+        halves
+            .first
+            .iter()
+            .for_each(|&picture| is_first[picture] = true);
+        let mut is_first = is_first.into_iter();
         self.tokens(
             records,
             window,
@@ -135,7 +149,11 @@ impl Gatherer<'_> {
                 if all.patches.len() < RANK_ROWS {
                     all.patches.extend(patches);
                 }
+                if is_first.next() == Some(true) {
+                    all.common.add(patches);
+                }
                 for patch in chosen(record) {
+                    all.chosen.push(patch);
                     all.visible.extend(&patches[patch * width..][..width]);
                     all.places.extend(&places[patch]);
                 }

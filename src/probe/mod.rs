@@ -134,8 +134,8 @@ pub struct Figures {
     pub position_visible: Option<f64>,
     /// The same of patches whose own position was masked; none for an encoder that has no token for that.
     pub position_masked: Option<f64>,
-    /// Share of the patches with masked position, in one half of the pictures, whose feature is nearest to what patches that
-    /// see their position have in common at that place, in the other half; by chance one in as many as a picture
+    /// Share of the patches with masked position, in one half of the pictures, whose feature is nearest to what all patches
+    /// that see their position have in common at that place, in the other half; by chance one in as many as a picture
     /// has. None where [`Self::position_masked`] is.
     pub position_retrieved: Option<f64>,
     /// Whether CLS tells the window; only for an encoder with a field.
@@ -198,7 +198,8 @@ pub fn probe(
         total: 0,
     };
     gatherer.total = gatherer.passes(records.len());
-    let gathered = gatherer.pictures(&records)?;
+    let halves = Halves::draw(records.len(), options.seed);
+    let gathered = gatherer.pictures(&records, &halves)?;
     let shortcut = gatherer
         .windows(&records)?
         .map(|(cls, windows)| Shortcut::measure(&cls.normalised(), windows));
@@ -210,11 +211,13 @@ pub fn probe(
     let (known, count) = dense(&known);
     let protocol = knn::Protocol::default();
     let (pictures, seed) = (records.len(), options.seed);
-    let halves = Halves::draw(pictures, seed);
     let r2 = |features: &Rows| readout::places(features, &gathered.places, &halves);
     let masked = Some(&gathered.masked).filter(|masked| !masked.is_empty());
-    let retrieved =
-        |masked: &Rows| retrieval::places(masked, &gathered.visible, &gathered.places, &halves);
+    let retrieved = |masked: &Rows| {
+        let rows: Vec<usize> = halves.second_rows(masked.len() / pictures).collect();
+        let at: Vec<usize> = rows.iter().map(|&row| gathered.chosen[row]).collect();
+        gathered.common.found(&masked.pick(rows), &at)
+    };
     let figures = Figures {
         pictures,
         side: grid * encoder.patch(),

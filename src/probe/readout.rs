@@ -24,22 +24,28 @@ impl Halves {
         self.first.len() + self.second.len()
     }
 
-    /// The rows of these pictures, of which each has as many, one picture after the other.
-    pub fn rows(half: &[usize], each: usize) -> impl Iterator<Item = usize> + '_ {
-        half.iter().flat_map(move |p| p * each..(p + 1) * each)
+    /// The rows of the pictures to fit to, of which each has as many, one picture after the other.
+    pub fn first_rows(&self, each: usize) -> impl Iterator<Item = usize> + '_ {
+        rows(&self.first, each)
     }
+
+    /// Those of the pictures to measure on.
+    pub fn second_rows(&self, each: usize) -> impl Iterator<Item = usize> + '_ {
+        rows(&self.second, each)
+    }
+}
+
+fn rows(pictures: &[usize], each: usize) -> impl Iterator<Item = usize> + '_ {
+    pictures.iter().flat_map(move |p| p * each..(p + 1) * each)
 }
 
 /// R^2 of the places of patches: as many rows of each picture, one picture after the other. None if all are at one place.
 pub(super) fn places(features: &Rows, places: &Rows, halves: &Halves) -> Option<f64> {
     let each = features.len() / halves.pictures();
-    let of = |rows: &Rows, half: &[usize]| rows.pick(Halves::rows(half, each));
-    let fit = Linear::fit(
-        &of(features, &halves.first),
-        &of(places, &halves.first),
-        each,
-    );
-    fit.r2(&of(features, &halves.second), &of(places, &halves.second))
+    let first = |rows: &Rows| rows.pick(halves.first_rows(each));
+    let second = |rows: &Rows| rows.pick(halves.second_rows(each));
+    let fit = Linear::fit(&first(features), &first(places), each);
+    fit.r2(&second(features), &second(places))
 }
 
 /// The share of the second half whose class is found; `classes[i]` is that of row `i`, below `count`. None of fewer than

@@ -1,105 +1,105 @@
 //! Position retrieval: whether the feature of a patch that cannot see its position points to where the patch lies.
 //!
 //! Nothing is fitted, unlike with R^2: the feature has to be where the loss for positions wants it, towards those of patches
-//! that see their positions. Each place stands for what such patches of many pictures have in common there, so that the
+//! that see their positions. Each place stands for what all such patches of many pictures have in common there, so that the
 //! contents of a single one neither help nor hide it.
 
-use std::collections::BTreeMap;
-
 use super::features::Rows;
-use super::readout::Halves;
 
-/// The share of rows of `masked` that are nearest to their place among all: by the cosine between deviations from the mean
-/// of `masked`, and those of the mean of each place's `visible` rows from the mean of all of these. The rows are of
-/// the same patches, and the places of one half of the pictures are looked up by the patches of the other. By chance it is
-/// one in as many as there are places. None if all are at one place.
-pub(super) fn places(masked: &Rows, visible: &Rows, places: &Rows, halves: &Halves) -> Option<f64> {
-    if places.iter().all(|place| place == places.row(0)) {
-        return None;
-    }
-    let each = places.len() / halves.pictures();
-    let of = |rows: &Rows, half: &[usize]| rows.pick(Halves::rows(half, each));
-    let (seen, shown) = (of(visible, &halves.first), of(places, &halves.first));
-    let means = means(&seen.centred(), &shown);
-    // What a masked position adds to all patches alike says nothing of where they are.
-    let (asked, at) = (
-        of(masked, &halves.second).centred(),
-        of(places, &halves.second),
-    );
-    let hits = asked.iter().zip(at.iter()).filter(|(feature, at)| {
-        let cosine = |mean: &[f32]| -> f32 { mean.iter().zip(*feature).map(|(a, b)| a * b).sum() };
-        let nearest = means.iter().map(|(place, mean)| (cosine(mean), place));
-        let nearest = nearest.max_by(|a, b| a.0.total_cmp(&b.0));
-        nearest.is_some_and(|(_, place)| *place == key(at))
-    });
-    Some(hits.count() as f64 / asked.len() as f64)
+/// What patches have in common that see their positions, place by place.
+pub(super) struct Places {
+    /// Of the features at each place, in raster order.
+    sums: Vec<f32>,
+    width: usize,
 }
 
-/// A place as something that has an order; equal places are equal bit by bit.
-fn key(place: &[f32]) -> Vec<u32> {
-    place.iter().map(|v| v.to_bits()).collect()
-}
-
-/// The mean of the rows at each place, of length 1.
-fn means(rows: &Rows, places: &Rows) -> Vec<(Vec<u32>, Vec<f32>)> {
-    let mut sums = BTreeMap::<Vec<u32>, Vec<f32>>::new();
-    for (row, place) in rows.iter().zip(places.iter()) {
-        let sum = sums
-            .entry(key(place))
-            .or_insert_with(|| vec![0.0; row.len()]);
-        sum.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+impl Places {
+    /// Of so many places.
+    pub fn new(count: usize, width: usize) -> Self {
+        let sums = vec![0.0; count * width];
+        Self { sums, width }
     }
-    let directions = sums.into_iter().map(|(place, sum)| {
-        let mean = Rows::new(sum.len(), sum).normalised();
-        (place, mean.row(0).to_vec())
-    });
-    directions.collect()
+
+    /// Adds the patches of a picture, one at each place.
+    pub fn add(&mut self, patches: &[f32]) {
+        debug_assert_eq!(self.sums.len(), patches.len());
+        let pairs = self.sums.iter_mut().zip(patches);
+        pairs.for_each(|(sum, v)| *sum += v);
+    }
+
+    /// The share of rows of `masked`, which lie `at` these places, that are nearest to theirs: by the cosine between what they
+    /// deviate from their mean by, and what the places deviate from theirs by. By chance it is one in as many as there are
+    /// places. None of a single place.
+    ///
+    /// The rows must be of pictures that were not added.
+    pub fn found(&self, masked: &Rows, at: &[usize]) -> Option<f64> {
+        assert_eq!(masked.len(), at.len());
+        let places = Rows::new(self.width, self.sums.clone());
+        if places.len() < 2 || masked.is_empty() {
+            return None;
+        }
+        // What a masked position adds to all patches alike says nothing of where they are.
+        let (places, masked) = (places.centred().normalised(), masked.centred());
+        let nearest = |feature: &[f32]| {
+            let cosine =
+                |place: &[f32]| -> f32 { place.iter().zip(feature).map(|(a, b)| a * b).sum() };
+            let cosines = places.iter().map(cosine).enumerate();
+            // The first of equals.
+            cosines.reduce(|best, next| if next.1 > best.1 { next } else { best })
+        };
+        let pairs = masked.iter().zip(at);
+        let found = pairs.filter(|&(feature, &at)| nearest(feature).is_some_and(|(n, _)| n == at));
+        Some(found.count() as f64 / masked.len() as f64)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PICTURES: usize = 40;
+    const PLACES: usize = 4;
+    /// Of the place, of a masked position, of the picture.
+    const WIDTH: usize = PLACES + 1 + 40;
 
-    /// Two patches of each picture, at one of four places; what a feature says of it, what of its picture, and what of
-    /// being masked.
-    fn rows(place: f32, picture: f32, masked: f32) -> (Rows, Rows) {
-        let (mut features, mut places) = (Vec::new(), Vec::new());
-        for p in 0..PICTURES {
-            for at in [p % 4, (p / 4 + 1) % 4] {
-                let mut row = [0.0; 5 + PICTURES];
-                row[at] = place;
-                row[4] = masked;
-                row[5 + p] = picture;
-                features.extend(row);
-                places.extend([(at % 2) as f32, (at / 2) as f32]);
-            }
+    fn feature(at: usize, place: f32, masked: f32, picture: usize) -> [f32; WIDTH] {
+        let mut row = [0.0; WIDTH];
+        (row[at], row[PLACES], row[PLACES + 1 + picture]) = (place, masked, 1.0);
+        row
+    }
+
+    /// The patches of the first pictures are seen; one of each other picture is masked.
+    fn found(seen: usize, place: f32, masked: f32) -> Option<f64> {
+        let mut places = Places::new(PLACES, WIDTH);
+        for picture in 0..seen {
+            let patches = (0..PLACES).flat_map(|at| feature(at, 1.0, 0.0, picture));
+            places.add(&patches.collect::<Vec<_>>());
         }
-        (Rows::new(5 + PICTURES, features), Rows::new(2, places))
+        let at: Vec<usize> = (seen..40).map(|picture| picture % PLACES).collect();
+        let rows = at.iter().zip(seen..);
+        let rows = rows.flat_map(|(&at, picture)| feature(at, place, masked, picture));
+        places.found(&Rows::new(WIDTH, rows.collect()), &at)
     }
 
     #[test]
     fn a_place_is_found_by_what_a_feature_says_of_it() {
-        let (visible, at) = rows(1.0, 1.0, 0.0);
-        for seed in 0..5 {
-            let halves = Halves::draw(PICTURES, seed);
-            // However little it says of it beside its picture, and however far a masked position moves all of them.
-            let (little, _) = rows(0.2, 1.0, 9.0);
-            assert_eq!(places(&little, &visible, &at, &halves), Some(1.0));
-            let (away, _) = rows(-0.2, 1.0, 9.0);
-            assert_eq!(places(&away, &visible, &at, &halves), Some(0.0));
-            // By chance a quarter.
-            let blind = places(&rows(0.0, 1.0, 9.0).0, &visible, &at, &halves).unwrap();
-            assert!(blind < 0.6, "{blind}");
+        // Of few pictures as of many, however little it says beside its picture, and however far a masked position moves
+        // all of them.
+        for seen in [1, 20] {
+            assert_eq!(found(seen, 0.2, 0.0), Some(1.0));
+            assert_eq!(found(seen, 0.2, 9.0), Some(1.0));
+            assert_eq!(found(seen, -0.2, 9.0), Some(0.0));
         }
+        // What says nothing of it is told nothing but one and the same place.
+        assert_eq!(found(20, 0.0, 9.0), Some(0.25));
     }
 
     #[test]
     fn a_single_place_is_not_looked_for() {
-        let (visible, _) = rows(1.0, 1.0, 0.0);
-        let one = Rows::new(2, [0.5, 0.1].repeat(visible.len()));
-        let halves = Halves::draw(PICTURES, 0);
-        assert_eq!(places(&visible, &visible, &one, &halves), None);
+        let places = Places::new(1, 3);
+        assert_eq!(places.found(&Rows::new(3, vec![1.0; 6]), &[0, 0]), None);
+        assert_eq!(
+            Places::new(2, 3).found(&Rows::new(3, Vec::new()), &[]),
+            None
+        );
     }
 }

@@ -141,9 +141,9 @@ fn nothing_found_is_zero_and_nothing_to_be_found_is_minus_one() {
     );
     assert_eq!(score(vec![], vec![detection(1, A, 0.9)]).stats, [-1.0; 12]);
     assert_eq!(score(vec![], vec![]).per_iou, [-1.0; 10]);
-    assert!(Report::from(summary.clone()).lacks_objects());
+    assert!(Report::from(summary.clone()).remark().is_some());
     let stats = [0.0; 12];
-    assert!(!Report::from(Summary { stats, ..summary }).lacks_objects());
+    assert_eq!(Report::from(Summary { stats, ..summary }).remark(), None);
 }
 
 #[test]

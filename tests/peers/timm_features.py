@@ -5,8 +5,8 @@
     timm_features.py target/release/intertwine target/release/pack-dataset
     timm_features.py --write tests/fixtures/timm_features.json
 
-The first form makes ViT-Tiny/16, ViT-Small/16, DINO's ViT-Small/8 and DINOv2's ViT-Small/14 of full size, packs random
-pictures, and exits with 1 if a CLS feature differs by more than 1e-4. The second writes what tests/probe.rs expects, of a small network whose weights both sides compute.
+The first form makes ViT-Tiny/16, ViT-Small/16, DINO's ViT-Small/8 and DINOv2's ViT-Small/14 of full size (the last also with
+positions resampled), packs random pictures, and exits with 1 if a CLS feature differs by more than 1e-4. The second writes what tests/probe.rs expects, of a small network whose weights both sides compute.
 """
 import argparse
 import json
@@ -31,15 +31,24 @@ def features(model, pixels):
         return model.forward_features(x).numpy()
 
 
+# Names and sides of pictures; DINOv2's positions are of pictures of 518 pixels.
+CASES = [
+    ("vit_tiny_patch16_224", 224),
+    ("vit_small_patch16_224", 224),
+    ("vit_small_patch8_224.dino", 224),
+    ("vit_small_patch14_dinov2", 518),
+    ("vit_small_patch14_dinov2", 224),
+]
+
+
 def full_size(program, pack):
     good = True
-    for name in ("vit_tiny_patch16_224", "vit_small_patch16_224", "vit_small_patch8_224.dino", "vit_small_patch14_dinov2"):
+    for name, side in CASES:
         torch.manual_seed(0)
-        model = timm.create_model(name, num_classes=0).eval()
+        model = timm.create_model(name, num_classes=0, dynamic_img_size=True).eval()
         for parameter in model.parameters():
             # timm starts biases at 0 and norms at 1, which would hide them.
             torch.nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.05)
-        side = model.patch_embed.img_size[0]
         pixels = np.random.default_rng(0).integers(0, 256, (8, side, side, 3), dtype=np.uint8)
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
@@ -54,7 +63,8 @@ def full_size(program, pack):
         theirs = features(model, pixels)[:, 0]
         difference = np.abs(ours - theirs).max()
         good &= bool(difference <= 1e-4)
-        print(f"{name}: features up to {np.abs(theirs).max():.2f}, the largest difference is {difference:.1e}")
+        largest = np.abs(theirs).max()
+        print(f"{name}, {side} pixels: features up to {largest:.2f}, the largest difference is {difference:.1e}")
     return good
 
 

@@ -57,7 +57,7 @@ impl fmt::Display for Panicked {
 
 impl Error for Panicked {}
 
-/// An error with what caused it, on one line. Many messages name their cause already, which is not said twice.
+/// An error with what caused it. Many messages name their cause already, after a colon, which is not said twice.
 #[derive(Debug)]
 pub struct Told<'a>(pub &'a (dyn Error + 'a));
 
@@ -67,7 +67,7 @@ impl fmt::Display for Told<'_> {
         let mut next = self.0.source();
         while let Some(cause) = next {
             let said = cause.to_string();
-            if !text.contains(&said) {
+            if !says(&text, &said) {
                 text = format!("{text}: {said}");
             }
             next = cause.source();
@@ -76,9 +76,27 @@ impl fmt::Display for Told<'_> {
     }
 }
 
+/// Whether a message is a cause or names it after a colon.
+fn says(text: &str, cause: &str) -> bool {
+    let mut found = text.match_indices(cause);
+    found.any(|(at, _)| at == 0 || text[..at].ends_with(": "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_named_after_a_colon() {
+        assert!(says("no such file", "no such file"));
+        assert!(says(
+            "cannot open `x`: no such file; make one",
+            "no such file"
+        ));
+        assert!(says("a: b: c", "b: c"));
+        assert!(!says("reading runs/timed out/a.png", "timed out"));
+        assert!(!says("step 7", "7"));
+    }
 
     #[derive(Debug)]
     struct Chain(&'static [&'static str]);
