@@ -147,9 +147,9 @@ fn colours_of_a_foreign_file_are_assumed_or_given() {
     );
 }
 
-/// The config of a detector of pictures of `size` pixels on `dir/vit.safetensors`.
-fn fine_tuned(dir: &Path, size: usize) -> String {
-    support::packed(dir, 0..8);
+/// Makes a detector of pictures of `size` pixels on `dir/init`, in `dir/found`, and returns its config.
+fn fine_tuned(dir: &Path, init: &str, size: usize) -> String {
+    support::packed_at(dir, "labelled", 0..8);
     let size = format!("detector.size={size}");
     let few = [
         &size,
@@ -157,27 +157,20 @@ fn fine_tuned(dir: &Path, size: usize) -> String {
         "optim.batch=4",
         "optim.epochs=1.0",
     ];
-    let files = [
-        "--data",
-        "packed",
-        "--init",
-        "vit.safetensors",
-        "--out",
-        "run",
-    ];
+    let files = ["--data", "labelled", "--init", init, "--out", "found"];
     let mut args = [&["finetune"], &files[..]].concat();
     args.extend(few.iter().flat_map(|setting| ["--set", setting]));
     let (fine, _, said) = intertwine(dir, &args);
     assert!(fine, "{said}");
-    assert!(dir.join("run/model.onnx").exists());
-    std::fs::read_to_string(dir.join("run/config.toml")).unwrap()
+    assert!(dir.join("found/model.onnx").exists());
+    std::fs::read_to_string(dir.join("found/config.toml")).unwrap()
 }
 
 #[test]
 fn weights_of_timm_are_fine_tuned() {
     let dir = tempfile::tempdir().unwrap();
     timm_weights(&expected(), &dir.path().join("vit.safetensors"));
-    let config = fine_tuned(dir.path(), 64);
+    let config = fine_tuned(dir.path(), "vit.safetensors", 64);
     // The positions of the file are a field that the picture fills.
     for line in ["arch = \"tiny16\"", "field = 2", "window = 1.0"] {
         assert!(config.contains(line), "{config}");
@@ -209,7 +202,7 @@ fn patches_of_any_side_are_read() {
         encoder.tokens(&shown, grid)
     };
     assert_eq!((tokens(3).len(), tokens(5).len()), (10 * 192, 26 * 192));
-    let config = fine_tuned(dir.path(), 56);
+    let config = fine_tuned(dir.path(), "vit.safetensors", 56);
     assert!(config.contains("arch = \"tiny14\""), "{config}");
 }
 
@@ -422,19 +415,7 @@ fn a_run_is_probed_and_its_features_written() {
     }
 
     // A detector on it is shown the same colours, as its files say.
-    support::packed_at(dir.path(), "labelled", 0..8);
-    let mut args = vec![
-        "finetune", "--data", "labelled", "--init", "run", "--out", "found",
-    ];
-    let few = [
-        "detector.size=56",
-        "detector.channels=16",
-        "optim.batch=4",
-        "optim.epochs=1.0",
-    ];
-    args.extend(few.iter().flat_map(|set| ["--set", set]));
-    let (success, _, said) = intertwine(dir.path(), &args);
-    assert!(success, "{said}");
+    fine_tuned(dir.path(), "run", 56);
     let found = dir.path().join("found");
     let detector = Detector::load(&found.join("model.onnx")).unwrap();
     let card = detector.card();

@@ -86,7 +86,7 @@ pub fn export(
     Ok(report)
 }
 
-/// Writes an untrained detector, for benchmarks; its classes are `class 1`, `class 2`, ....
+/// Writes an untrained detector, for benchmarks; its classes are `class 1`, `class 2`, ...
 ///
 /// # Errors
 /// As [`export`].

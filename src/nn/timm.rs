@@ -1,5 +1,7 @@
 //! Encoders under timm's names, whose positions are those of the patches of one picture.
 
+use std::borrow::Cow;
+
 use fast_image_resize as fir;
 use fir::images::{TypedImage, TypedImageRef};
 use fir::pixels::F32;
@@ -42,9 +44,9 @@ pub struct Positions {
 impl Positions {
     /// For another grid as timm's `resample_abs_pos_embed` has them: each value as a picture, bicubic (a = -1/2) and
     /// antialiased.
-    pub fn resampled(&self, grid: usize) -> Self {
+    pub fn resampled(&self, grid: usize) -> Cow<'_, Self> {
         if grid == self.grid {
-            return self.clone();
+            return Cow::Borrowed(self);
         }
         let options = fir::ResizeOptions::new()
             .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::CatmullRom));
@@ -63,11 +65,11 @@ impl Positions {
                 .zip(resized.pixels())
                 .for_each(|(to, from)| *to = from.0);
         }
-        Self {
+        Cow::Owned(Self {
             grid,
             values,
             width: self.width,
-        }
+        })
     }
 }
 
@@ -234,7 +236,7 @@ mod tests {
             pairs.clone().all(|(a, b)| (a - b).abs() < 1e-6),
             "{pairs:?}"
         );
-        assert_eq!(positions.resampled(4), positions);
+        assert_eq!(*positions.resampled(4), positions);
     }
 
     #[test]

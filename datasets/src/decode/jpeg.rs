@@ -4,15 +4,13 @@
 //! Two decoders: libjpeg-turbo-rs for grey and YCbCr pictures with the usual subsampling, zune-jpeg for the rest (CMYK,
 //! RGB, odd subsampling), on which the other one was found to panic when damaged.
 
-use std::fmt::Display;
-
 use image::metadata::Orientation;
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, PixelFormat};
 use zune_core::bytestream::ZCursor;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use super::DecodeError;
+use super::{damaged, DecodeError};
 use crate::pixels::{MAX_PIXELS, MAX_SIDE};
 
 /// The most scans of a progressive JPEG; encoders make some ten.
@@ -100,10 +98,6 @@ fn is_usual(decoder: &Decoder) -> bool {
         _ => false,
     };
     layout && header.precision == 8 && !header.is_lossless && !decoder.is_arithmetic()
-}
-
-fn damaged(error: impl Display) -> DecodeError {
-    DecodeError::Damaged(error.to_string())
 }
 
 /// Whether an end-of-image marker follows the first scan. Within a scan 0xFF is always followed by zero or

@@ -7,6 +7,7 @@
 
 mod jpeg;
 
+use std::fmt::Display;
 use std::io::Cursor;
 use std::panic;
 
@@ -73,10 +74,8 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
 /// Decodes what is no JPEG.
 fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<Decoded, DecodeError> {
     let mut file = Cursor::new(bytes);
-    match intertwine_picture::damage(&mut file, format) {
-        Ok(None) => {}
-        Ok(Some(what)) => return Err(DecodeError::Damaged(what.into())),
-        Err(error) => return Err(DecodeError::Damaged(error.to_string())),
+    if let Some(what) = intertwine_picture::damage(&mut file, format).map_err(damaged)? {
+        return Err(damaged(what));
     }
     let mut decoder = ImageReader::with_format(file, format)
         .into_decoder()
@@ -132,6 +131,10 @@ fn check_size(width: u32, height: u32) -> Result<(), DecodeError> {
         return Err(DecodeError::TooLarge(width, height));
     }
     Ok(())
+}
+
+fn damaged(what: impl Display) -> DecodeError {
+    DecodeError::Damaged(what.to_string())
 }
 
 fn unknown_format(bytes: &[u8]) -> DecodeError {
