@@ -18,6 +18,8 @@ use super::{Frame, Pixels};
 /// How long a file has not changed when it is taken for complete. Should its writer have paused for longer, it is
 /// taken again once it has changed.
 const SETTLED: Duration = Duration::from_millis(500);
+/// How long a file may go on changing before it is taken as it is: one that is replaced without pause never settles.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Least pause between two listings.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Pauses are at least this many times as long as the last listing took.
@@ -39,6 +41,8 @@ struct Known {
     version: Version,
     /// When this version was first seen.
     since: Instant,
+    /// When the first version since one was taken was first seen.
+    waiting: Instant,
     /// Whether it was taken.
     taken: bool,
 }
@@ -108,9 +112,12 @@ impl Folder {
             };
             let mut file = match known {
                 Some(known) if known.version == version => known,
-                _ => Known {
+                before => Known {
                     version,
                     since: now,
+                    waiting: before
+                        .filter(|known| !known.taken)
+                        .map_or(now, |known| known.waiting),
                     taken: false,
                 },
             };
@@ -119,8 +126,9 @@ impl Folder {
             let age = version
                 .modified
                 .and_then(|then| time.duration_since(then).ok());
-            let settled =
-                now.duration_since(file.since) >= SETTLED || age.is_some_and(|age| age >= SETTLED);
+            let settled = now.duration_since(file.since) >= SETTLED
+                || now.duration_since(file.waiting) >= PATIENCE
+                || age.is_some_and(|age| age >= SETTLED);
             if settled && !file.taken && version.bytes > 0 {
                 file.taken = true;
                 found.push((version.modified, path));
@@ -237,6 +245,21 @@ mod tests {
         assert_eq!(watched.after(5000), NONE);
         watched.write("latest.png", "new content");
         assert_eq!(watched.after(5100), ["latest.png"]);
+    }
+
+    #[test]
+    fn a_file_that_is_always_changing_is_looked_at_now_and_then() {
+        let mut watched = Watched::new(false, &[]);
+        // The file server's clock does not tell.
+        watched.time -= Duration::from_secs(3600);
+        let mut taken = Vec::new();
+        for i in 0..30u64 {
+            watched.write("latest.png", &"x".repeat(1 + i as usize));
+            if !watched.after(200 * i).is_empty() {
+                taken.push(200 * i);
+            }
+        }
+        assert_eq!(taken, [2000, 4200]);
     }
 
     #[test]
