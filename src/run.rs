@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use image::RgbImage;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{require, ConfigError, Validate};
@@ -111,7 +112,11 @@ impl RunFolder {
     ///
     /// # Errors
     /// If there is a run already and `resume` is not set, it was made with another config, or is in use.
-    pub fn open(path: &Path, config: &str, resume: bool) -> Result<Self, RunError> {
+    pub fn open<C: Serialize + DeserializeOwned>(
+        path: &Path,
+        config: &C,
+        resume: bool,
+    ) -> Result<Self, RunError> {
         let lock = claim(path, config, resume)?;
         make_folder(&path.join("checkpoints"))?;
         Ok(Self {
@@ -131,6 +136,11 @@ impl RunFolder {
     /// The result.
     pub fn model(&self) -> PathBuf {
         self.path.join("model.safetensors")
+    }
+
+    /// The report.
+    pub fn report(&self) -> PathBuf {
+        self.path.join("report.html")
     }
 
     /// The drawing made after step `at`.
@@ -161,11 +171,18 @@ fn make_folder(path: &Path) -> Result<(), RunError> {
 }
 
 /// Keeps a folder from other processes, and notes in it with what config it is made: makes it and writes `config.toml`, or
-/// compares it with the one there. What is written and watched may have changed since.
+/// compares it with the one there. What is written and watched may have changed since, and keys that have come since are as they
+/// are by default.
 ///
 /// # Errors
 /// If there is one already and `resume` is not set, or it is another, or there is a run without one, or the folder is in use.
-pub fn claim(folder: &Path, config: &str, resume: bool) -> Result<Lock, RunError> {
+pub fn claim<C: Serialize + DeserializeOwned>(
+    folder: &Path,
+    config: &C,
+    resume: bool,
+) -> Result<Lock, RunError> {
+    let written = |config: &C| toml::to_string(config).expect("a config is plain data");
+    let config = &written(config);
     make_folder(folder)?;
     let lock = Lock::take(folder)?;
     let stored = folder.join("config.toml");
@@ -185,7 +202,8 @@ pub fn claim(folder: &Path, config: &str, resume: bool) -> Result<Lock, RunError
             })
         }
         Some(old) => {
-            if let Some(difference) = difference(old, config) {
+            let complete = toml::from_str(old).map_or_else(|_| old.clone(), |old| written(&old));
+            if let Some(difference) = difference(&complete, config) {
                 return Err(RunError::OtherConfig {
                     path: stored,
                     difference,
@@ -201,22 +219,28 @@ pub fn claim(folder: &Path, config: &str, resume: bool) -> Result<Lock, RunError
             }
         }
     }
-    if old.as_deref() != Some(config) {
+    if old.as_ref() != Some(config) {
         write_atomic(&stored, config.as_bytes()).map_err(failed)?;
     }
     Ok(lock)
 }
 
-/// The sections of a config that say what is written and watched, not what is learnt.
+/// The sections of a config, or of several in one, that say what is written and watched, not what is learnt.
 const BOOKKEEPING: [&str; 2] = ["run", "watch"];
+
+fn forget_bookkeeping(table: &mut toml::Table) {
+    table.retain(|section, _| !BOOKKEEPING.contains(&&section[..]));
+    let sections = table
+        .iter_mut()
+        .filter_map(|(_, value)| value.as_table_mut());
+    sections.for_each(forget_bookkeeping);
+}
 
 /// Where two configs differ in what is learnt.
 fn difference(old: &str, new: &str) -> Option<String> {
     let learnt = |text: &str| -> Option<String> {
         let mut table: toml::Table = text.parse().ok()?;
-        for section in BOOKKEEPING {
-            table.remove(section);
-        }
+        forget_bookkeeping(&mut table);
         Some(table.to_string())
     };
     if old == new {
@@ -235,7 +259,7 @@ fn difference(old: &str, new: &str) -> Option<String> {
 }
 
 /// What the config of the run in a folder says; none if there is no run, or its config has no such keys.
-pub fn stored<T: serde::de::DeserializeOwned>(folder: &Path) -> Option<T> {
+pub fn stored<T: DeserializeOwned>(folder: &Path) -> Option<T> {
     let text = std::fs::read_to_string(folder.join("config.toml")).ok()?;
     toml::from_str(&text).ok()
 }
@@ -282,34 +306,92 @@ impl Interrupt {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+
+    /// As a run's config.
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Config {
+        a: u32,
+        b: u32,
+        /// Which the first runs did not have.
+        #[serde(default)]
+        newer: u32,
+        part: Part,
+    }
+
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Part {
+        watch: BTreeMap<String, u32>,
+    }
+
+    fn config(b: u32) -> Config {
+        let watch = BTreeMap::new();
+        Config {
+            a: 1,
+            b,
+            newer: 0,
+            part: Part { watch },
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_older_than_a_key_goes_on_with_its_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        let old = "a = 1\nb = 2\n[part.watch]\n";
+        std::fs::write(&file, old).unwrap();
+        let other = Config {
+            newer: 4,
+            ..config(2)
+        };
+        let said = RunFolder::open(dir.path(), &other, true).unwrap_err();
+        assert!(
+            said.to_string()
+                .contains("`newer = 0` there, `newer = 4` now"),
+            "{said}"
+        );
+        RunFolder::open(dir.path(), &config(2), true).unwrap();
+        assert!(std::fs::read_to_string(&file)
+            .unwrap()
+            .contains("newer = 0"));
+        // Of a program that is older than the run, or of none.
+        std::fs::write(&file, format!("c = 3\n{old}")).unwrap();
+        RunFolder::open(dir.path(), &config(2), true).unwrap();
+        std::fs::write(&file, "c = 3").unwrap();
+        assert!(RunFolder::open(dir.path(), &config(2), true).is_err());
+    }
 
     #[test]
     fn an_old_run_is_neither_overwritten_nor_mixed() {
         let dir = tempfile::tempdir().unwrap();
-        RunFolder::open(dir.path(), "a = 1\nb = 2\n", false).unwrap();
+        RunFolder::open(dir.path(), &config(2), false).unwrap();
         assert!(matches!(
-            RunFolder::open(dir.path(), "a = 1\nb = 2\n", false),
+            RunFolder::open(dir.path(), &config(2), false),
             Err(RunError::Exists { .. })
         ));
-        let other = RunFolder::open(dir.path(), "a = 1\nb = 3\n", true)
+        let other = RunFolder::open(dir.path(), &config(3), true)
             .unwrap_err()
             .to_string();
         assert!(other.contains("`b = 2` there, `b = 3` now"), "{other}");
-        RunFolder::open(dir.path(), "a = 1\nb = 2\n", true).unwrap();
+        RunFolder::open(dir.path(), &config(2), true).unwrap();
         // What is only watched may change, and is noted.
-        let watched = "a = 1\nb = 2\n[watch]\nevery = 5\n";
-        RunFolder::open(dir.path(), watched, true).unwrap();
-        let config = dir.path().join("config.toml");
-        assert_eq!(std::fs::read_to_string(&config).unwrap(), watched);
+        let mut watched = config(2);
+        watched.part.watch.insert("every".into(), 5);
+        RunFolder::open(dir.path(), &watched, true).unwrap();
+        let file = dir.path().join("config.toml");
+        assert!(std::fs::read_to_string(&file)
+            .unwrap()
+            .contains("every = 5"));
         // Without its config, what is there is nobody's to go on with, or to write over.
         std::fs::write(dir.path().join("metrics.jsonl"), "").unwrap();
-        std::fs::remove_file(&config).unwrap();
+        std::fs::remove_file(&file).unwrap();
         for resume in [false, true] {
-            let lost = RunFolder::open(dir.path(), watched, resume);
+            let lost = RunFolder::open(dir.path(), &watched, resume);
             assert!(matches!(lost, Err(RunError::NoConfig { .. })));
         }
-        assert!(!config.exists());
+        assert!(!file.exists());
     }
 
     #[test]
@@ -329,7 +411,7 @@ mod tests {
     #[test]
     fn a_folder_has_one_run_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || RunFolder::open(dir.path(), "a = 1\n", true);
+        let open = || RunFolder::open(dir.path(), &config(2), true);
         let first = open().unwrap();
         let again = first.clone();
         drop(first);

@@ -42,22 +42,47 @@ fn timm_weights(expected: &Expected, path: &Path) -> StateDict {
     dict
 }
 
+/// Of the `plain` vision transformer or of one with `registers`.
+fn expected_of(network: &str) -> Expected {
+    let file = include_str!("fixtures/timm_features.json");
+    let mut networks: BTreeMap<String, Expected> = serde_json::from_str(file).unwrap();
+    networks.remove(network).unwrap()
+}
+
 fn expected() -> Expected {
-    serde_json::from_str(include_str!("fixtures/timm_features.json")).unwrap()
+    expected_of("plain")
 }
 
 #[test]
 fn weights_of_timm_give_timms_features() {
-    let (dir, expected) = (tempfile::tempdir().unwrap(), expected());
+    let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vit.safetensors");
-    timm_weights(&expected, &path);
-    let encoder = Encoder::open(&path).unwrap();
-    assert_eq!(
-        (encoder.width(), encoder.patch(), encoder.grid()),
-        (192, 16, Some(2))
-    );
-    assert!(encoder.is_foreign());
-    assert_eq!(difference(&encoder, &expected), None);
+    for network in ["plain", "registers"] {
+        let expected = expected_of(network);
+        timm_weights(&expected, &path);
+        let encoder = Encoder::open(&path).unwrap();
+        assert_eq!(
+            (encoder.width(), encoder.patch(), encoder.grid()),
+            (192, 16, Some(2))
+        );
+        assert!(encoder.is_foreign());
+        assert_eq!(difference(&encoder, &expected), None, "{network}");
+    }
+}
+
+/// Under Meta's name or timm's, and in the exported detector.
+#[test]
+fn registers_are_fine_tuned() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vit.safetensors");
+    let mut dict = timm_weights(&expected_of("registers"), &path);
+    let registers = dict.tensors.remove("reg_token").unwrap();
+    dict.tensors.insert("register_tokens".into(), registers);
+    dict.write(&path).unwrap();
+    let (config, _) = fine_tuned(dir.path(), "vit.safetensors", 64);
+    assert!(config.contains("registers = 3"), "{config}");
+    let found = StateDict::read(&dir.path().join("found/model.safetensors")).unwrap();
+    assert_eq!(found.tensors["reg_token"].shape, [1, 3, 192]);
 }
 
 /// What an encoder gives of timm's picture that is not what timm gives.
@@ -147,8 +172,8 @@ fn colours_of_a_foreign_file_are_assumed_or_given() {
     );
 }
 
-/// Makes a detector of pictures of `size` pixels on `dir/init`, in `dir/found`, and returns its config.
-fn fine_tuned(dir: &Path, init: &str, size: usize) -> String {
+/// Makes a detector of pictures of `size` pixels on `dir/init`, in `dir/found`, and returns its config and what was said.
+fn fine_tuned(dir: &Path, init: &str, size: usize) -> (String, String) {
     support::packed_at(dir, "labelled", 0..8);
     let size = format!("detector.size={size}");
     let few = [
@@ -163,14 +188,18 @@ fn fine_tuned(dir: &Path, init: &str, size: usize) -> String {
     let (fine, _, said) = intertwine(dir, &args);
     assert!(fine, "{said}");
     assert!(dir.join("found/model.onnx").exists());
-    std::fs::read_to_string(dir.join("found/config.toml")).unwrap()
+    let config = std::fs::read_to_string(dir.join("found/config.toml")).unwrap();
+    (config, said)
 }
 
 #[test]
 fn weights_of_timm_are_fine_tuned() {
     let dir = tempfile::tempdir().unwrap();
     timm_weights(&expected(), &dir.path().join("vit.safetensors"));
-    let config = fine_tuned(dir.path(), "vit.safetensors", 64);
+    let (config, said) = fine_tuned(dir.path(), "vit.safetensors", 64);
+    let line = "starts from vit.safetensors: tiny16 of 2 blocks; window of the field: 1; colours: mean 0.485,0.456,0.406, std 0.229,0.224,0.225, \
+                as for ImageNet";
+    assert!(said.contains(line), "{said}");
     // The positions of the file are a field that the picture fills.
     for line in ["arch = \"tiny16\"", "field = 2", "window = 1.0"] {
         assert!(config.contains(line), "{config}");
@@ -202,7 +231,7 @@ fn patches_of_any_side_are_read() {
         encoder.tokens(&shown, grid)
     };
     assert_eq!((tokens(3).len(), tokens(5).len()), (10 * 192, 26 * 192));
-    let config = fine_tuned(dir.path(), "vit.safetensors", 56);
+    let (config, _) = fine_tuned(dir.path(), "vit.safetensors", 56);
     assert!(config.contains("arch = \"tiny14\""), "{config}");
 }
 
@@ -225,9 +254,14 @@ fn what_is_no_encoder_is_refused_with_a_reason() {
     without.tensors.remove("blocks.1.mlp.fc2.bias");
     assert!(error(&without).contains("`blocks.1.mlp.fc2.bias`"));
     let mut other = dict.clone();
-    let registers = dict.tensors["cls_token"].clone();
-    other.tensors.insert("reg_token".into(), registers);
-    assert!(error(&other).contains("`reg_token` is no part of a plain vision transformer"));
+    let norm = dict.tensors["norm.weight"].clone();
+    (other.tensors).insert("blocks.0.attn.q_norm.weight".into(), norm);
+    let said = error(&other);
+    assert!(said.contains("`blocks.0.attn.q_norm.weight` is no part of a plain vision transformer"));
+    let mut bent = dict.clone();
+    let registers = dict.tensors["norm.weight"].clone();
+    bent.tensors.insert("reg_token".into(), registers);
+    assert!(error(&bent).contains("`reg_token` has shape [192], expected [1, registers, 192]"));
     let mut narrow = dict.clone();
     narrow
         .tensors

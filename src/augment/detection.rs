@@ -4,9 +4,8 @@
 //! scaled as if to fill the square, times a random factor; what sticks out is cropped at a random
 //! place, what is missing is padded on the right and at the bottom, where the edge runtime pads too.
 //!
-//! Positions: the letterboxed picture, padding included, is what lies in the field, because it is for
-//! that square that the exported network's positions are baked. A crop reads the part of the field it
-//! shows. Pictures may be composed of several before (`compose`); what is composed is a picture like any other.
+//! Positions: the square that results, padding included, is what lies in the field, whatever part of the picture it
+//! shows, because it is for that square that the exported network's positions are baked. Pictures may be composed of several before (`compose`); what is composed is a picture like any other.
 
 mod compose;
 mod config;

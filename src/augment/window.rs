@@ -65,6 +65,15 @@ pub(crate) struct WindowDistribution {
 }
 
 impl WindowConfig {
+    /// The scale that every picture has; `None` where scales are drawn.
+    pub fn fixed(&self) -> Option<f64> {
+        match self.scale {
+            WindowScale::Beta | WindowScale::Uniform => None,
+            WindowScale::Constant => Some(self.constant),
+            WindowScale::Whole => Some(1.0),
+        }
+    }
+
     pub(crate) fn distribution(&self) -> Result<WindowDistribution, ConfigError> {
         let shape = |key, v: f64| {
             expect(

@@ -25,12 +25,8 @@ pub fn measure(steps: usize, precision: Precision) -> StepTimes {
     let dev = Cpu::default();
     let mut init = Init::new(&dev, 0);
     let config = VitConfig {
-        arch: "tiny16".into(),
         depth: 12,
-        layer_scale: 0.0,
-        drop_path: 0.0,
-        field: 0,
-        field_learned: true,
+        ..VitConfig::plain("tiny16")
     };
     let mut vit = Vit::<Tiny, Cpu>::new(&mut init, &config);
     let mut optimizer = Optimizer::new(&dev, &vit, |name, sizes| Group {

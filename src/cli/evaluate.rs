@@ -70,10 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// COCO's tables.
 pub fn print(report: &Report) {
-    println!("{}", report.first);
-    if let Some(masks) = &report.masks {
-        println!("{masks}");
-    }
+    println!("{report}");
     if let Some(remark) = report.remark() {
         eprintln!("{remark}");
     }

@@ -12,7 +12,7 @@ use super::evaluate;
 use super::settings::Settings;
 use crate::evaluate::model::{evaluate_detector, match_classes};
 use crate::finetune::config::PRESETS;
-use crate::finetune::{finetune, FinetuneConfig, Job, Outcome};
+use crate::finetune::{finetune, FinetuneConfig, Job, Outcome, Start};
 use crate::run::Interrupt;
 
 /// Fine-tune a detector on labelled pictures.
@@ -46,11 +46,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         match_classes(data.categories(), val)
             .with_context(|| format!("--val {}", val.folder().display()))?;
     }
+    let init = args.init.as_deref().map(Start::read).transpose()?;
     let interrupt = Interrupt::listen();
     let job = Job {
         config: &config,
         data: &data,
-        init: args.init.as_deref(),
+        init: init.as_ref(),
         out: &settings.out,
         resume: settings.resume,
         device: settings.device,
@@ -65,6 +66,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         steps,
         &settings.out,
     );
+    if let Some(start) = &init {
+        eprintln!("starts from {}", start.described(&config));
+    }
     let mut bar = Bar::new("finetune", steps);
     let outcome = finetune(job, &mut |p| {
         let l = p.losses;

@@ -33,12 +33,13 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = Options::default().pictures)]
     pictures: usize,
     /// Pixels a side of what the encoder sees, in whole patches, two or more [default: what it was trained on, where its
-    /// positions tell; else about 64 for patches below 14 pixels, 224 for larger ones].
+    /// file or its positions tell; else about 64 for patches below 14 pixels, 224 for larger ones].
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
-    /// Side of the window of the field in which pictures lie, above 0, at most 1.
-    #[arg(long, value_name = "SHARE", default_value_t = Options::default().window)]
-    window: f64,
+    /// Side of the window of the field in which pictures lie, above 0, at most 1 [default: that of its training, if all
+    /// pictures lay in one; else 0.35].
+    #[arg(long, value_name = "SHARE")]
+    window: Option<f64>,
     /// Mean of the colours that a file of elsewhere was trained with, of values from 0 to 1 [default: ImageNet's].
     #[arg(long, value_name = "R,G,B", value_parser = normalisation::parse, requires = "std")]
     mean: Option<[f32; 3]>,

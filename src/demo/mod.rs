@@ -23,7 +23,7 @@ use crate::config::resolve;
 use crate::evaluate::model::evaluate_detector;
 use crate::evaluate::Report as Score;
 use crate::files::save;
-use crate::finetune::{self, FinetuneConfig};
+use crate::finetune::{self, FinetuneConfig, Start};
 use crate::nn::device::Device;
 use crate::pretrain::{self, PretrainConfig};
 use crate::run::Interrupt;
@@ -60,7 +60,7 @@ pub struct Metrics {
     pub mask_ap: f64,
     /// Largest difference between tract and training, of all outputs.
     pub export_max_abs_diff: f32,
-    /// Pictures a second while pretraining; 0 if that was done before.
+    /// Pictures a second while pretraining, when that was done.
     pub images_per_s_pretrain: f64,
     /// Median time for one picture, file excluded, in milliseconds.
     pub detect_ms: f64,
@@ -135,10 +135,11 @@ pub fn demo(
     let mut trained = Vec::new();
     for (name, init) in [("finetuned", Some(out.join("pretrain"))), ("scratch", None)] {
         let folder = out.join(name);
+        let init = init.as_deref().map(Start::read).transpose()?;
         let job = finetune::Job {
             config: &finetuning,
             data: &sets.train,
-            init: init.as_deref(),
+            init: init.as_ref(),
             out: &folder,
             resume: true,
             device: Device::Cpu,
@@ -188,7 +189,7 @@ pub fn demo(
         pretrained: &pretrained.score,
         scratch: &scratch.score,
         unseen: &unseen,
-        graph: &graph,
+        graph: graph.as_deref(),
     };
     let report = out.join("report.html");
     page::write(&facts, &mut detector, &report).context("writing the report")?;

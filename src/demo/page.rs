@@ -29,7 +29,7 @@ pub struct Facts<'a> {
     pub pretrained: &'a Score,
     pub scratch: &'a Score,
     pub unseen: &'a [RgbImage],
-    pub graph: &'a str,
+    pub graph: Option<&'a str>,
 }
 
 /// Writes the report.
@@ -121,13 +121,16 @@ pub fn write(facts: &Facts<'_>, detector: &mut Detector, path: &Path) -> anyhow:
         .section(scores)
         .section(training)
         .section(crops(facts)?)
-        .section(features(facts)?)
-        .section(
-            Section::new("The data graph of pretraining")
-                .text("Mermaid, with what each stage counted.")
-                .code(facts.graph),
-        );
-    report.write(path)?;
+        .section(features(facts)?);
+    let graph = facts.graph.map(|graph| {
+        Section::new("The data graph of pretraining")
+            .text("Mermaid, with what each stage counted.")
+            .code(graph)
+    });
+    graph
+        .into_iter()
+        .fold(report, Report::section)
+        .write(path)?;
     Ok(())
 }
 

@@ -121,6 +121,12 @@ impl Network<'_> {
                 x.push(bias[c] + dot(&kernel[c * patch.len()..], &patch) + position[i * d + c]);
             }
         }
+        if self.spec.registers > 0 {
+            x.extend(
+                self.weights
+                    .get("reg_token", &[1, self.spec.registers, d])?,
+            );
+        }
         for i in 0..self.spec.depth {
             self.block(&mut x, &format!("blocks.{i}"))?;
         }
@@ -128,7 +134,7 @@ impl Network<'_> {
         Ok(Map {
             side: g,
             channels: d,
-            data: x[d..].to_vec(),
+            data: x[d..][..g * g * d].to_vec(),
         })
     }
 

@@ -44,6 +44,8 @@ pub struct DetectorSpec {
     pub fine: bool,
     /// Whether the blocks have LayerScale (Touvron et al. 2021) after attention and MLP.
     pub layer_scale: bool,
+    /// Tokens of no patch (Darcet et al. 2024), which the blocks see after the patches.
+    pub registers: usize,
 }
 
 /// A weight's name and shape.
@@ -70,6 +72,7 @@ impl DetectorSpec {
             tower_convs: 2,
             fine: true,
             layer_scale: false,
+            registers: 0,
         }
     }
 
@@ -221,6 +224,9 @@ impl DetectorSpec {
         let (d, f, grid) = (self.width, self.channels, self.grid());
         list.affine("patch_embed.proj", &[d, 3, self.patch, self.patch], d);
         list.push("cls_token", &[1, 1, d]);
+        if self.registers > 0 {
+            list.push("reg_token", &[1, self.registers, d]);
+        }
         list.push("pos_embed", &[grid * grid, d]);
         for i in 0..self.depth {
             let block = format!("blocks.{i}");

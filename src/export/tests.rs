@@ -25,6 +25,7 @@ fn small(patch: usize, image_size: usize, prototypes: usize) -> DetectorSpec {
         tower_convs: 2,
         fine: true,
         layer_scale: true,
+        registers: 0,
     }
 }
 
@@ -72,6 +73,10 @@ fn tract_computes_the_plain_network() {
         small(8, 64, 0),
         small(8, 64, 7),
         small(16, 96, 4),
+        DetectorSpec {
+            registers: 4,
+            ..small(16, 96, 0)
+        },
         // The finest level's stride, 7, cannot be halved.
         small(14, 84, 4),
         DetectorSpec {

@@ -10,7 +10,7 @@ use super::ExportError;
 type Result<T> = std::result::Result<T, ExportError>;
 
 impl Network<'_> {
-    /// `image` [1, 3, S, S] to the normalised patch tokens [g * g, D], row by row, without CLS.
+    /// `image` [1, 3, S, S] to the normalised patch tokens [g * g, D], row by row, without CLS and registers.
     pub fn tokens(&mut self, image: &Value) -> Result<Value> {
         let mut x = self.embed(image)?;
         for i in 0..self.spec.depth {
@@ -21,13 +21,18 @@ impl Network<'_> {
         self.norm("norm", &x)
     }
 
-    /// Maps each patch to a token, adds its position, and puts CLS before them.
+    /// Maps each patch to a token, adds its position, and puts CLS before and the registers after them.
     fn embed(&mut self, image: &Value) -> Result<Value> {
         let (p, d, patches) = (self.spec.patch, self.spec.width, self.spec.grid().pow(2));
         let weight = self.parameter("patch_embed.proj.weight", &[d, 3, p, p])?;
         let bias = self.parameter("patch_embed.proj.bias", &[d])?;
         let position = self.parameter("pos_embed", &[patches, d])?;
         let cls = self.weight("cls_token", &[1, 1, d])?;
+        let registers = self.spec.registers;
+        let reg_token = match registers {
+            0 => &[],
+            _ => self.weight("reg_token", &[1, registers, d])?,
+        };
 
         let g = &mut self.graph;
         let planes = g.conv("patch_embed.proj", image, &weight, &bias, p, 0)?;
@@ -35,7 +40,11 @@ impl Network<'_> {
         let content = g.transpose("patch_embed.rows", &flat, &[1, 0])?;
         let tokens = g.add("pos_embed.add", &content, &position)?;
         let cls = g.initializer("cls_token", &[1, d], cls)?;
-        g.concat("tokens", &[&cls, &tokens], 0)
+        if registers == 0 {
+            return g.concat("tokens", &[&cls, &tokens], 0);
+        }
+        let after = g.initializer("reg_token", &[registers, d], reg_token)?;
+        g.concat("tokens", &[&cls, &tokens, &after], 0)
     }
 
     fn block(&mut self, name: &str, x: &Value) -> Result<Value> {

@@ -152,7 +152,7 @@ impl<'a> Weights<'a> {
 /// Mean and standard deviation of an untrained weight.
 fn distribution(name: &str, shape: &[usize]) -> (f32, f32) {
     match (name, shape) {
-        ("cls_token" | "pos_embed", _) => (0.0, 0.5),
+        ("cls_token" | "reg_token" | "pos_embed", _) => (0.0, 0.5),
         // A transposed convolution without overlap: each output sums over the input channels.
         (_, [inputs, _, 2, 2]) => (0.0, (*inputs as f32).powf(-0.5)),
         (_, [_, inputs @ ..]) if !inputs.is_empty() => {

@@ -148,6 +148,7 @@ impl FinetuneConfig {
             tower_convs: self.detector.tower_convs,
             fine: self.detector.fine,
             layer_scale: model.layer_scale > 0.0,
+            registers: model.registers,
         }
     }
     /// The detector's sizes, checked.
@@ -193,6 +194,10 @@ impl DataConfig {
             mean: self.mean,
             std: self.std,
         }
+    }
+    /// Has them normalised so.
+    pub fn normalise(&mut self, colours: Normalisation) {
+        (self.mean, self.std) = (colours.mean, colours.std);
     }
     /// The augmentation, of a size that is not said here.
     fn augmentation(&self) -> DetectionAugmentConfig {

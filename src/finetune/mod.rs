@@ -7,6 +7,7 @@
 //! - [`objective`]: that loss for a batch, on the tape.
 //! - [`data`]: shards to batches of labelled squares, as a typed graph.
 //! - `learner`: a detector in training, and one step. [`train`]: the loop.
+//! - [`start`]: the encoder that it starts from.
 //! - `ship`: at its end the model is exported, so that what is evaluated is what ships.
 
 pub mod assign;
@@ -18,9 +19,11 @@ pub mod loss;
 pub mod model;
 pub mod objective;
 mod ship;
+pub mod start;
 #[cfg(test)]
 mod tests;
 pub mod train;
 
 pub use config::FinetuneConfig;
+pub use start::Start;
 pub use train::{finetune, watch, FinetuneError, Job, Outcome, Progress};

@@ -15,6 +15,7 @@ use super::train::FinetuneError;
 use crate::export::{export, ExportError, ParityReport, Reference, Weights};
 use crate::nn::arch::Arch;
 use crate::nn::normalisation;
+use crate::nn::usual::Usual;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::run::RunFolder;
@@ -110,8 +111,11 @@ pub(super) fn ship<A: Arch, D: Backend>(
     // So that another fine-tuning can start from its encoder.
     let encoder = toml::to_string(&config.model).expect("a config is plain data");
     dict.metadata.insert("model".into(), encoder);
-    dict.metadata
-        .insert("window".into(), config.data.window.to_string());
+    let usual = Usual {
+        side: Some(spec.image_size),
+        window: Some(config.data.window),
+    };
+    usual.note(&mut dict.metadata);
     normalisation::note(config.data.normalisation(), &mut dict.metadata);
     dict.write(&folder.model())?;
     Ok((path, parity))

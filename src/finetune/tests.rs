@@ -29,14 +29,14 @@ fn detector() -> (DetectorSpec, Detector<Tiny, Cpu>, WholePicture) {
         tower_convs: 2,
         fine: true,
         layer_scale: true,
+        registers: 2,
     };
     let config = VitConfig {
-        arch: "tiny8".into(),
         depth: 2,
         layer_scale: 0.1,
-        drop_path: 0.0,
+        registers: 2,
         field: 6,
-        field_learned: true,
+        ..VitConfig::plain("tiny8")
     };
     let dev = Cpu::default();
     let mut init = Init::new(&dev, 5);

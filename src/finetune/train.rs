@@ -14,15 +14,13 @@ use super::data::{batches, chosen};
 use super::learner::{Learner, Rates};
 use super::objective::Losses;
 use super::ship::ship;
+use super::start::Start;
 use crate::config::ConfigError;
 use crate::export::{DetectorSpec, ExportError, ParityReport};
 use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::checkpoint::CheckpointError;
 use crate::nn::device::{Device, DeviceError, WithDevice};
-use crate::nn::normalisation;
-use crate::nn::timm;
-use crate::nn::vit;
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
 use crate::report;
@@ -37,8 +35,8 @@ pub struct Job<'a> {
     pub config: &'a FinetuneConfig,
     /// The labelled pictures.
     pub data: &'a Arc<PackedSet>,
-    /// A pretraining run's folder or a safetensors file; `None` starts from nothing.
-    pub init: Option<&'a Path>,
+    /// A trained encoder; `None` starts from nothing.
+    pub init: Option<&'a Start>,
     /// The run folder.
     pub out: &'a Path,
     /// Go on with the run in that folder, if there is one.
@@ -112,7 +110,7 @@ pub enum FinetuneError {
     #[error("{}: none of the {pictures} pictures to learn from has an object; were the labels packed with them? See pack-dataset --check. (Another seed takes other pictures for data.subset.)", path.display())]
     NoObjects { path: PathBuf, pictures: u64 },
     /// The loss is no number any more.
-    #[error("step {step}: {what} is not finite; the last checkpoint is kept. A lower optim.lr or a longer optim.warmup usually mends this")]
+    #[error("step {step}: {what} is not finite; start again with another --out: a lower optim.lr or a longer optim.warmup usually mends this")]
     NotFinite { step: u64, what: &'static str },
 }
 
@@ -143,74 +141,34 @@ pub fn finetune_on<D: Backend>(
     job: Job<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome, FinetuneError> {
-    struct Run<'a, D: Backend>(
-        &'a D,
-        Job<'a>,
-        Option<StateDict>,
-        &'a mut dyn FnMut(Progress),
-    );
+    struct Run<'a, D: Backend>(&'a D, Job<'a>, &'a mut dyn FnMut(Progress));
     impl<D: Backend> WithArch for Run<'_, D> {
         type Output = Result<Outcome, FinetuneError>;
         fn run<A: Arch>(self) -> Self::Output {
-            train::<A, D>(self.0, self.1, self.2, self.3)
+            train::<A, D>(self.0, self.1, self.2)
         }
     }
-    let mut config = FinetuneConfig {
-        precision: precision(job.config.precision, job.out, job.resume, dev.has_bf16()),
-        ..job.config.clone()
-    };
-    let encoder = match job.init {
-        None => None,
-        Some(path) => Some(encoder(path, &mut config)?),
-    };
+    let mut config = job.config.clone();
+    config.precision = precision(config.precision, job.out, job.resume, dev.has_bf16());
+    if let Some(start) = job.init {
+        config = start.adopted(config);
+    }
     let job = Job {
         config: &config,
         ..job
     };
-    arch::dispatch(&config.model.arch, Run(dev, job, encoder, progress))?
-}
-
-/// Reads an encoder; `config` takes its sizes and what it has learnt to see: what is resumed must be what was started.
-fn encoder(path: &Path, config: &mut FinetuneConfig) -> Result<StateDict, FinetuneError> {
-    let path = if path.is_dir() {
-        path.join("model.safetensors")
-    } else {
-        path.to_owned()
-    };
-    let mut dict = StateDict::read(&path)?;
-    let wrong = |reason| WeightsError::Format {
-        path: path.clone(),
-        reason,
-    };
-    if let Some(text) = dict.metadata.get("model") {
-        config.model = vit::noted(text).map_err(wrong)?;
-        let colours = normalisation::noted(&dict.metadata).map_err(wrong)?;
-        (config.data.mean, config.data.std) = (colours.mean, colours.std);
-        // A detector's encoder has learnt where in the field pictures lie.
-        if let Some(text) = dict.metadata.get("window") {
-            config.data.window = text
-                .parse()
-                .map_err(|e| wrong(format!("its note `window` is `{text}`: {e}")))?;
-        }
-    } else if dict.tensors.contains_key("pos_embed") {
-        config.model = timm::adopt(&mut dict).map_err(wrong)?;
-        config.data.window = 1.0;
-    } else {
-        // Not one of ours, without positions: the config must say what it is.
-        timm::known(&dict).map_err(wrong)?;
-    }
-    Ok(dict)
+    arch::dispatch(&config.model.arch, Run(dev, job, progress))?
 }
 
 fn train<A: Arch, D: Backend>(
     dev: &D,
     job: Job<'_>,
-    encoder: Option<StateDict>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome, FinetuneError> {
     let Job {
         config,
         data,
+        init,
         out,
         resume,
         interrupt,
@@ -218,9 +176,8 @@ fn train<A: Arch, D: Backend>(
     } = job;
     let spec = detector_spec::<A>(config, data)?;
     // What cannot be is refused before there is a folder that was begun with it.
-    let mut learner = Learner::<A, D>::new(dev, config, spec, encoder.as_ref())?;
-    let text = toml::to_string(config).expect("a config is plain data");
-    let folder = RunFolder::open(out, &text, resume)?;
+    let mut learner = Learner::<A, D>::new(dev, config, spec, init.map(|start| &start.weights))?;
+    let folder = RunFolder::open(out, config, resume)?;
     let (steps, data_id) = (config.steps(data.len() as u64), data.fingerprint());
     let mut step = 0;
     if folder.checkpoint().exists() {
@@ -229,14 +186,18 @@ fn train<A: Arch, D: Backend>(
         dict.load_optimizer(&mut learner.optimizer, &learner.model)?;
         step = at;
     }
-    let mut log = folder.log(step)?;
-    let mut feed = batches(data, config, &learner.spec, step)?;
     let checkpoint = |learner: &Learner<A, D>, step: u64| {
         let mut dict = StateDict::checkpoint(FORMAT, step, &data_id);
         dict.insert_module("model", &learner.model);
         dict.insert_optimizer(&learner.optimizer, &learner.model);
         dict.write(&folder.checkpoint())
     };
+    // Whoever goes on before the first checkpoint starts from the same encoder, whatever --init says then.
+    if init.is_some() && !folder.checkpoint().exists() {
+        checkpoint(&learner, step)?;
+    }
+    let mut log = folder.log(step)?;
+    let mut feed = batches(data, config, &learner.spec, step)?;
     let (first, start) = (step, Instant::now());
     while step < steps {
         let taken = learner.step(config, step, steps, || feed.next_part());
@@ -283,10 +244,18 @@ fn train<A: Arch, D: Backend>(
         }
     }
     let seconds = start.elapsed().as_secs_f64();
-    let images_per_second = (step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
     let stats = feed.stats();
     let (path, parity) = ship(&learner, config, data, &folder)?;
-    report::run::write(folder.path(), "Fine-tuning", PLOTS, &stats)?;
+    // A run that was finished before keeps its report and its rate.
+    let learnt = step > first;
+    let images_per_second = if learnt {
+        (step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9)
+    } else {
+        folder.rate().unwrap_or_default()
+    };
+    if learnt || !folder.report().exists() {
+        report::run::write(folder.path(), "Fine-tuning", PLOTS, &stats)?;
+    }
     Ok(Outcome::Finished {
         model: path,
         parity,
@@ -308,13 +277,15 @@ fn detector_spec<A: Arch>(
     }
     let pictures = config.pictures(data.len() as u64);
     let records = (0..pictures).map(chosen(config, data.len() as u64));
-    if !any_object(data, records, |object| !object.crowd)? {
+    if !any_object(data, records.clone(), |object| !object.crowd)? {
         return Err(FinetuneError::NoObjects {
             path: data.folder().to_owned(),
             pictures,
         });
     }
-    let masks = any_object(data, 0..data.len(), |object| object.mask.is_some())?;
+    let masks = any_object(data, records, |object| {
+        !object.crowd && object.mask.is_some()
+    })?;
     config.checked_spec::<A>(&config.model, classes, masks)
 }
 

@@ -22,11 +22,12 @@ pub mod results;
 pub mod run;
 mod workers;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{require, vary, ConfigError, Validate};
 use crate::finetune::FinetuneConfig;
 use crate::nn::arch::{self, Arch, WithArch};
+use crate::nn::vit::VitConfig;
 use crate::pretrain::config::PRESETS;
 use crate::pretrain::PretrainConfig;
 
@@ -58,7 +59,7 @@ pub struct Plan {
 }
 
 /// The configs that the rungs change, and the settings from which each rung chooses.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Base {
     /// Sets of `key=value` settings of the pretraining, one of which each rung takes, or none of them: that with which
     /// a pretraining with a seed of its own has the best k-NN accuracy on the labelled pictures.
@@ -157,6 +158,8 @@ impl Plan {
         };
         for (alike, what) in [
             (own.seed == tried.seed, "seed"),
+            (own.precision == tried.precision, "precision"),
+            (own.optim.batch == tried.optim.batch, "optim.batch"),
             (own.optim.epochs == tried.optim.epochs, "optim.epochs"),
             (own.model == tried.model, "model"),
             (own.run == tried.run, "run"),
@@ -183,9 +186,11 @@ impl Plan {
         let mut config = self.base.finetune.clone();
         config.seed = seed;
         // From scratch the encoder is of the size that the other rungs pretrain, and sees the colours that theirs do.
-        config.model = self.base.pretrain.model.clone();
-        let colours = self.base.pretrain.crops.normalisation();
-        (config.data.mean, config.data.std) = (colours.mean, colours.std);
+        config.model = VitConfig {
+            drop_path: config.model.drop_path,
+            ..self.base.pretrain.model.clone()
+        };
+        (config.data).normalise(self.base.pretrain.crops.normalisation());
         config.data.subset = labels.pictures(records);
         config.optim.epochs = labels.epochs;
         config

@@ -1,5 +1,6 @@
 //! The runs of a ladder: which there are, and what each does.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,11 +16,11 @@ use super::{page, Base, Labels, Plan, SCRATCH};
 use crate::config::Validate;
 use crate::evaluate::model::{evaluate_detector, match_classes};
 use crate::files::save;
-use crate::finetune::{self, finetune, FinetuneConfig};
+use crate::finetune::{self, finetune, FinetuneConfig, Start};
 use crate::nn::autocast::Choice;
 use crate::nn::device::{Device, WithDevice};
 use crate::nn::Backend;
-use crate::pretrain::{self, pretrain, PretrainConfig};
+use crate::pretrain::{self, pretrain, PretrainConfig, PretrainError};
 use crate::probe::encoder::Encoder;
 use crate::probe::{probe, Figures, Options};
 use crate::run::{claim, stored, Interrupt};
@@ -157,24 +158,24 @@ fn resolved(job: &Job<'_>) -> anyhow::Result<Plan> {
 }
 
 /// What must not change when a ladder goes on.
-fn description(job: &Job<'_>) -> String {
-    #[derive(Serialize)]
-    struct Description<'a> {
-        data: String,
-        labels: String,
-        val: String,
-        device: String,
-        #[serde(flatten)]
-        base: &'a Base,
-    }
-    let description = Description {
+#[derive(Serialize, Deserialize)]
+struct Description<'a> {
+    data: String,
+    labels: String,
+    val: String,
+    device: String,
+    #[serde(flatten)]
+    base: Cow<'a, Base>,
+}
+
+fn description<'a>(job: &Job<'a>) -> Description<'a> {
+    Description {
         data: job.data.fingerprint(),
         labels: job.labels.fingerprint(),
         val: job.val.fingerprint(),
         device: format!("{:?}", job.device).to_lowercase(),
-        base: &job.plan.base,
-    };
-    toml::to_string(&description).expect("a plan is plain data")
+        base: Cow::Borrowed(&job.plan.base),
+    }
 }
 
 fn total_steps(job: &Job<'_>) -> anyhow::Result<u64> {
@@ -207,6 +208,20 @@ struct Climb<'a> {
     chosen: Vec<&'a [String]>,
     /// Held by who writes the table.
     table: Mutex<()>,
+}
+
+/// Why a rung has no result, and what one can do.
+fn failed(error: &PretrainError) -> String {
+    let (why, patience) = match error {
+        PretrainError::Collapsed { step, collapse } => (
+            format!("step {step}: {collapse}"),
+            ", and to wait longer with --set watch.collapse_after=N, 0 for ever",
+        ),
+        other => (other.to_string(), ""),
+    };
+    format!(
+        "{why}. The ladder goes on without this run. To try it again, delete this file and give the same command{patience}"
+    )
 }
 
 /// How a pretraining ended.
@@ -319,7 +334,7 @@ impl Climb<'_> {
                 Ok(pretrain::Outcome::Interrupted { .. }) => return Ok(Ended::Interrupted),
                 Ok(pretrain::Outcome::Finished { .. }) => {}
                 Err(error) if error.is_divergence() => {
-                    save(&failure, error.to_string().as_bytes())?;
+                    save(&failure, failed(&error).as_bytes())?;
                     at.finished();
                     return Ok(Ended::Failed);
                 }
@@ -346,7 +361,7 @@ impl Climb<'_> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
         let options = Options {
-            window: self.job.plan.base.finetune.data.window,
+            window: Some(self.job.plan.base.finetune.data.window),
             // What detectors of these patches see.
             side: Some(self.job.plan.base.finetune.detector.size),
             ..Options::default()
@@ -367,14 +382,15 @@ impl Climb<'_> {
     ) -> anyhow::Result<Option<()>> {
         let folder = Folder(self.job.out);
         let out = folder.finetuning(rung, labels, seed);
-        let init = folder.pretraining(rung, seed);
         let data = self.job.labels;
         if !Folder::evaluation(&out).exists() {
             let what = format!("{rung} with {} of the labels", labels.percent());
+            let pretrained = (rung != SCRATCH).then(|| folder.pretraining(rung, seed));
+            let init = pretrained.as_deref().map(Start::read).transpose()?;
             let job = finetune::Job {
                 config,
                 data,
-                init: (rung != SCRATCH).then_some(&*init),
+                init: init.as_ref(),
                 out: &out,
                 resume: true,
                 device: self.job.device,

@@ -12,6 +12,7 @@ use super::arch::Arch;
 use super::ops;
 use super::vit::Block;
 pub use intertwine_kernels::activation::Activation;
+use intertwine_kernels::attention::Group;
 pub use intertwine_kernels::optim::AdamW;
 
 /// Rows of `C` values: one row a token, a location or a picture.
@@ -25,16 +26,24 @@ pub type Scalar<D, T = NoneTape> = Tensor<Rank0, f32, D, T>;
 
 /// How the rows of a matrix fall into sequences: groups of equally long sequences, one after another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Groups(pub Vec<intertwine_kernels::attention::Group>);
+pub struct Groups(pub Vec<Group>);
 
 impl Groups {
     /// One group of `count` sequences of `len` rows.
     pub fn uniform(count: usize, len: usize) -> Self {
-        Self(vec![intertwine_kernels::attention::Group { count, len }])
+        Self(vec![Group { count, len }])
     }
     /// Rows in all.
     pub fn rows(&self) -> usize {
         self.0.iter().map(|g| g.count * g.len).sum()
+    }
+    /// As many sequences, each longer by so many rows.
+    pub fn lengthened(&self, by: usize) -> Self {
+        let longer = |g: &Group| Group {
+            count: g.count,
+            len: g.len + by,
+        };
+        Self(self.0.iter().map(longer).collect())
     }
     /// Sequences in all.
     pub fn sequences(&self) -> usize {

@@ -13,7 +13,8 @@
 //! - [`positions`]: where the patches of whole pictures lie.
 //! - [`vit`], [`head`]: the encoder and the projection head. `look`: the encoder looked into.
 //! - [`optim`]: AdamW with groups, clipping, the moving-average teacher.
-//! - [`weights`]: safetensors in and out; [`timm`]: those of its encoders; [`normalisation`]: the colours noted in them.
+//! - [`weights`]: safetensors in and out; [`timm`]: those of its encoders; [`normalisation`] and [`usual`]: what is noted in
+//!   them of the pictures.
 //!
 //! Tensors are rows: `(usize, Const<WIDTH>)`, one row a token. Pictures of several sizes lie one after
 //! another in the same matrix, so the linear layers see one long GEMM, and only attention knows where a
@@ -33,7 +34,9 @@ pub mod normalisation;
 pub mod ops;
 pub mod optim;
 pub mod positions;
+pub mod registers;
 pub mod timm;
+pub mod usual;
 mod view;
 pub mod vit;
 pub mod weights;

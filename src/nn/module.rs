@@ -26,7 +26,7 @@ pub enum Kind {
     Deconv2x2,
     /// `[out, (channel, y, x)]` here and in memory there, but of shape `[out, channel, side, side]`.
     Patches,
-    /// `[d]` here, `[1, 1, d]` there.
+    /// `[d]` or `[n, d]` here, `[1, 1, d]` or `[1, n, d]` there.
     Token,
 }
 

@@ -25,9 +25,9 @@ pub struct Group {
     pub decay: bool,
 }
 
-/// No decay on biases, norms and anything else of one dimension, nor on the position field.
+/// No decay on biases, norms and anything else of one dimension, nor on the position field and the registers.
 pub fn decays(name: &str, sizes: &[usize]) -> bool {
-    sizes.len() > 1 && !name.ends_with("pos_field.weight")
+    sizes.len() > 1 && !name.ends_with("pos_field.weight") && !name.ends_with("reg_token")
 }
 
 /// Layer-wise decay of the learning rate (Clark et al. 2020; ViTDet): the last block and what follows
@@ -324,5 +324,6 @@ mod tests {
         assert!(decays("blocks.0.attn.qkv.weight", &[576, 192]));
         assert!(!decays("blocks.0.attn.qkv.bias", &[576]));
         assert!(!decays("vit.pos_field.weight", &[2500, 192]));
+        assert!(!decays("vit.reg_token", &[4, 192]));
     }
 }

@@ -12,15 +12,16 @@ pub enum Encoding {
     Learned(usize),
     /// The sine-cosine of a place in the field, in cells of a field of so many on a side.
     Fixed(usize),
-    /// The sine-cosine of a patch's place in its view, in patches of the largest view.
-    View,
+    /// The sine-cosine of a patch's place in its view, which is so many cells wide and high, whatever its size and patches;
+    /// 0: as many as the largest view has patches.
+    View(usize),
 }
 
 impl Encoding {
     /// That of an encoder.
     pub fn of(config: &VitConfig) -> Self {
         match (config.field, config.field_learned) {
-            (0, _) => Self::View,
+            (0, _) => Self::View(config.view),
             (side, true) => Self::Learned(side),
             (side, false) => Self::Fixed(side),
         }
@@ -29,12 +30,12 @@ impl Encoding {
     pub fn learned(self) -> Option<usize> {
         match self {
             Self::Learned(side) => Some(side),
-            Self::Fixed(_) | Self::View => None,
+            Self::Fixed(_) | Self::View(_) => None,
         }
     }
     /// Whether a picture lies in a window of a field.
     pub fn is_field(self) -> bool {
-        self != Self::View
+        !matches!(self, Self::View(_))
     }
     /// Appends the encodings of the patches of a view, `[patches, width]`, of an encoding that is not learned. `largest` is
     /// the grid of the largest view.
@@ -58,9 +59,12 @@ impl Encoding {
                 let cells = (side as f32, side as f32);
                 sincos::encode(geometry.positions(grid), cells, width, out);
             }
-            Self::View => {
+            Self::View(cells) => {
                 let own = Geometry::whole(Window::WHOLE).positions(grid);
-                let cells = (largest.height as f32, largest.width as f32);
+                let cells = match cells {
+                    0 => (largest.height as f32, largest.width as f32),
+                    _ => (cells as f32, cells as f32),
+                };
                 sincos::encode(own, cells, width, out);
             }
         }
@@ -168,11 +172,38 @@ mod tests {
             &values(Encoding::Fixed(8), geometry, grid),
             [0.6375, 0.5125].map(|x| sines(place(x), place(0.45))),
         );
-        // In the view itself: a quarter and three quarters of the largest view's 4 patches.
+        // In the view itself: a quarter and three quarters of the largest view's 4 patches, or of 8 cells.
         close(
-            &values(Encoding::View, geometry, grid),
+            &values(Encoding::View(0), geometry, grid),
             [0.5, 2.5].map(|x| sines(x, 1.5)),
         );
+        close(
+            &values(Encoding::View(8), geometry, grid),
+            [1.5, 5.5].map(|x| sines(x, 3.5)),
+        );
+    }
+
+    /// A detector's picture lies as the views of the pretraining did, in however many patches.
+    #[test]
+    fn a_picture_of_more_patches_is_no_wider() {
+        let whole = Geometry::whole(Window::WHOLE);
+        let corner = |grid: usize, encoding: Encoding| {
+            let square = Grid::new(grid, grid);
+            let mut out = Vec::new();
+            encoding.append(whole, square, square, 4, &mut out);
+            let last: [f32; 4] = out[out.len() - 4..].try_into().unwrap();
+            last
+        };
+        let close = |a: [f32; 4], b: [f32; 4]| {
+            assert!(
+                a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5),
+                "{a:?}, not {b:?}"
+            );
+        };
+        close(corner(6, Encoding::View(6)), sines(5.0, 5.0));
+        close(corner(12, Encoding::View(6)), sines(5.25, 5.25));
+        // From scratch, by its own patches.
+        close(corner(12, Encoding::View(0)), sines(11.0, 11.0));
     }
 
     #[test]

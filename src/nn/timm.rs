@@ -11,6 +11,9 @@ use super::vit::VitConfig;
 use super::weights::{HostTensor, StateDict};
 use crate::config::Validate;
 
+/// Tokens of no patch.
+const REGISTERS: &str = "reg_token";
+
 /// Turns such an encoder into one of ours: the positions of its patches become a field of as many cells, which a whole
 /// picture fills. So they are resampled for other sizes of pictures.
 ///
@@ -77,9 +80,13 @@ impl Positions {
 /// 64 values, as timm's are of these widths; nothing in the tensors tells.
 ///
 /// # Errors
-/// What is missing, or not of a plain vision transformer of one of our widths. To pass over other tensors, as registers or
-/// norms of queries, would give features that are not the network's.
+/// What is missing, or not of a plain vision transformer of one of our widths. To pass over other tensors, as norms of
+/// queries, would give features that are not the network's.
 pub fn take(dict: &mut StateDict) -> Result<(VitConfig, Positions), String> {
+    // As DINOv2's own files have them.
+    if let Some(registers) = dict.tensors.remove("register_tokens") {
+        dict.tensors.insert(REGISTERS.into(), registers);
+    }
     let config = config(dict)?;
     known(dict)?;
     // For pretraining, which timm's and DINOv2's files have in different shapes.
@@ -114,12 +121,23 @@ fn config(dict: &StateDict) -> Result<VitConfig, String> {
     let block = |name: &String| -> Option<usize> { block_and_part(name)?.0.parse().ok() };
     let depth = dict.tensors.keys().filter_map(block).max();
     let scale = dict.tensors.contains_key("blocks.0.ls1.gamma");
+    let registers = match dict.tensors.get(REGISTERS).map(|t| t.shape.as_slice()) {
+        None => 0,
+        Some(&[1, count, _]) => count,
+        Some(shape) => {
+            return Err(format!(
+                "`{REGISTERS}` has shape {shape:?}, expected [1, registers, {width}]"
+            ))
+        }
+    };
     let config = VitConfig {
         arch,
         depth: depth.map_or(0, |last| last.saturating_add(1)),
         layer_scale: if scale { 1.0 } else { 0.0 },
         drop_path: 0.0,
+        registers,
         field: 0,
+        view: 0,
         field_learned: true,
     };
     config.validate().map_err(|e| e.to_string())?;
@@ -146,8 +164,9 @@ pub fn known(dict: &StateDict) -> Result<(), String> {
 
 /// Whether a plain encoder has such a tensor, or features do without it.
 fn is_known(name: &str) -> bool {
-    const AROUND: [&str; 9] = [
+    const AROUND: [&str; 10] = [
         "cls_token",
+        REGISTERS,
         "pos_embed",
         "mask_token",
         "pos_mask_token",
@@ -245,11 +264,11 @@ mod tests {
             "head.weight",
             "blocks.11.attn.qkv.bias",
             "blocks.0.ls2.gamma",
+            "reg_token",
         ] {
             assert!(is_known(name), "{name}");
         }
         for name in [
-            "reg_token",
             "dist_token",
             "head_dist.weight",
             "fc_norm.weight",
@@ -265,12 +284,8 @@ mod tests {
     #[test]
     fn positions_become_a_field_that_a_picture_fills() {
         let plain = VitConfig {
-            arch: "tiny16".into(),
-            depth: 1,
-            layer_scale: 0.0,
-            drop_path: 0.0,
-            field: 0,
-            field_learned: true,
+            registers: 4,
+            ..VitConfig::plain("tiny16")
         };
         let dev = Cpu::default();
         let mut dict = StateDict::default();
@@ -284,7 +299,7 @@ mod tests {
         dict.tensors.insert("pos_embed".into(), pos_embed);
 
         let config = adopt(&mut dict).unwrap();
-        assert_eq!((config.field, config.depth), (3, 1));
+        assert_eq!((config.field, config.depth, config.registers), (3, 1, 4));
         let mut vit = Vit::<Tiny, Cpu>::new(&mut Init::new(&dev, 2), &config);
         dict.load_module("", &mut vit, |name| name.ends_with("mask_token"))
             .unwrap();

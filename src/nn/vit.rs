@@ -15,6 +15,7 @@ use super::module::{Init, Kind};
 use super::ops::assemble::{Plan, SpecialTokens};
 use super::ops::block::RowScales;
 use super::positions::Encoding;
+use super::registers::Registers;
 use super::{Backend, Matrix, Rows, Vector};
 use crate::config::Validate;
 use crate::export::spec::NORM_EPSILON;
@@ -145,9 +146,16 @@ pub struct VitConfig {
     pub layer_scale: f32,
     /// Stochastic depth of the last block; grows linearly from 0 at the first.
     pub drop_path: f32,
+    /// Tokens that belong to no patch; see [`registers`](super::registers).
+    #[serde(default)]
+    pub registers: usize,
     /// Cells on a side of the position field, which is cropped with the picture; 0 for none: the sine-cosine encoding of
     /// a patch's place in its view, whatever part of the picture that shows.
     pub field: usize,
+    /// Cells on a side of a view where there is no field: the numbers by which the encoder knows places, for pictures of
+    /// whatever size. 0 for the patches of the largest view, which a pretraining then notes.
+    #[serde(default)]
+    pub view: usize,
     /// Whether the field is learned, starting from the sine-cosine encoding, or stays that, evaluated where a patch lies.
     #[serde(default = "yes")]
     pub field_learned: bool,
@@ -169,6 +177,20 @@ pub fn noted(model: &str) -> Result<VitConfig, String> {
 }
 
 impl VitConfig {
+    /// Of one block, and of nothing that it can do without: positions are those in the view.
+    pub fn plain(arch: &str) -> Self {
+        Self {
+            arch: arch.into(),
+            depth: 1,
+            layer_scale: 0.0,
+            drop_path: 0.0,
+            registers: 0,
+            field: 0,
+            view: 0,
+            field_learned: true,
+        }
+    }
+
     /// Side of a patch in pixels.
     ///
     /// # Panics
@@ -226,6 +248,8 @@ pub struct Vit<A: Arch, D: Backend> {
     pub mask_token: Vector<A::Width, D>,
     /// Stands for a masked position.
     pub pos_mask_token: Vector<A::Width, D>,
+    /// Tokens of no patch.
+    pub reg_token: Option<Registers<A, D>>,
     /// Where positions come from.
     pub encoding: Encoding,
     /// The learned position field.
@@ -241,7 +265,7 @@ pub struct Vit<A: Arch, D: Backend> {
 }
 module!([A: Arch, D: Backend] Vit<A, D> {
     patch_embed, cls_token as Kind::Token, mask_token as Kind::Token, pos_mask_token as Kind::Token,
-    pos_field, blocks, norm
+    reg_token, pos_field, blocks, norm
 });
 
 impl<A: Arch, D: Backend> Vit<A, D> {
@@ -272,6 +296,8 @@ impl<A: Arch, D: Backend> Vit<A, D> {
             cls_token: init.trunc_normal((width,), 0.02),
             mask_token: init.trunc_normal((width,), 0.02),
             pos_mask_token: init.trunc_normal((width,), 0.02),
+            reg_token: (config.registers > 0)
+                .then(|| Registers(init.trunc_normal((config.registers, width), 0.02))),
             encoding,
             pos_field: encoding.learned().map(|side| {
                 let values =
@@ -315,8 +341,9 @@ impl<A: Arch, D: Backend> Vit<A, D> {
         tape: T,
     ) -> Rows<A::Width, D, T> {
         let x = self.embed(input.patches, &input.positions, input.plan, tape);
-        let x = self.run_blocks(x, &input.plan.groups, drop_path);
-        self.norm.forward(x)
+        let (x, groups) = self.with_registers(x, &input.plan.groups);
+        let x = self.run_blocks(x, &groups, drop_path);
+        (self.norm).forward(self.without_registers(x, &input.plan.groups))
     }
 
     /// Patches and positions to tokens, before the first block.
@@ -365,8 +392,10 @@ impl<A: Arch, D: Backend> Vit<A, D> {
         drop_path: Option<DropPath>,
         tape: T,
     ) -> Rows<A::Width, D, T> {
-        let groups = &input.plan.groups;
+        let rows = &self.rows_with_registers(&input.plan.groups, rows);
         let x = self.embed(input.patches, &input.positions, input.plan, tape);
+        let (x, groups) = self.with_registers(x, &input.plan.groups);
+        let groups = &*groups;
         let x = match self.blocks.split_last() {
             Some((last, before)) => {
                 let x = self.run(before, x, groups, drop_path);

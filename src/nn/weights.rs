@@ -253,7 +253,10 @@ fn pytorch_shape(kind: Kind, sizes: &[usize]) -> Vec<usize> {
             let side = (sizes[1] / 3).isqrt();
             vec![sizes[0], 3, side, side]
         }
-        Kind::Token => vec![1, 1, sizes[0]],
+        Kind::Token => match *sizes {
+            [width] => vec![1, 1, width],
+            _ => [&[1], sizes].concat(),
+        },
     }
 }
 

@@ -112,7 +112,7 @@ impl Batch {
             for v in all_views.clone() {
                 let start = values.len();
                 match before {
-                    Some((grid, range)) if encoding == Encoding::View && grid == v.grid() => {
+                    Some((grid, range)) if !encoding.is_field() && grid == v.grid() => {
                         values.extend_from_within(range);
                     }
                     _ => encoding.append(v.geometry(), v.grid(), largest, width, &mut values),
@@ -211,7 +211,7 @@ mod tests {
         let settings = ["mask.ratio=[0.2, 0.5]".to_owned()];
         let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
         let views = drawn_views(&config);
-        let batch = Batch::new(&views, (Encoding::View, 4), &config.mask, 3, 0);
+        let batch = Batch::new(&views, (Encoding::View(0), 4), &config.mask, 3, 0);
         // Two global views of each of four pictures; half of them are masked, and weigh 1/8 each, whatever their masks'
         // sizes.
         let mut sums = std::collections::BTreeMap::new();

@@ -163,6 +163,38 @@ impl PretrainConfig {
     }
 }
 
+impl PretrainConfig {
+    /// The config of the run that starts with this one: in this precision, and with the size of its views, which whoever
+    /// takes its encoder needs to know.
+    pub fn settled(&self, precision: autocast::Choice) -> Self {
+        let mut config = self.clone();
+        config.precision = precision;
+        let model = &mut config.model;
+        if model.field == 0 && model.view == 0 {
+            model.view = self.crops.globals.size as usize / self.crops.patch as usize;
+        }
+        config
+    }
+}
+
+impl PretrainConfig {
+    /// Whether there is anything to learn: losses without a term are 0, whatever the network does.
+    fn check_signal(&self) -> Result<(), ConfigError> {
+        let (globals, locals) = (self.crops.globals.count, self.crops.locals.count);
+        let pairs = globals > 1 || (globals > 0 && locals > 0);
+        let (mask, loss) = (&self.mask, &self.loss);
+        require(pairs || loss.image == 0.0, "crops.globals.count", || {
+            format!("is {globals}, with {locals} local views: L_image compares two views of a picture; make it 2 or more, or loss.image = 0")
+        })?;
+        let masked = |share: f64| mask.probability > 0.0 && (mask.both || share > 0.0);
+        let content = loss.content > 0.0 && masked(1.0 - mask.position_share);
+        let position = loss.position > 0.0 && masked(mask.position_share);
+        require(loss.image > 0.0 || content || position, "loss", || {
+            "has nothing to learn from: loss.image is 0, and no view is masked whose loss counts (loss.content, loss.position, mask.probability, mask.position_share)".into()
+        })
+    }
+}
+
 impl Validate for VitConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         arch::patch(&self.arch)?;
@@ -177,9 +209,15 @@ impl Validate for VitConfig {
         require(self.layer_scale >= 0.0, "model.layer_scale", || {
             "must not be negative".into()
         })?;
-        require(self.field <= 1024, "model.field", || {
-            format!("is {}, expected at most 1024", self.field)
-        })
+        require(self.registers <= 64, "model.registers", || {
+            format!("is {}, expected at most 64", self.registers)
+        })?;
+        for (cells, key) in [(self.field, "model.field"), (self.view, "model.view")] {
+            require(cells <= 1024, key, || {
+                format!("is {cells}, expected at most 1024")
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -205,6 +243,9 @@ impl Validate for PretrainConfig {
                 "is {}, but the patches of `{}` are {patch} pixels wide",
                 self.crops.patch, self.model.arch
             )
+        })?;
+        require(patch.is_multiple_of(2), "model.arch", || {
+            format!("has patches of {patch} pixels, expected an even number: a detector has maps of half that stride")
         })?;
         for (value, key) in [
             (self.head.hidden, "head.hidden"),
@@ -233,6 +274,7 @@ impl Validate for PretrainConfig {
                 "leaves a part of 1 picture, the KoLeo loss needs 2; set loss.koleo = 0 or a larger batch".into()
             },
         )?;
+        self.check_signal()?;
         positive(self.optim.epochs, "optim.epochs")?;
         positive(
             f64::from(self.loss.student_temperature),
@@ -277,6 +319,26 @@ mod tests {
         let all: Vec<_> = names.iter().map(|name| config(name)).collect();
         for (i, a) in all.iter().enumerate() {
             assert!(all[..i].iter().all(|b| a != b), "{}", names[i]);
+        }
+        for (settings, key) in [
+            (
+                &["crops.globals.count=1", "crops.locals.count=0"][..],
+                "crops.globals.count",
+            ),
+            (&["loss.image=0", "mask.probability=0"], "loss"),
+            (
+                &["loss.image=0", "loss.position=0", "mask.position_share=1"],
+                "loss",
+            ),
+            (
+                &["loss.image=0", "loss.content=0", "loss.position=0"],
+                "loss",
+            ),
+        ] {
+            let set: Vec<String> = settings.iter().map(|s| s.to_string()).collect();
+            let found = resolve::<PretrainConfig>(PRESETS, "pico", None, &set);
+            let said = found.unwrap_err().to_string();
+            assert!(said.contains(&format!("`{key}`")), "{said}");
         }
         // ImageNet-1K: 1,281,167 pictures in batches of 1,024.
         assert_eq!(config("vit-s-paper").steps(1_281_167), 125_114);

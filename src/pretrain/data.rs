@@ -105,7 +105,7 @@ mod tests {
         ];
         let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
         let rank = Rank::new(rank.0, rank.1, sets.len() as u64).unwrap();
-        let mut feed = batches(sets, &config, (Encoding::View, 8), rank, from).unwrap();
+        let mut feed = batches(sets, &config, (Encoding::View(0), 8), rank, from).unwrap();
         (0..count)
             .map(|_| {
                 let part = feed.next_part().unwrap();

@@ -52,11 +52,14 @@ impl<'a> Instruments<'a> {
                 return Err(ProbeError::NoClasses { path });
             }
         }
+        let usual_side = config.crops.globals.size as usize;
         let options = Options {
             pictures: config.watch.probe_pictures,
             seed: config.seed,
             classes: labels.is_some(),
-            ..Options::default()
+            // As the run's own views are.
+            side: Some(usual_side.max(2 * config.crops.patch as usize)),
+            window: config.crops.window.fixed(),
         };
         Ok(Self {
             config,

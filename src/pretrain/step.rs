@@ -248,6 +248,7 @@ mod tests {
             (&["loss.centring=\"ema\""], 1e-3),
             (&["head.separate_position=true"], 1e-3),
             (&["optim.accumulate=2"], 1e-3),
+            (&["model.registers=2"], 1e-3),
             // Of three digits.
             (&["precision=\"bf16\""], 0.1),
         ] {

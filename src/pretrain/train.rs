@@ -23,6 +23,7 @@ use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::device::{Device, WithDevice};
 use crate::nn::normalisation;
 use crate::nn::positions::Encoding;
+use crate::nn::usual::Usual;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::probe::Figures;
@@ -69,8 +70,8 @@ pub enum Outcome {
     Finished {
         /// Pictures a second over the steps of this call.
         images_per_second: f64,
-        /// The data graph with its counters, as Mermaid.
-        graph: String,
+        /// The data graph with its counters, as Mermaid, if there was anything left to learn.
+        graph: Option<String>,
         /// Whether the data kept up with the steps.
         data: String,
     },
@@ -142,18 +143,14 @@ fn train<A: Arch, D: Backend>(
             batch: config.optim.batch,
         });
     }
-    let config = &PretrainConfig {
-        precision: precision(config.precision, out, resume, dev.has_bf16()),
-        ..config.clone()
-    };
+    let config = &config.settled(precision(config.precision, out, resume, dev.has_bf16()));
     let steps = config.steps(records as u64);
     let inputs = Inputs {
         data: data.fingerprint(),
         labels: labels.map(|set| set.fingerprint()),
     };
     let mut instruments = Instruments::new(config, data, labels)?;
-    let text = toml::to_string(config).expect("a config is plain data");
-    let folder = RunFolder::open(out, &text, resume)?;
+    let folder = RunFolder::open(out, config, resume)?;
 
     let mut state = State::<A, D>::new(dev, config);
     if folder.checkpoint().exists() {
@@ -227,14 +224,21 @@ fn train<A: Arch, D: Backend>(
         }
     }
     let seconds = start.elapsed().as_secs_f64();
-    let images_per_second =
-        (state.step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9);
     let stats = feed.stats();
     export_encoder(&state, config).write(&folder.model())?;
-    report::run::write(folder.path(), "Pretraining", PLOTS, &stats)?;
+    // A run that was finished before keeps its report and its rate.
+    let learnt = state.step > first;
+    let images_per_second = if learnt {
+        (state.step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9)
+    } else {
+        folder.rate().unwrap_or_default()
+    };
+    if learnt || !folder.report().exists() {
+        report::run::write(folder.path(), "Pretraining", PLOTS, &stats)?;
+    }
     Ok(Outcome::Finished {
         images_per_second,
-        graph: feed.describe().mermaid(),
+        graph: learnt.then(|| feed.describe().mermaid()),
         data: stats.verdict(),
     })
 }
@@ -340,5 +344,10 @@ fn export_encoder<A: Arch, D: Backend>(state: &State<A, D>, config: &PretrainCon
         .insert("format".into(), "intertwine-encoder-1".into());
     dict.metadata.insert("model".into(), model);
     normalisation::note(config.crops.normalisation(), &mut dict.metadata);
+    let usual = Usual {
+        side: Some(config.crops.globals.size as usize),
+        window: config.crops.window.fixed(),
+    };
+    usual.note(&mut dict.metadata);
     dict
 }

@@ -6,8 +6,7 @@ use image::RgbImage;
 use intertwine_datasets::{DatasetError, Mix, Scratch};
 
 use super::encoder::{Encoder, Shown};
-use super::{grid, Drawn, Options, ProbeError};
-use crate::field::Window;
+use super::{grid, window, Drawn, Options, ProbeError};
 use crate::report::pictures::{contact_sheet, heat_map, pca_rgb, FeatureMap};
 
 /// How many pictures.
@@ -47,11 +46,11 @@ impl Shelf {
     /// # Errors
     /// If the encoder cannot see pictures so.
     pub fn draw(&self, encoder: &Encoder, options: &Options) -> Result<RgbImage, ProbeError> {
-        let grid = grid(encoder, options)?;
+        let (grid, window) = (grid(encoder, options)?, window(encoder, options)?);
         let (patches, width) = (grid * grid, encoder.width());
         let shown = self.0.iter().map(|picture| Shown {
             picture,
-            window: Window::centred(options.window),
+            window,
             masked: Vec::new(),
         });
         let look = encoder.look(&Vec::from_iter(shown), grid);

@@ -14,6 +14,7 @@ use crate::nn::module::Init;
 use crate::nn::normalisation;
 use crate::nn::ops::assemble::Plan;
 use crate::nn::timm;
+use crate::nn::usual::Usual;
 use crate::nn::vit::{noted, Positions, TokenInput, Vit, VitConfig};
 use crate::nn::weights::StateDict;
 use crate::nn::{Backend, Groups};
@@ -33,6 +34,7 @@ pub struct Shown<'a> {
 pub struct Encoder {
     network: Box<dyn Encode>,
     normalisation: Normalisation,
+    usual: Usual,
 }
 
 trait Encode: Send + Sync {
@@ -82,7 +84,11 @@ impl Encoder {
         if let Some(model) = dict.metadata.get("model") {
             let config = noted(model).map_err(foreign)?;
             let normalisation = normalisation::noted(&dict.metadata).map_err(foreign)?;
-            return Self::from_weights(&config, &dict, normalisation);
+            let usual = Usual::noted(&dict.metadata).map_err(foreign)?;
+            return Ok(Self {
+                usual,
+                ..Self::from_weights(&config, &dict, normalisation)?
+            });
         }
         let (config, positions) = timm::take(&mut dict).map_err(foreign)?;
         Self::load(&config, &dict, Normalisation::IMAGENET, Some(positions))
@@ -122,6 +128,7 @@ impl Encoder {
         Ok(Self {
             network,
             normalisation,
+            usual: Usual::default(),
         })
     }
 
@@ -148,6 +155,7 @@ impl Encoder {
         Ok(Self {
             network,
             normalisation,
+            usual: Usual::default(),
         })
     }
 
@@ -172,6 +180,11 @@ impl Encoder {
     pub fn is_foreign(&self) -> bool {
         // Ours have a field, or positions of every grid.
         self.grid().is_some()
+    }
+
+    /// How it has seen pictures, as far as its file says.
+    pub fn usual(&self) -> Usual {
+        self.usual
     }
 
     /// Values of a token.

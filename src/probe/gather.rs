@@ -21,12 +21,22 @@ const WINDOW_PICTURES: usize = 128;
 /// Rows that the rank of patches is computed of.
 const RANK_ROWS: usize = 4096;
 
+/// Some of so many pictures, drawn: the first ones of a set are often of one class.
+fn some(drawn: Drawn, seed: u64, count: usize, pictures: usize) -> Vec<bool> {
+    let mut some = vec![false; pictures];
+    let chosen = drawn.choose(seed, 0, count, pictures);
+    chosen.into_iter().for_each(|picture| some[picture] = true);
+    some
+}
+
 /// Shows pictures of a set to an encoder and counts the passes.
 pub(super) struct Gatherer<'a> {
     pub encoder: &'a Encoder,
     pub set: &'a Mix,
     /// Patches a side.
     pub grid: usize,
+    /// Where in the field pictures lie.
+    pub window: Window,
     pub options: &'a Options,
     /// Is told how many passes of how many are done.
     pub progress: &'a mut dyn FnMut(u64, u64),
@@ -40,7 +50,7 @@ pub(super) struct Gathered {
     pub cls: Rows,
     /// Means of the patches, a row a picture.
     pub means: Rows,
-    /// All patches of the first pictures.
+    /// All patches of some pictures.
     pub patches: Rows,
     /// Some patches of each picture.
     pub visible: Rows,
@@ -117,7 +127,7 @@ impl Gatherer<'_> {
     /// Features of pictures in the centred window.
     pub fn pictures(&mut self, records: &[usize], halves: &Halves) -> Result<Gathered, ProbeError> {
         let (width, grid, seed) = (self.encoder.width(), self.grid, self.options.seed);
-        let window = Window::centred(self.options.window);
+        let window = self.window;
         let chosen = |record| some_patches(grid * grid, seed, record);
         let whole = Geometry::whole(Window::WHOLE);
         let places: Vec<[f32; 2]> = whole.positions(Grid::new(grid, grid)).collect();
@@ -138,6 +148,8 @@ impl Gatherer<'_> {
             .iter()
             .for_each(|&picture| is_first[picture] = true);
         let mut is_first = is_first.into_iter();
+        let ranked = RANK_ROWS.div_ceil(places.len());
+        let mut is_ranked = some(Drawn::Rank, seed, ranked, records.len()).into_iter();
         self.tokens(
             records,
             window,
@@ -146,7 +158,7 @@ impl Gatherer<'_> {
                 let (cls, patches) = tokens.split_at(width);
                 all.cls.extend(cls);
                 all.means.extend(&mean(patches, width));
-                if all.patches.len() < RANK_ROWS {
+                if is_ranked.next() == Some(true) {
                     all.patches.extend(patches);
                 }
                 if is_first.next() == Some(true) {
@@ -172,10 +184,14 @@ impl Gatherer<'_> {
     /// CLS of some pictures in each of several windows, drawn as the paper draws them, window by window, and the number of
     /// windows; none for an encoder without a field.
     pub fn windows(&mut self, records: &[usize]) -> Result<Option<(Rows, usize)>, ProbeError> {
-        let records = &records[..self.shown_in_windows(records.len())];
-        if records.is_empty() {
+        let count = self.shown_in_windows(records.len());
+        if count == 0 {
             return Ok(None);
         }
+        let shown = some(Drawn::Shown, self.options.seed, count, records.len());
+        let records: Vec<usize> = (records.iter().zip(shown))
+            .filter_map(|(&record, shown)| shown.then_some(record))
+            .collect();
         let width = self.encoder.width();
         let windows = WindowConfig::default().distribution();
         let windows = windows.expect("the default config is valid");
@@ -183,7 +199,7 @@ impl Gatherer<'_> {
         for w in 0..WINDOWS as u64 {
             let window = windows.draw(&mut Drawn::Windows.stream(self.options.seed, w));
             self.tokens(
-                records,
+                &records,
                 window,
                 |_| Vec::new(),
                 |_, tokens| cls.extend(&tokens[..width]),

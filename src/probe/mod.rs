@@ -30,6 +30,7 @@ use rand::seq::index::sample;
 
 use crate::augment::{self, check};
 use crate::config::ConfigError;
+use crate::field::Window;
 use crate::nn::weights::WeightsError;
 use encoder::Encoder;
 use features::Rows;
@@ -80,16 +81,20 @@ pub enum ProbeError {
 /// A set of fewer pictures is not measured on.
 pub const LEAST_PICTURES: usize = 8;
 
+/// Where pictures lie if nothing tells, in the middle of what the paper's pretraining sees (METHOD section 1).
+const WINDOW: f64 = 0.35;
+
 /// How to look at an encoder.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Pictures to look at, drawn from the set if it has more.
     pub pictures: usize,
     /// Pixels a side of what the encoder sees, whole patches and at least two; none for those it was trained on, where its
-    /// positions tell, else for the usual of its patches.
+    /// file or its positions tell, else for the usual of its patches.
     pub side: Option<usize>,
-    /// Side of the centred window of the field in which pictures lie, above 0 and at most 1.
-    pub window: f64,
+    /// Side of the centred window of the field in which pictures lie, above 0 and at most 1; none for that in which they
+    /// did in its training, if they all did in one, else for 0.35.
+    pub window: Option<f64>,
     /// Which pictures are drawn, which of their patches and windows, and which half of them is fitted to.
     pub seed: u64,
     /// Whether to read classes; without, there are no figures that need them.
@@ -101,7 +106,7 @@ impl Default for Options {
         Self {
             pictures: 2000,
             side: None,
-            window: 0.35,
+            window: None,
             seed: 0,
             classes: true,
         }
@@ -192,6 +197,7 @@ pub fn probe(
         encoder,
         set: pictures,
         grid,
+        window: window(encoder, options)?,
         options,
         progress,
         done: 0,
@@ -246,11 +252,13 @@ pub fn probe(
 /// # Errors
 /// If it cannot see pictures so.
 fn grid(encoder: &Encoder, options: &Options) -> Result<usize, ProbeError> {
-    check::scale("window", options.window)?;
     let patch = encoder.patch();
-    let usual = if patch < 14 { 64 } else { 224 } / patch;
-    let usual = encoder.grid().unwrap_or(usual.max(2));
-    let side = options.side.unwrap_or(usual * patch);
+    let usual = match (encoder.grid(), encoder.usual().side) {
+        (Some(grid), _) => grid,
+        (None, Some(side)) => side / patch,
+        (None, None) => (if patch < 14 { 64 } else { 224 }) / patch,
+    };
+    let side = options.side.unwrap_or(usual.max(2) * patch);
     // A single patch has only one place to be at.
     check::expect(
         side.is_multiple_of(patch) && side >= 2 * patch,
@@ -262,6 +270,16 @@ fn grid(encoder: &Encoder, options: &Options) -> Result<usize, ProbeError> {
         ),
     )?;
     Ok(side / patch)
+}
+
+/// Where in the field the encoder is to see pictures.
+///
+/// # Errors
+/// If it cannot see pictures so.
+fn window(encoder: &Encoder, options: &Options) -> Result<Window, ProbeError> {
+    let scale = options.window.or(encoder.usual().window).unwrap_or(WINDOW);
+    check::scale("window", scale)?;
+    Ok(Window::centred(scale))
 }
 
 /// What is drawn. Each has streams of its own for a seed, and none is that of a training's order: the pictures that a run
@@ -278,6 +296,10 @@ enum Drawn {
     Shelf = 3,
     /// Halves of the pictures.
     Halves = 4,
+    /// Pictures whose patches the rank is of.
+    Rank = 5,
+    /// Pictures that are shown in several windows.
+    Shown = 6,
 }
 
 impl Drawn {

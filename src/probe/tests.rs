@@ -35,12 +35,8 @@ fn classes_are_counted_that_there_are() {
 #[test]
 fn ways_to_look_that_cannot_be_are_refused() {
     let config = VitConfig {
-        arch: "tiny16".into(),
-        depth: 1,
-        layer_scale: 0.0,
-        drop_path: 0.0,
         field: 4,
-        field_learned: true,
+        ..VitConfig::plain("tiny16")
     };
     let encoder = Encoder::fresh(&config, Normalisation::IMAGENET, 0).unwrap();
     let said = |options: Options| grid(&encoder, &options).map_err(|e| e.to_string());
@@ -56,13 +52,17 @@ fn ways_to_look_that_cannot_be_are_refused() {
     }
     assert_eq!((said(side(32)), said(side(48))), (Ok(2), Ok(3)));
     let window = |window| Options {
-        window,
+        window: Some(window),
         ..Options::default()
     };
     for wrong in [f64::NAN, 5.0, 0.0, -0.1] {
-        let error = said(window(wrong)).unwrap_err();
+        let error = super::window(&encoder, &window(wrong))
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with(&format!("window = {wrong:?}: expected")));
     }
+    let found = super::window(&encoder, &window(1.0)).unwrap();
+    assert_eq!(found, Window::centred(1.0));
     assert_eq!(said(window(1.0)), Ok(14));
     // Nor can colours be divided by nothing.
     let flat = Normalisation {

@@ -70,6 +70,12 @@ impl RunFolder {
         })
     }
 
+    /// Pictures a second of the call that learnt last, as it noted.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        let lines = lines(&self.path().join("times.jsonl")).ok()?;
+        lines.last()?.1["images_per_s"].as_f64()
+    }
+
     /// `metrics.jsonl` as it is, for TensorBoard.
     fn all_events(&self) -> io::Result<Vec<u8>> {
         let times = lines(&self.path().join("times.jsonl"))?;
@@ -185,7 +191,7 @@ mod tests {
     #[test]
     fn a_resumed_log_drops_what_came_after_the_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
-        let run = RunFolder::open(dir.path(), "a = 1\n", false).unwrap();
+        let run = RunFolder::open(dir.path(), &toml::Table::new(), false).unwrap();
         let mut log = run.log(0).unwrap();
         for step in 0..5 {
             log.write(

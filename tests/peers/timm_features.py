@@ -6,7 +6,8 @@
     timm_features.py --write tests/fixtures/timm_features.json
 
 The first form makes ViT-Tiny/16, ViT-Small/16, DINO's ViT-Small/8 and DINOv2's ViT-Small/14 of full size (the last also with
-positions resampled), packs random pictures, and exits with 1 if a CLS feature differs by more than 1e-4. The second writes what tests/probe.rs expects, of a small network whose weights both sides compute.
+positions resampled, and with registers), packs random pictures, and exits with 1 if a CLS feature differs by more than 1e-4.
+The second writes what tests/probe.rs expects, of small networks whose weights both sides compute.
 """
 import argparse
 import json
@@ -38,6 +39,7 @@ CASES = [
     ("vit_small_patch8_224.dino", 224),
     ("vit_small_patch14_dinov2", 518),
     ("vit_small_patch14_dinov2", 224),
+    ("vit_small_patch14_reg4_dinov2", 224),
 ]
 
 
@@ -75,8 +77,8 @@ def computed(name, count):
     return (values + (1.0 if "norm" in name and name.endswith("weight") else 0.0)).astype(np.float32)
 
 
-def small():
-    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, depth=2, img_size=32).eval()
+def small(**kwargs):
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, depth=2, img_size=32, **kwargs).eval()
     state = {n: torch.from_numpy(computed(n, t.numel())).view(t.shape) for n, t in model.state_dict().items()}
     model.load_state_dict(state)
     pixels = (np.arange(32 * 32 * 3) * 7919 % 256).astype(np.uint8).reshape(1, 32, 32, 3)
@@ -91,7 +93,9 @@ def main():
     parser.add_argument("--write", type=pathlib.Path)
     args = parser.parse_args()
     if args.write:
-        args.write.write_text(json.dumps(small()) + "\n")
+        # As DINOv2's: a class token has no position beside registers.
+        registers = small(reg_tokens=3, no_embed_class=True)
+        args.write.write_text(json.dumps({"plain": small(), "registers": registers}) + "\n")
     elif args.pack:
         sys.exit(0 if full_size(args.program, args.pack) else 1)
     else:

@@ -136,12 +136,8 @@ case!(attention, |dev, found| {
 case!(blocks, |dev, found| {
     for layer_scale in [0.0, 0.3] {
         let config = VitConfig {
-            arch: "tiny8".into(),
-            depth: 1,
             layer_scale,
-            drop_path: 0.0,
-            field: 0,
-            field_learned: true,
+            ..VitConfig::plain("tiny8")
         };
         let vit = Vit::<Tiny, D>::new(&mut Init::new(dev, 3), &config);
         let b = &vit.blocks[0];

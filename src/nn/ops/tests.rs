@@ -195,12 +195,8 @@ fn block_agrees() {
     for (i, layer_scale) in [0.0, 0.3].into_iter().enumerate() {
         let mut t = Bench::new(35 + i as u64);
         let config = VitConfig {
-            arch: "tiny8".into(),
-            depth: 1,
             layer_scale,
-            drop_path: 0.0,
-            field: 0,
-            field_learned: true,
+            ..VitConfig::plain("tiny8")
         };
         let vit = Vit::<Tiny, Cpu>::new(&mut Init::new(&t.dev, 3), &config);
         let b = &vit.blocks[0];

@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_batch_comes_back_as_it_was() {
-        for encoding in [(Encoding::Learned(50), 192), (Encoding::View, 192)] {
+        for encoding in [(Encoding::Learned(50), 192), (Encoding::View(0), 192)] {
             let batch = batch(encoding);
             assert!(0 < batch.content_masked && batch.content_masked < batch.masked.len());
             let back = Batch::from_dict(&batch.to_dict(), encoding, 192).unwrap();
