@@ -1,7 +1,7 @@
 //! Where an output folder goes, checked before any work is done for it.
 
 use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::error::{DatasetError, Result};
@@ -53,8 +53,16 @@ impl Destination {
     }
 }
 
+/// Whether a file system has no locks to give: Lustre that was mounted without them, NFS without its lock service. Its
+/// number has no kind of its own.
+fn knows_no_locks(error: &io::Error) -> bool {
+    const ENOLCK: i32 = if cfg!(target_os = "linux") { 37 } else { 77 };
+    error.kind() == ErrorKind::Unsupported || cfg!(unix) && error.raw_os_error() == Some(ENOLCK)
+}
+
 /// Makes the folder `work` in which `out` is made, and keeps other programs from it as long as the file returned is open:
-/// the system lets go of it even if the program is killed.
+/// the system lets go of it even if the program is killed. Where files cannot be locked, it is left to the user that only one
+/// program works there.
 ///
 /// # Errors
 /// If another program is `doing` the same, or the folder cannot be made.
@@ -71,6 +79,7 @@ pub(crate) fn claim(work: &Path, out: &Path, doing: &str) -> Result<File> {
                 work.display()
             ),
         }),
+        Err(TryLockError::Error(error)) if knows_no_locks(&error) => Ok(lock),
         Err(TryLockError::Error(error)) => Err(DatasetError::io("lock", &path)(error)),
     }
 }
@@ -100,6 +109,22 @@ fn is_mount_point(_: &Path, _: &Path) -> bool {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_a_lock_that_cannot_be_had_is_done_without() {
+        let errors = [
+            (38, true),  // ENOSYS
+            (95, true),  // EOPNOTSUPP
+            (37, true),  // ENOLCK
+            (5, false),  // EIO
+            (13, false), // EACCES
+        ];
+        for (number, expected) in errors {
+            let error = io::Error::from_raw_os_error(number);
+            assert_eq!(knows_no_locks(&error), expected, "{error}");
+        }
+    }
 
     #[test]
     fn links_are_followed_and_places_without_room_refused() {

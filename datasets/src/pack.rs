@@ -155,7 +155,9 @@ fn run(
     sink: &mut Sink,
 ) -> Result<()> {
     let workers = Pool::<Worker>::default();
-    let make = |index: usize, stamp| {
+    let make = |index: usize| {
+        // Before the file is read, so that one that is changed meanwhile is noticed later.
+        let stamp = importer.stamp(index);
         let item = importer.item(index);
         let inputs = inputs_of(&item, stamp);
         let outcome = read(importer, index, item, options);
@@ -168,12 +170,8 @@ fn run(
         })
     };
     let items = sink.totals.done..importer.len();
-    in_order(
-        items,
-        |index| importer.stamp(index),
-        make,
-        |made| sink.take(made),
-    )
+    let bytes = |made: &Made| made.record.as_ref().map_or(0, EncodedRecord::len);
+    in_order(items, make, bytes, |made| sink.take(made))
 }
 
 /// What has been done so far.

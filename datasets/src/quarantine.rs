@@ -135,7 +135,7 @@ pub enum Reason {
     ExifUnclear,
     /// An entry of a label file that is not as its format defines it.
     Malformed,
-    /// An id that was used before.
+    /// An id that was used before. Kept, it stands for all annotations of a file: they are numbered by their positions.
     DuplicateId,
     /// An annotation of a picture that the label file does not list.
     UnknownPicture,

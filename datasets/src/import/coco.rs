@@ -6,10 +6,14 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::coco_json::{AnnotationHead, Document, Image};
-use super::folder::class_of;
 use super::tails::SharedTails;
-use super::{coco_label, index_names, picture_folder, read_file, read_text, Importer, Item, Stamp};
+use super::{
+    coco_label, index_names, list_paths, picture_folder, read_file, read_text, Importer, Item,
+    Stamp,
+};
 use crate::error::{DatasetError, Result};
 use crate::export::INSTANCES;
 use crate::quarantine::{Quarantined, Reason, Subject};
@@ -18,6 +22,12 @@ use crate::sample::Category;
 /// The names of a label file by which a folder is known to be COCO's: that of our own export, and that of
 /// Roboflow's.
 pub(super) const KNOWN_NAMES: [&str; 2] = [INSTANCES, "_annotations.coco.json"];
+
+/// The files of these names in a folder.
+pub(super) fn known_files(folder: &Path) -> Vec<PathBuf> {
+    let files = KNOWN_NAMES.iter().map(|name| folder.join(name));
+    files.filter(|file| file.is_file()).collect()
+}
 
 /// A label file, its entries found and joined by their ids, but the annotations not read yet.
 pub(super) struct Coco {
@@ -33,6 +43,7 @@ pub(super) struct Coco {
     labels: Vec<String>,
     classes: Vec<Option<u32>>,
     refused: Vec<Quarantined>,
+    note: Option<String>,
 }
 
 impl Coco {
@@ -63,14 +74,33 @@ impl Coco {
             .map(|image| image.file_name.as_str())
             .collect();
         let shared = SharedTails::of(&names);
-        let pictures = find_pictures(path, pictures, &names, &shared)?;
-        let (labels, classes) = match classes_from_folders {
-            true => index_names(
-                images.iter().map(|image| class_of(&image.file_name)),
-                str::cmp,
-            ),
-            false => Default::default(),
+        let (pictures, note) = match pictures {
+            Some(given) => (picture_folder::given(given)?, None),
+            None => {
+                let found = picture_folder::find(path, &names, &shared)?;
+                let note = format!(
+                    "its pictures were found in `{}`; if others are meant, give their folder with --images DIR",
+                    found.display()
+                );
+                (found, Some(note))
+            }
         };
+        let (mut labels, mut classes) = Default::default();
+        if classes_from_folders {
+            // Where names lead elsewhere, each picture is looked for.
+            let of_each = names.par_iter();
+            let of_each: Vec<_> = of_each
+                .map(|name| picture_folder::class(&pictures, name, &shared))
+                .collect();
+            (labels, classes) = index_names(of_each.iter().copied(), str::cmp);
+            if labels.is_empty() {
+                return Err(wrong(format!(
+                    "--classes-from-folders expects names with the folder of a class, such as `cat/1.jpg`; found none \
+                     with a folder, but such as `{}`",
+                    names[0]
+                )));
+            }
+        }
         Ok(Self {
             labels,
             classes,
@@ -81,6 +111,7 @@ impl Coco {
             annotations,
             categories,
             refused,
+            note,
         })
     }
 
@@ -104,6 +135,10 @@ impl Importer for Coco {
 
     fn refused(&self) -> &[Quarantined] {
         &self.refused
+    }
+
+    fn note(&self) -> Option<String> {
+        self.note.clone()
     }
 
     fn item(&self, index: usize) -> Item {
@@ -154,22 +189,15 @@ fn label_file(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.into());
     }
-    if let Some(name) = KNOWN_NAMES.iter().find(|name| path.join(name).is_file()) {
-        return Ok(path.join(name));
+    if let Some(file) = known_files(path).into_iter().next() {
+        return Ok(file);
     }
-    let found = label_files(path);
-    if let [file] = found.as_slice() {
-        return Ok(file.clone());
-    }
-    let names: Vec<_> = found
-        .iter()
-        .map(|file| file.display().to_string())
-        .collect();
-    let what: String = match names.as_slice() {
+    let what: String = match label_files(path).as_slice() {
+        [file] => return Ok(file.clone()),
         [] => "no .json label file here or in `annotations`; give the label file itself".into(),
-        names => format!(
+        files => format!(
             "several label files, give one of them: {}",
-            names.join(", ")
+            list_paths(files)
         ),
     };
     Err(DatasetError::source(path, what))
@@ -265,11 +293,29 @@ fn annotations(
         .enumerate()
         .map(|(place, image)| (image.id, place))
         .collect();
-    let mut ids = HashSet::new();
+    let entry = |reason, detail: String| Quarantined::new(Subject::Annotation, reason, detail);
+    let heads = document.annotations.iter().map(|at| document.entry(at));
+    let heads: Vec<Result<AnnotationHead, String>> = heads.collect();
+    let of_pictures = (0..).zip(&heads).filter_map(|(position, head)| {
+        let head = head.as_ref().ok()?;
+        places
+            .contains_key(&head.image_id)
+            .then(|| (position, head.id.unwrap_or(position as u64)))
+    });
+    let Ids { repeats, shared } = Ids::of(document, of_pictures);
+    if let Some([first, second]) = shared {
+        let detail = format!(
+            "ids are not unique, annotations[{first}] and annotations[{second}] have the same; all are packed, \
+             numbered by their positions"
+        );
+        refused.push(Quarantined {
+            kept: true,
+            ..entry(Reason::DuplicateId, detail)
+        });
+    }
     let mut annotations = vec![Vec::new(); images.len()];
-    for (position, at) in document.annotations.iter().enumerate() {
-        let entry = |reason, detail: String| Quarantined::new(Subject::Annotation, reason, detail);
-        let head: AnnotationHead = match document.entry(at) {
+    for (position, (at, head)) in document.annotations.iter().zip(heads).enumerate() {
+        let head = match head {
             Ok(head) => head,
             Err(detail) => {
                 refused.push(entry(
@@ -279,15 +325,16 @@ fn annotations(
                 continue;
             }
         };
-        let id = head.id.unwrap_or(position as u64);
+        let stated = head.id.filter(|_| shared.is_none());
+        let id = stated.unwrap_or(position as u64);
         let refusal = match places.get(&head.image_id) {
             None => entry(
                 Reason::UnknownPicture,
                 format!("image_id {} is not in `images`", head.image_id),
             ),
-            Some(_) if !ids.insert(id) => entry(
+            Some(_) if repeats.contains(&position) => entry(
                 Reason::DuplicateId,
-                format!("annotations[{position}]: id {id} was used before; the first one counts"),
+                format!("annotations[{position}] is one before it, word for word; that one counts"),
             ),
             Some(&place) => {
                 annotations[place].push((id, at.clone()));
@@ -307,23 +354,34 @@ fn annotations(
     annotations
 }
 
-fn find_pictures(
-    label_file: &Path,
-    given: Option<&Path>,
-    names: &[&str],
-    shared: &SharedTails,
-) -> Result<PathBuf> {
-    if let Some(given) = given {
-        return picture_folder::given(given);
+/// What is to be known of the ids of annotations.
+///
+/// Some writers count anew in each picture, or give every annotation the same id. Such ids tell none apart, and without
+/// their labels most objects would be taught as background.
+#[derive(Default)]
+struct Ids {
+    /// The positions of annotations that were there before, word for word.
+    repeats: HashSet<usize>,
+    /// The positions of the first two others that have one id.
+    shared: Option<[usize; 2]>,
+}
+
+impl Ids {
+    /// Of annotations by their positions and ids.
+    fn of(document: &Document, annotations: impl Iterator<Item = (usize, u64)>) -> Self {
+        let text = |position: usize| &document.text[document.annotations[position].clone()];
+        let (mut ids, mut first, mut others) = (Self::default(), HashMap::new(), HashSet::new());
+        for (position, id) in annotations {
+            let before = *first.entry(id).or_insert(position);
+            if before == position {
+                continue;
+            }
+            if text(before) == text(position) || !others.insert(text(position)) {
+                ids.repeats.insert(position);
+            } else {
+                ids.shared.get_or_insert([before, position]);
+            }
+        }
+        ids
     }
-    picture_folder::find(label_file, names, shared).map_err(|looked| {
-        let looked: Vec<_> = looked.iter().take(12).map(|folder| folder.display().to_string()).collect();
-        let what = format!(
-            "none of its {} pictures was found, such as `{}`; looked in {}; give their folder with --images DIR",
-            names.len(),
-            names[0],
-            looked.join(", ")
-        );
-        DatasetError::source(label_file, what)
-    })
 }

@@ -82,7 +82,8 @@ pub struct Source {
     pub format: Format,
     /// Where the pictures of a label file are (COCO, VOC, list); found by looking around if not given.
     pub images: Option<PathBuf>,
-    /// The part of a data set to take (VOC, YOLO), such as `train`; `all` for every one.
+    /// The part of a data set to take (VOC, YOLO), such as `train`; `all` for every one. Where there are several, one
+    /// must be named.
     pub split: Option<String>,
     /// The first folder below `path` is the class of the pictures in it (folder); for COCO, the first
     /// folder of the pictures' names.
@@ -200,7 +201,7 @@ pub(crate) trait Importer: Send + Sync {
 /// What tells whether a file has changed, short of reading it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// Bytes of the file, 0 if unknown; tells how much memory a picture may take.
+    /// Bytes of the file, 0 if unknown.
     pub len: u64,
     /// When its contents were last written.
     modified: Option<SystemTime>,
@@ -292,6 +293,30 @@ fn index_names<'a>(
 fn by_value(a: &str, b: &str) -> Ordering {
     let key = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
     key(a).cmp(&key(b)).then_with(|| a.cmp(b))
+}
+
+/// The first of several files or folders, as many as a message has room for.
+fn list_paths(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> String {
+    let paths = paths.into_iter();
+    let mut names: Vec<_> = paths
+        .map(|path| path.as_ref().display().to_string())
+        .collect();
+    if names.len() > 12 {
+        names.truncate(12);
+        names.push("..".into());
+    }
+    names.join(", ")
+}
+
+/// The refusal of a source with several splits of which none was chosen: training pictures and those held back must not
+/// be mixed unasked.
+fn several_splits<'a>(path: &Path, names: impl IntoIterator<Item = &'a str>) -> DatasetError {
+    let names: Vec<_> = names.into_iter().collect();
+    let what = format!(
+        "has the splits {}; take one with --split NAME (of what --against names: --against-split), or --split all",
+        names.join(", ")
+    );
+    DatasetError::source(path, what)
 }
 
 /// A path's parts joined by `/`, for manifests that read alike on every system.

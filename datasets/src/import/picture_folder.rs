@@ -1,18 +1,27 @@
 //! Finds the folder that the file names of a label file are relative to.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::tails::{parts, SharedTails};
-use super::walk;
+use super::tails::{leads_elsewhere, parts, SharedTails};
+use super::{list_paths, walk};
 use crate::error::{DatasetError, Result};
 
 /// File names tried in each folder that comes into question.
 const PROBES: usize = 64;
 
+/// A folder that comes into question for a label file.
+struct Candidate {
+    folder: PathBuf,
+    /// Those of a lower standing are likelier; among those of the same one, nothing but their contents tells which is
+    /// meant.
+    standing: (bool, u8, bool),
+}
+
 /// The folders that come into question for a label file, the likeliest first: beside the label file and in the folders
 /// there, then the folder above and those in it, which may belong to other sets; of each, `instances_train2017.json`
 /// prefers `train2017`, then `train`.
-fn candidates(label_file: &Path) -> Vec<PathBuf> {
+fn candidates(label_file: &Path) -> Vec<Candidate> {
     let here = match label_file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -35,7 +44,7 @@ fn candidates(label_file: &Path) -> Vec<PathBuf> {
         .to_string_lossy()
         .to_lowercase();
     let words: Vec<&str> = stem.split(['_', '-', '.']).collect();
-    let rank = |folder: &PathBuf| {
+    let rank = |folder: &Path| {
         let name = folder
             .file_name()
             .unwrap_or_default()
@@ -59,56 +68,105 @@ fn candidates(label_file: &Path) -> Vec<PathBuf> {
             _ => 3,
         }
     };
-    folders.sort_by_cached_key(|folder| {
-        let outside = !folder.starts_with(&here);
-        let depth = folder.components().count();
-        (outside, rank(folder), depth, folder.clone())
+    let candidate = |folder: PathBuf| {
+        // File names are first of all relative to the label file.
+        let standing = (!folder.starts_with(&here), rank(&folder), folder != here);
+        Candidate { folder, standing }
+    };
+    let mut candidates: Vec<_> = folders.into_iter().map(candidate).collect();
+    candidates.sort_by_cached_key(|candidate| {
+        let folder = candidate.folder.clone();
+        (candidate.standing, folder.components().count(), folder)
     });
-    folders.dedup();
-    folders
+    candidates.dedup_by(|a, b| a.folder == b.folder);
+    candidates
 }
 
-/// The folder where most of the names are found, of equals the one where most are found whole, and then the likeliest;
-/// `Err` lists where was looked.
-pub(super) fn find(
-    label_file: &Path,
-    names: &[&str],
-    shared: &SharedTails,
-) -> Result<PathBuf, Vec<PathBuf>> {
+/// The folder where most of the names are found, of equals the one where most are found whole, and then the likeliest.
+///
+/// # Errors
+/// If none of them is found, or as many in several folders that are as likely: labels must not land on the pictures of
+/// another camera, or on depth maps.
+pub(super) fn find(label_file: &Path, names: &[&str], shared: &SharedTails) -> Result<PathBuf> {
     let step = names.len().div_ceil(PROBES).max(1);
     let probes: Vec<_> = names.iter().step_by(step).map(|name| parts(name)).collect();
-    let score = |folder: &Path| {
-        let found = probes.iter().filter_map(|parts| {
-            let (tail, _) = look(folder, parts, shared)?;
-            Some(tail == parts.len())
-        });
-        found.fold((0, 0), |(hits, whole), is_whole| {
-            (hits + 1, whole + usize::from(is_whole))
-        })
+    // How many are found and how many of these whole; it is not counted to the end where fewer than `least` would be.
+    let score = |folder: &Path, least: usize| {
+        let (mut hits, mut whole) = (0, 0);
+        for (tried, parts) in probes.iter().enumerate() {
+            if let Some((tail, _)) = look(folder, parts, shared) {
+                hits += 1;
+                whole += usize::from(tail == parts.len());
+            } else if hits + probes.len() - tried <= least {
+                break;
+            }
+        }
+        (hits, whole)
     };
     let can_be_whole = |parts: &&Vec<&str>| {
         let longest = shared.own(parts).first().map(|tail| tail.len());
         longest == Some(parts.len())
     };
     let perfect = (probes.len(), probes.iter().filter(can_be_whole).count());
-    let folders = candidates(label_file);
-    let mut best = ((0, 0), None);
-    for folder in &folders {
-        let score = score(folder);
-        if score > best.0 {
-            best = (score, Some(folder.clone()));
-        }
-        if score == perfect {
+    let candidates = candidates(label_file);
+    let (mut best, mut found) = ((0, 0), Vec::<&Candidate>::new());
+    for candidate in &candidates {
+        let likeliest = found.first().map(|first| first.standing);
+        let is_less_likely = likeliest.is_some_and(|standing| standing != candidate.standing);
+        if best == perfect && is_less_likely {
             break;
         }
+        let score = score(&candidate.folder, best.0);
+        if score > best {
+            (best, found) = (score, vec![candidate]);
+        } else if score == best && best.0 > 0 && !is_less_likely {
+            found.push(candidate);
+        }
     }
-    best.1.ok_or(folders)
+    // A folder may be there under several names.
+    let mut known = HashSet::new();
+    found.retain(|Candidate { folder, .. }| {
+        known.insert(folder.canonicalize().unwrap_or_else(|_| folder.clone()))
+    });
+    match found.as_slice() {
+        [one] => Ok(one.folder.clone()),
+        [] => {
+            let what = format!(
+                "none of its {} pictures was found, such as `{}`; looked in {}; give their folder with --images DIR",
+                names.len(),
+                names[0],
+                list_paths(candidates.iter().map(|candidate| &candidate.folder))
+            );
+            Err(DatasetError::source(label_file, what))
+        }
+        several => {
+            let what = format!(
+                "several folders come into question for its {} pictures, such as `{}`: {}; give one with --images DIR",
+                names.len(),
+                names[0],
+                list_paths(several.iter().map(|candidate| &candidate.folder))
+            );
+            Err(DatasetError::source(label_file, what))
+        }
+    }
 }
 
 /// The file of this name in `folder`, or else of the longest tail of the name in which no other name ends: label files
 /// carry the paths of the machine they were made on. It is never looked for outside of the folder.
 pub(super) fn resolve(folder: &Path, name: &str, shared: &SharedTails) -> Option<PathBuf> {
     look(folder, &parts(name), shared).map(|(_, path)| path)
+}
+
+/// The class of a picture where folders are classes: the first folder of its name, or, of a name that leads elsewhere,
+/// of the tail by which it is found in `folder`.
+pub(super) fn class<'a>(folder: &Path, name: &'a str, shared: &SharedTails) -> Option<&'a str> {
+    let parts = parts(name);
+    let used = match leads_elsewhere(&parts) {
+        false => parts.len(),
+        true => look(folder, &parts, shared)?.0,
+    };
+    // The last part is the picture's own.
+    (used > 1).then(|| parts[parts.len() - used])
 }
 
 /// The file, and the number of the name's parts by which it was found.

@@ -3,16 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-use super::{coco, glob, voc, walk, yolo, Format};
+use super::{coco, glob, list_paths, voc, walk, yolo, Format};
 use crate::error::{DatasetError, Result};
 
 /// The kind of the source at `path`.
 ///
 /// # Errors
-/// If there is nothing, or a file whose name says none of the kinds.
+/// If there is nothing, a file whose name says none of the kinds, or a folder of several data sets.
 pub(super) fn recognise(path: &Path) -> Result<Format> {
     match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(folder(path)),
+        Ok(metadata) if metadata.is_dir() => folder(path),
         Ok(_) => file(path).ok_or_else(|| {
             let what = "not known by its name; looked for a folder, .json (COCO), .yaml (YOLO), .tar \
                         (WebDataset), .txt, .lst or .tsv (list; in ImageSets, VOC); say what it is with --format";
@@ -24,19 +24,27 @@ pub(super) fn recognise(path: &Path) -> Result<Format> {
 }
 
 /// The label files of one kind in it, or else its pictures.
-fn folder(path: &Path) -> Format {
-    match () {
-        _ if coco::KNOWN_NAMES
-            .iter()
-            .any(|name| path.join(name).is_file()) =>
-        {
-            Format::Coco
-        }
+fn folder(path: &Path) -> Result<Format> {
+    Ok(match () {
+        _ if !coco::known_files(path).is_empty() => Format::Coco,
         _ if voc::is_root(path) => Format::Voc,
         _ if yolo::is_root(path) => Format::Yolo,
         _ if !walk::with_extension(path, "tar").is_empty() => Format::WebDataset,
-        _ => Format::Folder,
-    }
+        _ => {
+            // The splits of an export, mostly: as one folder they would be mixed, and their labels lost.
+            let inner = walk::subfolders(path);
+            let labels: Vec<_> = inner.iter().flat_map(|f| coco::known_files(f)).collect();
+            if !labels.is_empty() {
+                let labels = list_paths(&labels);
+                let what = format!(
+                    "holds COCO data sets, give one of them: {labels}; --format folder packs all its pictures, without \
+                     labels"
+                );
+                return Err(DatasetError::source(path, what));
+            }
+            Format::Folder
+        }
+    })
 }
 
 fn file(path: &Path) -> Option<Format> {

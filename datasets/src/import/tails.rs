@@ -23,6 +23,13 @@ fn is_plain(part: &str) -> bool {
     )
 }
 
+/// Whether a name has a root, a drive or a way up, and so is not of the folder that the pictures are in. Label files
+/// come from other systems: a drive is one here too.
+pub(super) fn leads_elsewhere(parts: &[&str]) -> bool {
+    let is_drive = |part: &&str| part.ends_with(':');
+    parts.first().is_some_and(is_drive) || !parts.iter().all(|part| is_plain(part))
+}
+
 /// The tails of a name, the shortest first, each with a number that stands for it. One that leads out of the folder
 /// is none.
 fn tails<'a>(parts: &'a [&'a str]) -> impl Iterator<Item = (u64, &'a [&'a str])> {

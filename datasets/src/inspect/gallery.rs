@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use image::RgbImage;
 
 use crate::error::{DatasetError, Result};
-use crate::import::{Format, Importer, Source, Stamp};
+use crate::import::{Format, Importer, Source};
 use crate::manifest::MANIFEST;
 use crate::options::PackOptions;
 use crate::packed_set::PackedSet;
@@ -45,13 +45,6 @@ impl Gallery {
         match self {
             Self::Source(importer) => importer.len(),
             Self::Packed(set) => set.len(),
-        }
-    }
-
-    pub fn stamp(&self, index: usize) -> Stamp {
-        match self {
-            Self::Source(importer) => importer.stamp(index),
-            Self::Packed(_) => Stamp::default(),
         }
     }
 

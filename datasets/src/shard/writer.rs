@@ -286,9 +286,40 @@ pub(crate) fn number_after<'a>(names: impl Iterator<Item = &'a str>) -> usize {
 /// the rename itself is all that can be done.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     if cfg!(unix) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(DatasetError::io("sync", folder))?;
+        match File::open(folder).and_then(|folder| folder.sync_all()) {
+            Err(error) if !syncs_no_folders(&error) => {
+                return Err(DatasetError::io("sync", folder)(error))
+            }
+            _ => {}
+        }
     }
     Ok(())
+}
+
+/// Whether a file system has no sync for folders, as shared folders of virtual machines and some of Windows have none;
+/// that of a failing or full disk is another error.
+fn syncs_no_folders(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, Unsupported};
+    matches!(error.kind(), InvalidInput | Unsupported)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_disk_that_fails_is_not_taken_for_one_that_syncs_no_folders() {
+        let errors = [
+            (22, true),  // EINVAL
+            (38, true),  // ENOSYS
+            (95, true),  // EOPNOTSUPP
+            (5, false),  // EIO
+            (28, false), // ENOSPC
+        ];
+        for (number, expected) in errors {
+            let error = io::Error::from_raw_os_error(number);
+            assert_eq!(syncs_no_folders(&error), expected, "{error}");
+        }
+    }
 }

@@ -163,3 +163,32 @@ fn a_source_is_told_from_what_is_on_the_disk() {
     assert_eq!(objects(&["a.png"], &[("a.xml", xml)]), [1]);
     assert_eq!(objects(&["train/a.png"], &[("train/a.xml", xml)]), [1]);
 }
+
+#[test]
+fn an_export_of_several_coco_sets_is_not_taken_for_plain_pictures() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("export");
+    let mut files = Vec::new();
+    for split in ["test", "train", "valid"] {
+        save(&root.join(split).join("a.png"), &draw(12, 12, 1));
+        let labels =
+            r#"{"images": [{"id": 1, "file_name": "a.png"}], "annotations": [], "categories": []}"#;
+        files.push(write(
+            &root.join(split).join("_annotations.coco.json"),
+            labels,
+        ));
+    }
+    let error = refusal(Source::new(&root));
+    let files = files.iter().map(|file| file.display().to_string());
+    let files = files.collect::<Vec<_>>().join(", ");
+    for part in [&files, "--format folder"] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+    let plain = Source {
+        format: Format::Folder,
+        ..Source::new(&root)
+    };
+    assert_eq!(packed(&folder, plain).0.len(), 3);
+    fs::remove_dir_all(folder.path().join("packed")).unwrap();
+    assert_eq!(packed(&folder, Source::new(root.join("valid"))).0.len(), 1);
+}

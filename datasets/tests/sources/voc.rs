@@ -173,3 +173,50 @@ fn a_stale_name_leads_to_no_picture_with_labels_of_its_own() {
     assert_eq!(set.instance_count(0).unwrap(), 1);
     assert_eq!(listed(&report), [(Reason::MissingPicture, "a.xml".into())]);
 }
+
+#[test]
+fn splits_of_voc_are_not_mixed_unasked() {
+    let folder = TempDir::new().unwrap();
+    let (kit, export) = (folder.path().join("VOC2007"), folder.path().join("export"));
+    let xml = voc_xml((12, 12), &[("dog", [1., 1., 9., 9.], false)]);
+    for name in ["a", "b"] {
+        save(
+            &kit.join(format!("JPEGImages/{name}.png")),
+            &draw(12, 12, 1),
+        );
+        write(&kit.join(format!("Annotations/{name}.xml")), &xml);
+    }
+    let lists = kit.join("ImageSets/Main");
+    for name in ["trainval", "dog_trainval", "night_dog_trainval"] {
+        write(&lists.join(format!("{name}.txt")), "a 1\n");
+    }
+    // Lists of single classes are no splits.
+    assert_eq!(packed(&folder, Source::new(&kit)).0.len(), 2);
+    write(&lists.join("test.txt"), "b\n");
+    write(&lists.join("dog_test.txt"), "b 1\n");
+    for split in ["train", "valid"] {
+        save(&export.join(split).join("a.png"), &draw(12, 12, 1));
+        write(&export.join(split).join("a.xml"), &xml);
+    }
+    for (root, names, one) in [
+        (&kit, "splits test, trainval;", "test"),
+        (&export, "splits train, valid;", "valid"),
+    ] {
+        let error = refusal(Source::new(root));
+        for part in [names, "--split NAME", "--split all"] {
+            assert!(error.contains(part), "{part} is not in: {error}");
+        }
+        for (split, pictures) in [(one, 1), ("all", 2)] {
+            let source = Source {
+                split: Some(split.into()),
+                ..Source::new(root)
+            };
+            fs::remove_dir_all(folder.path().join("packed")).unwrap();
+            assert_eq!(packed(&folder, source).0.len(), pictures, "{split}");
+        }
+    }
+    // A list is a choice.
+    fs::remove_dir_all(folder.path().join("packed")).unwrap();
+    let list = Source::new(lists.join("test.txt"));
+    assert_eq!(sources(&packed(&folder, list).0), ["b.png"]);
+}

@@ -234,3 +234,89 @@ fn labels_of_another_split_are_not_missing_their_picture() {
     let orphan = root.join("labels/orphan.txt").display().to_string();
     assert_eq!(listed(&report), [(Reason::MissingPicture, orphan)]);
 }
+
+/// Three points in a box, one of them not seen.
+const POSE: &str =
+    "0 0.5 0.5 0.4 0.4 0.4 0.6 0.6 0.6 0 0\n0 0.4 0.5 0.4 0.4 0.4 0.4 0.5 0.6 0.3 0.5\n";
+
+/// Pictures with these labels in `images` and `labels`.
+fn labelled_so(root: &Path, labels: &[&str]) {
+    for (i, labels) in labels.iter().enumerate() {
+        save(&root.join(format!("images/{i}.png")), &draw(20, 20, 1));
+        write(&root.join(format!("labels/{i}.txt")), labels);
+    }
+}
+
+#[test]
+fn poses_are_not_taken_for_outlines() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("set");
+    labelled_so(&root, &[POSE, "", POSE]);
+    let error = refusal(Source::new(&root));
+    for part in ["look like poses", "data.yaml", "kpt_shape"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let list = write(&root.join("train.txt"), "images/0.png\n");
+    let list = Source {
+        format: Format::Yolo,
+        ..Source::new(list)
+    };
+    assert!(refusal(list.clone()).contains("kpt_shape"));
+
+    // A data.yaml says what they are, with splits or without, to a folder and to a list.
+    let yaml = root.join("data.yaml");
+    for splits in ["", "train: images\n"] {
+        write(&yaml, format!("{splits}names: [man]\nkpt_shape: [3, 2]\n"));
+        for source in [Source::new(&root), list.clone()] {
+            let (set, report) = packed(&folder, source);
+            let [instance, _] = set.instances(0).unwrap().try_into().unwrap();
+            assert_eq!((instance.bbox, instance.mask), ([6., 6., 8., 8.], None));
+            assert_eq!(names(&set), [(0, "man")]);
+            assert!(report.note.unwrap().contains("key points are passed over"));
+            fs::remove_dir_all(folder.path().join("packed")).unwrap();
+        }
+    }
+    write(&yaml, "names: [man]\n");
+    let (set, report) = packed(&folder, Source::new(&root));
+    assert!(set.instances(0).unwrap()[0].mask.is_some());
+    assert!(report.note.unwrap().contains("packed as outlines"));
+}
+
+#[test]
+fn outlines_that_could_be_poses_one_by_one_are_outlines() {
+    // Another number of points, other rows that are no pose; a row that is damaged tells nothing.
+    for other in [
+        "0 0.5 0.5 0.4 0.4 0.4 0.4 0.6 0.6 0.5 0.5 0.6 0.5\n",
+        "0 0.9 0.5 0.95 0.5 0.95 0.6 0.9 0.6 0.92 0.6\n",
+        "0 0.5 0.5 0.5 0.5\n",
+    ] {
+        let folder = TempDir::new().unwrap();
+        let root = folder.path().join("set");
+        labelled_so(&root, &[POSE, other]);
+        let (set, _) = packed(&folder, Source::new(&root));
+        assert!(set.instances(0).unwrap()[0].mask.is_some(), "{other}");
+        write(&root.join("labels/1.txt"), "?\n");
+        assert!(refusal(Source::new(&root)).contains("look like poses"));
+    }
+}
+
+#[test]
+fn a_data_yaml_that_cannot_be_read_is_not_passed_over() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("set");
+    labelled_so(&root, &["0 0.5 0.5 0.5 0.5\n"]);
+    let list = write(&root.join("train.txt"), "images/0.png\n");
+    let list = Source {
+        format: Format::Yolo,
+        ..Source::new(list)
+    };
+    // Some other program's.
+    write(&root.join("compose.yaml"), "a: [");
+    assert_eq!(packed(&folder, Source::new(&root)).0.len(), 1);
+    let yaml = write(&root.join("data.yaml"), "names: [cat\nkpt_shape: [3, 2]\n");
+    for source in [Source::new(&root), list] {
+        let error = refusal(source);
+        assert!(error.contains("not YAML"), "{error}");
+        assert!(error.contains(&yaml.display().to_string()), "{error}");
+    }
+}

@@ -1,9 +1,10 @@
 //! Where the parts of a VOC data set are: its annotations, its pictures, the list of a split.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::super::{picture_folder, read_text, walk};
+use super::super::walk::{self, Found};
+use super::super::{picture_folder, read_text};
 use super::xml;
 use crate::error::{DatasetError, Result};
 
@@ -22,11 +23,16 @@ pub(in crate::import) fn is_root(folder: &Path) -> bool {
         || walk::subfolders(folder).iter().any(|split| holds(split))
 }
 
+/// The folder of the lists of splits.
+const LISTS: &str = "ImageSets/Main";
+
 /// Where the parts of a data set are.
 pub(super) struct Layout {
     pub annotations: PathBuf,
     pub pictures: PathBuf,
     masks: Option<PathBuf>,
+    /// Where the lists of splits are, if not each of these is a folder.
+    lists: Option<PathBuf>,
     /// Where the other splits are, if each is a folder.
     pub splits: Option<PathBuf>,
     /// The names of the pictures of the split, without extension; all if none.
@@ -66,7 +72,7 @@ impl Layout {
         let chosen = match (list, split) {
             (Some(list), _) => Some(read_split(list)?),
             (None, Some(split)) if has_annotations => {
-                let list = root.join("ImageSets/Main").join(format!("{split}.txt"));
+                let list = root.join(LISTS).join(format!("{split}.txt"));
                 Some(read_split(&list)?)
             }
             _ => None,
@@ -85,6 +91,7 @@ impl Layout {
                 None => beside(),
             },
             masks: Some(root.join("SegmentationObject")).filter(|_| has_annotations),
+            lists: Some(root.join(LISTS)).filter(|_| has_annotations),
             splits: (annotations != root && !has_annotations).then(|| root.to_owned()),
             annotations,
             chosen,
@@ -93,6 +100,26 @@ impl Layout {
 }
 
 impl Layout {
+    /// The names of the splits of a data set of which all is taken: its lists, or else the folders of its XML files.
+    pub(super) fn split_names(&self, files: &[Found]) -> BTreeSet<String> {
+        let Some(lists) = &self.lists else {
+            let folders = files
+                .iter()
+                .filter_map(|file| file.relative.split_once('/'));
+            return folders.map(|(folder, _)| folder.to_owned()).collect();
+        };
+        let lists = walk::with_extension(lists, "txt").into_iter();
+        let names = lists.filter_map(|list| Some(list.file_stem()?.to_str()?.to_owned()));
+        let names: BTreeSet<String> = names.collect();
+        // `cat_train` is the part of `train` that matters for one class.
+        let is_of_class = |name: &str| {
+            let mut ends = name.match_indices('_').map(|(at, _)| &name[at + 1..]);
+            ends.any(|end| names.contains(end))
+        };
+        let splits = names.iter().filter(|name| !is_of_class(name));
+        splits.cloned().collect()
+    }
+
     /// Whether a picture belongs to the split.
     pub(super) fn takes(&self, stem: &str) -> bool {
         self.chosen

@@ -14,7 +14,7 @@ use self::layout::Layout;
 use self::masks::object_masks;
 use self::xml::{Annotation, Object};
 use super::walk::{self, Found};
-use super::{folder, index_names, read_file, read_text, Importer, Item, Stamp};
+use super::{folder, index_names, read_file, read_text, several_splits, Importer, Item, Stamp};
 use crate::error::{DatasetError, Result};
 use crate::labels::{Label, Outline, Unit};
 use crate::quarantine::{Quarantined, Reason, Subject};
@@ -59,6 +59,12 @@ impl Voc {
                 layout.annotations.display()
             );
             return Err(DatasetError::source(path, what));
+        }
+        if split.is_none() && path.is_dir() {
+            let splits = layout.split_names(&files);
+            if splits.len() > 1 {
+                return Err(several_splits(path, splits.iter().map(String::as_str)));
+            }
         }
         let by_stem = pictures_by_stem(&layout, &mut refused);
         // All of them are read, whatever the split, so that the splits of a data set agree on the classes.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::super::{folder, read_text, walk};
+use super::super::{folder, read_text, several_splits, walk};
 use super::txt;
 use super::yaml::{self, DataYaml};
 use crate::error::{DatasetError, Result};
@@ -17,7 +17,8 @@ pub(super) const NAME_FILES: [&str; 4] =
 pub(super) struct Layout {
     /// What the names of pictures are relative to.
     pub root: PathBuf,
-    pub yaml: DataYaml,
+    /// What `data.yaml` says, if there is one.
+    pub yaml: Option<DataYaml>,
     splits: Vec<Split>,
 }
 
@@ -77,21 +78,47 @@ pub(super) struct Choice {
     pub notes: Vec<String>,
 }
 
-/// The `data.yaml` of a folder, or another that names a split.
-fn yaml_of(folder: &Path) -> Option<PathBuf> {
+/// The `data.yaml` of a folder, or another that names a split; if none does, still `data.yaml`.
+///
+/// # Errors
+/// If `data.yaml` cannot be read: without it, key points would pass for outlines and classes would lose their names.
+fn yaml_of(folder: &Path) -> Result<Option<(PathBuf, DataYaml)>> {
     let files = ["yaml", "yml"].map(|extension| walk::with_extension(folder, extension));
     let mut files = files.concat();
-    files.sort_by_key(|file| file.file_stem().is_none_or(|stem| stem != "data"));
-    files.into_iter().find(|file| {
-        let yaml = read_text(file).map(|text| yaml::parse(&text));
-        yaml.is_ok_and(|yaml| yaml.is_ok_and(|yaml| !yaml.splits.is_empty()))
+    let is_data = |file: &Path| file.file_stem().is_some_and(|stem| stem == "data");
+    files.sort_by_key(|file| !is_data(file));
+    let mut without_splits = None;
+    for file in files {
+        match read_yaml(&file) {
+            Ok(yaml) if !yaml.splits.is_empty() => return Ok(Some((file, yaml))),
+            Ok(yaml) if is_data(&file) => without_splits = Some((file, yaml)),
+            Err(error) if is_data(&file) => return Err(error),
+            // Of anything else.
+            _ => {}
+        }
+    }
+    Ok(without_splits)
+}
+
+fn read_yaml(path: &Path) -> Result<DataYaml> {
+    let text = read_text(path).map_err(DatasetError::io("read", path))?;
+    yaml::parse(&text).map_err(|what| {
+        let what = format!(
+            "{what}; if this is no YOLO data set, --format folder packs the pictures alone"
+        );
+        DatasetError::source(path, what)
     })
 }
 
 /// Whether a folder looks like YOLO's.
 pub(in crate::import) fn is_root(folder: &Path) -> bool {
     let is_labelled = |folder: &Path| has_labels(folder) || labels_beside(folder);
-    yaml_of(folder).is_some()
+    // A `data.yaml` that cannot be read is YOLO's too: what is wrong with it is said when it is opened.
+    let names_splits = match yaml_of(folder) {
+        Ok(found) => found.is_some_and(|(_, yaml)| !yaml.splits.is_empty()),
+        Err(_) => true,
+    };
+    names_splits
         || NAME_FILES[..3]
             .iter()
             .any(|name| folder.join(name).is_file())
@@ -139,28 +166,35 @@ fn labels_beside(folder: &Path) -> bool {
 impl Layout {
     pub(super) fn find(path: &Path) -> Result<Self> {
         if path.is_dir() {
-            return match yaml_of(path) {
-                Some(yaml) => Self::of_yaml(&yaml),
-                None => Ok(Self::of_folder(path)),
-            };
+            return Ok(match yaml_of(path)? {
+                Some((file, yaml)) if !yaml.splits.is_empty() => Self::of_yaml(&file, yaml),
+                found => Self {
+                    yaml: found.map(|(_, yaml)| yaml),
+                    ..Self::of_folder(path)
+                },
+            });
         }
         if walk::has_extension(path, "txt") {
-            let folder = path.parent().unwrap_or(Path::new(""));
+            let folder = match path.parent() {
+                Some(parent) if parent != Path::new("") => parent,
+                _ => Path::new("."),
+            };
             return Ok(Self {
+                yaml: yaml_of(folder)?.map(|(_, yaml)| yaml),
                 splits: vec![Split::found("list".into(), path.to_owned())],
                 ..Self::of_folder(folder)
             });
         }
-        Self::of_yaml(path)
+        let yaml = read_yaml(path)?;
+        if yaml.splits.is_empty() {
+            let what = "none of `train`, `val` and `test` is there";
+            return Err(DatasetError::source(path, what));
+        }
+        Ok(Self::of_yaml(path, yaml))
     }
 
-    fn of_yaml(path: &Path) -> Result<Self> {
-        let wrong = |what: String| DatasetError::source(path, what);
-        let text = read_text(path).map_err(DatasetError::io("read", path))?;
-        let yaml = yaml::parse(&text).map_err(wrong)?;
-        if yaml.splits.is_empty() {
-            return Err(wrong("none of `train`, `val` and `test` is there".into()));
-        }
+    /// As a `data.yaml` with splits states it.
+    fn of_yaml(path: &Path, yaml: DataYaml) -> Self {
         // `path` is often that of the machine the file was made on, or relative to another folder.
         let here = path.parent().unwrap_or(Path::new(""));
         let stated = yaml.path.as_ref().map(|path| here.join(path));
@@ -172,10 +206,14 @@ impl Layout {
             .into_iter()
             .find(|root| root.is_dir())
             .unwrap_or_else(|| here.to_owned());
-        Ok(Self { root, yaml, splits })
+        Self {
+            root,
+            yaml: Some(yaml),
+            splits,
+        }
     }
 
-    /// Without a `data.yaml`: `images/SPLIT`, or `SPLIT/images`, or everything.
+    /// Without splits of a `data.yaml`: `images/SPLIT`, or `SPLIT/images`, or everything.
     fn of_folder(root: &Path) -> Self {
         let images = root.join("images");
         let has_pictures = |folder: &Path| picture_names(folder).next().is_some();
@@ -208,7 +246,7 @@ impl Layout {
         };
         Self {
             root: root.to_owned(),
-            yaml: DataYaml::default(),
+            yaml: None,
             splits: splits
                 .into_iter()
                 .map(|(folder, images)| Split::found(name(&folder), images))
@@ -225,24 +263,18 @@ impl Layout {
         let wrong = |what: String| Err(DatasetError::source(path, what));
         let (there, gone): (Vec<_>, Vec<_>) =
             (self.splits.iter()).partition(|split| !split.places.is_empty());
-        let names = |splits: &[&Split]| {
-            let names: Vec<_> = splits.iter().map(|split| split.name.as_str()).collect();
-            names.join(", ")
-        };
         let (chosen, gone): (Vec<_>, Vec<_>) = match split {
             Some(wanted) if wanted != "all" => {
                 let Some(split) = self.splits.iter().find(|split| split.name == wanted) else {
-                    let names = names(&self.splits.iter().collect::<Vec<_>>());
+                    let names: Vec<_> = self.splits.iter().map(|s| s.name.as_str()).collect();
+                    let names = names.join(", ");
                     return wrong(format!("has no split `{wanted}`; found {names}"));
                 };
                 (vec![split], vec![])
             }
             None if there.len() > 1 => {
-                return wrong(format!(
-                    "has the splits {}; take one with --split NAME (of what --against names: --against-split), or \
-                     --split all",
-                    names(&there)
-                ));
+                let names = there.iter().map(|split| split.name.as_str());
+                return Err(several_splits(path, names));
             }
             _ if there.is_empty() => (gone, vec![]),
             _ => (there, gone),

@@ -38,17 +38,21 @@ struct Picture {
 }
 
 /// What is to be known of a label file before its rows are read.
+#[derive(Default)]
 struct Rows {
     count: u64,
     /// The classes that occur.
     classes: BTreeSet<u32>,
+    /// The numbers of values of the rows that look like poses; none for one that does not.
+    forms: BTreeSet<Option<usize>>,
 }
 
 impl Yolo {
     pub(super) fn open(path: &Path, split: Option<&str>) -> Result<Self> {
         let layout = Layout::find(path)?;
-        let (root, keypoints) = (&layout.root, layout.yaml.keypoints);
-        let choice = layout.choose(path, split)?;
+        let root = &layout.root;
+        let keypoints = layout.yaml.as_ref().is_some_and(|yaml| yaml.keypoints);
+        let mut choice = layout.choose(path, split)?;
         let (paths, mut refused) = pictures(&layout, &choice.places)?;
         if paths.is_empty() {
             let what = "no picture; looked for data.yaml, images/ with labels/, and pictures with .txt files beside";
@@ -72,6 +76,19 @@ impl Yolo {
                 paths[0].display()
             );
             return Err(DatasetError::source(path, what));
+        }
+        if look_like_poses(rows.iter().flatten().flatten()) {
+            // Where `data.yaml` states no key points, there are none; without it nothing tells.
+            if layout.yaml.is_none() {
+                let what = format!(
+                    "its labels look like poses, a box and then points in it; give a data.yaml with kpt_shape in \
+                     `{}`, or, if they are outlines, one without",
+                    root.display()
+                );
+                return Err(DatasetError::source(path, what));
+            }
+            let note = "labels look like poses, but data.yaml has no kpt_shape: packed as outlines";
+            choice.notes.push(note.into());
         }
         let mut categories = names(&layout);
         let named = !categories.is_empty();
@@ -156,16 +173,31 @@ fn pictures(layout: &Layout, places: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<Qu
     Ok((pictures, refused))
 }
 
-/// Counts the rows of a label file and notes their classes.
+/// Counts the rows of a label file and notes their classes and what they look like.
 fn survey(file: &Path, keypoints: bool) -> Result<Rows, String> {
     let text =
         read_text(file).map_err(|error| format!("its labels `{}`: {error}", file.display()))?;
-    let (mut count, mut classes) = (0, BTreeSet::new());
+    let mut rows = Rows::default();
     for row in txt::rows(&text) {
-        count += 1;
-        classes.extend(txt::parse(row, keypoints).map(|row| row.class));
+        rows.count += 1;
+        (rows.classes).extend(txt::parse(row, keypoints).map(|row| row.class));
+        // One that is none is enough to know.
+        if keypoints || rows.forms.contains(&None) {
+            continue;
+        }
+        if let Some([_, values @ ..]) = txt::numbers(row).as_deref() {
+            let form = txt::looks_like_pose(values).then_some(values.len());
+            rows.forms.insert(form);
+        }
     }
-    Ok(Rows { count, classes })
+    Ok(rows)
+}
+
+/// Whether all rows of a set may be poses, and have as many points as poses of one set have. Outlines differ in that, and
+/// their first points are seldom a box.
+fn look_like_poses<'a>(rows: impl Iterator<Item = &'a Rows>) -> bool {
+    let forms: BTreeSet<_> = rows.flat_map(|rows| &rows.forms).collect();
+    forms.len() == 1 && !forms.contains(&None)
 }
 
 /// The label files that lie among those of the pictures and belong to none, nor to one of another split.
@@ -202,7 +234,8 @@ fn labels_without_picture(labels: &[Option<PathBuf>]) -> Vec<Quarantined> {
 
 /// The classes by name: of `data.yaml`, or of a file of names.
 fn names(layout: &Layout) -> Vec<Category> {
-    let mut names = layout.yaml.names.clone();
+    let yaml = layout.yaml.as_ref();
+    let mut names = yaml.map_or_else(Vec::new, |yaml| yaml.names.clone());
     if names.is_empty() {
         let folders = [layout.root.clone(), layout.root.join("labels")];
         let files = folders

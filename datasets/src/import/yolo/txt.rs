@@ -22,11 +22,35 @@ pub(crate) fn rows(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty())
 }
 
+/// The numbers of a row; none if it holds something else.
+pub(crate) fn numbers(row: &str) -> Option<Vec<f64>> {
+    let numbers = row.split_whitespace().map(|number| number.parse().ok());
+    numbers.collect()
+}
+
+/// Whether the values behind a class may be a box and, as pairs or with a third number, points of which most lie in it.
+/// (Ultralytics' documentation, "Pose Estimation Datasets".) Four pairs are more often the corners of an outline.
+pub(crate) fn looks_like_pose(values: &[f64]) -> bool {
+    let &[x, y, width, height, ref points @ ..] = values else {
+        return false;
+    };
+    let reaches = |middle: f64, size: f64| (middle - size / 2., middle + size / 2.);
+    let is_within = |(low, high): (f64, f64)| -SLACK <= low && low < high && high <= 1. + SLACK;
+    let lies_in =
+        |point: &&[f64]| (point[0] - x).abs() <= width / 2. && (point[1] - y).abs() <= height / 2.;
+    let are_points = |length: usize| {
+        // One that is not seen stands at 0 0.
+        let seen = || (points.chunks_exact(length)).filter(|point| point[..2] != [0., 0.]);
+        points.len() % length == 0 && 2 * seen().filter(lies_in).count() >= seen().count()
+    };
+    let is_box = is_within(reaches(x, width)) && is_within(reaches(y, height));
+    points.len() > 4 && is_box && (are_points(2) || are_points(3))
+}
+
 /// Reads a row. With `keypoints`, what follows the box is a pose, and passed over.
 pub(crate) fn parse(row: &str, keypoints: bool) -> Result<Row, (Reason, String)> {
     let malformed = |what: &str| Err((Reason::Malformed, format!("{what}, in `{}`", shorten(row))));
-    let numbers = row.split_whitespace().map(str::parse::<f64>);
-    let Ok(numbers) = numbers.collect::<Result<Vec<f64>, _>>() else {
+    let Some(numbers) = numbers(row) else {
         return malformed("expected numbers between spaces");
     };
     let Some((&class, mut values)) = numbers.split_first() else {
@@ -105,6 +129,35 @@ mod tests {
         assert_eq!(row.polygon.unwrap(), [0.25, 0.5, 0.75, 0.5, 0.5, 1.]);
         let row = parse("1 0.5 0.5 1 1 0.1 0.1 2 0.3 0.3 0", true).unwrap();
         assert_eq!((row.bbox, row.polygon), ([0., 0., 1., 1.], None));
+    }
+
+    #[test]
+    fn poses_are_told_from_outlines() {
+        for (values, is_pose) in [
+            // Three points in a box, one of them not seen, one beside it; then with how well each is seen.
+            (
+                &[0.5, 0.5, 0.2, 0.4, 0.45, 0.35, 0., 0., 0.7, 0.5][..],
+                true,
+            ),
+            (&[0.5, 0.5, 0.2, 0.4, 0.45, 0.35, 2., 0.5, 0.4, 1.], true),
+            (
+                &[0.5, 0.5, 0.2, 0.4, 0.45, 0.35, 2., 0.5, 0.4, 1., 0., 0., 0.],
+                true,
+            ),
+            (&[0.5, 0.5, 0.2, 0.4, 0.15, 0.35, 0.8, 0.1, 0.7, 0.5], false),
+            // A box that leaves the picture.
+            (&[0.9, 0.5, 0.4, 0.4, 0.9, 0.5, 0.9, 0.5, 0.9, 0.5], false),
+            // A number is left over; an outline of four corners.
+            (&[0.5, 0.5, 0.2, 0.4, 0.5, 0.5, 0.5, 0.5, 0.5], false),
+            (&[0.5, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.5], false),
+            (&[0.5, 0.5, 0.2, 0.4], false),
+            (
+                &[f64::NAN, 0.5, 0.2, 0.4, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5],
+                false,
+            ),
+        ] {
+            assert_eq!(looks_like_pose(values), is_pose, "{values:?}");
+        }
     }
 
     #[test]
