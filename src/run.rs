@@ -202,8 +202,7 @@ pub fn claim<C: Serialize + DeserializeOwned>(
             })
         }
         Some(old) => {
-            let complete = toml::from_str(old).map_or_else(|_| old.clone(), |old| written(&old));
-            if let Some(difference) = difference(&complete, config) {
+            if let Some(difference) = difference(&complete::<C>(old), config) {
                 return Err(RunError::OtherConfig {
                     path: stored,
                     difference,
@@ -227,6 +226,27 @@ pub fn claim<C: Serialize + DeserializeOwned>(
 
 /// The sections of a config, or of several in one, that say what is written and watched, not what is learnt.
 const BOOKKEEPING: [&str; 2] = ["run", "watch"];
+
+/// A config with the keys that it has not, as they are by default; as it stands, if it cannot be read.
+fn complete<C: Serialize + DeserializeOwned>(text: &str) -> String {
+    fn fill(table: &mut toml::Table, from: toml::Table) {
+        for (key, value) in from {
+            match (table.get_mut(&key), value) {
+                (Some(toml::Value::Table(inner)), toml::Value::Table(value)) => fill(inner, value),
+                (Some(_), _) => {}
+                (None, value) => drop(table.insert(key, value)),
+            }
+        }
+    }
+    let known = toml::from_str::<C>(text).ok().map(toml::Table::try_from);
+    match (text.parse::<toml::Table>(), known) {
+        (Ok(mut table), Some(Ok(known))) => {
+            fill(&mut table, known);
+            table.to_string()
+        }
+        _ => text.to_owned(),
+    }
+}
 
 fn forget_bookkeeping(table: &mut toml::Table) {
     table.retain(|section, _| !BOOKKEEPING.contains(&&section[..]));
@@ -356,11 +376,11 @@ mod tests {
         assert!(std::fs::read_to_string(&file)
             .unwrap()
             .contains("newer = 0"));
-        // Of a program that is older than the run, or of none.
-        std::fs::write(&file, format!("c = 3\n{old}")).unwrap();
-        RunFolder::open(dir.path(), &config(2), true).unwrap();
-        std::fs::write(&file, "c = 3").unwrap();
-        assert!(RunFolder::open(dir.path(), &config(2), true).is_err());
+        // Of a newer program, or of none.
+        for other in [&format!("c = 3\n{old}"), "c = 3"] {
+            std::fs::write(&file, other).unwrap();
+            assert!(RunFolder::open(dir.path(), &config(2), true).is_err());
+        }
     }
 
     #[test]

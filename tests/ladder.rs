@@ -94,6 +94,21 @@ fn a_stopped_ladder_goes_on_and_grows() {
     assert!(run(dir, "stopped", &small, usize::MAX).unwrap());
     assert_eq!(table("stopped"), table("whole"));
 
+    // As if from before there were these keys.
+    for file in ["config.toml", "pretrain/dino-s0/config.toml"] {
+        let path = dir.join("stopped").join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let newer = |line: &&str| !line.starts_with("registers =") && !line.starts_with("view =");
+        let older: Vec<&str> = text.lines().filter(newer).collect();
+        assert!(older.len() < text.lines().count(), "{text}");
+        std::fs::write(&path, older.join("\n")).unwrap();
+    }
+    // What is watched may change.
+    let mut small = small;
+    small.base.pretrain.watch.collapse_after += 1;
+    assert!(run(dir, "stopped", &small, usize::MAX).unwrap());
+    assert_eq!(table("stopped"), table("whole"));
+
     // One seed and one rung more: the old figures stand.
     let kept = dir.join("stopped/pretrain/dino-s0/probe.json");
     let before = std::fs::metadata(&kept).unwrap().modified().unwrap();

@@ -197,7 +197,7 @@ fn weights_of_timm_are_fine_tuned() {
     let dir = tempfile::tempdir().unwrap();
     timm_weights(&expected(), &dir.path().join("vit.safetensors"));
     let (config, said) = fine_tuned(dir.path(), "vit.safetensors", 64);
-    let line = "starts from vit.safetensors: tiny16 of 2 blocks; window of the field: 1; colours: mean 0.485,0.456,0.406, std 0.229,0.224,0.225, \
+    let line = "starts from vit.safetensors: tiny16 of 2 blocks; window of the field: 1, whatever data.window says; colours: mean 0.485,0.456,0.406, std 0.229,0.224,0.225, \
                 as for ImageNet";
     assert!(said.contains(line), "{said}");
     // The positions of the file are a field that the picture fills.
@@ -261,7 +261,7 @@ fn what_is_no_encoder_is_refused_with_a_reason() {
     let mut bent = dict.clone();
     let registers = dict.tensors["norm.weight"].clone();
     bent.tensors.insert("reg_token".into(), registers);
-    assert!(error(&bent).contains("`reg_token` has shape [192], expected [1, registers, 192]"));
+    assert!(error(&bent).contains("`reg_token` has shape [192], expected [1, registers, width]"));
     let mut narrow = dict.clone();
     narrow
         .tensors
@@ -378,6 +378,9 @@ fn a_run_is_probed_and_its_features_written() {
         .metadata;
     let noted = (&*notes["mean"], &*notes["std"]);
     assert_eq!(noted, ("0.5,0.4,0.3", "0.5,0.6,0.7"));
+    assert_eq!(notes["side"], "42");
+    // Windows are drawn in the field.
+    assert_eq!(notes.get("window"), None);
     let probe = ["probe", "run", "--data", "packed", "--side", "56"];
     let files = [
         "--json",
@@ -454,8 +457,10 @@ fn a_run_is_probed_and_its_features_written() {
     let detector = Detector::load(&found.join("model.onnx")).unwrap();
     let card = detector.card();
     assert_eq!((card.mean, card.std), ([0.5, 0.4, 0.3], [0.5, 0.6, 0.7]));
-    let again = Encoder::open(&found).unwrap().normalisation();
+    let encoder = Encoder::open(&found).unwrap();
+    let (again, usual) = (encoder.normalisation(), encoder.usual());
     assert_eq!((again.mean, again.std), (card.mean, card.std));
+    assert_eq!((usual.side, usual.window), (Some(56), Some(0.35)));
 
     // The same again, on other threads: the same figures.
     let (_, again, _) = intertwine(dir.path(), &[&["--threads", "1"], &probe[..]].concat());

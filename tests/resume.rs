@@ -319,6 +319,44 @@ fn a_picture_that_cannot_be_read_costs_no_step() {
 }
 
 #[test]
+fn a_fine_tuning_that_is_killed_early_goes_on_from_the_encoder_it_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    packed(dir.path());
+    for seed in ["seed=0", "seed=1"] {
+        let extra = [
+            "--preset",
+            "pico-dino",
+            "--set",
+            "optim.epochs=0.2",
+            "--set",
+            seed,
+        ];
+        finish(intertwine(dir.path(), seed, "pretrain", &extra));
+    }
+    let tuning = |run: &str, init: &str, more: &[&str]| {
+        let rarely = "run.checkpoint_every=1000";
+        let own = ["--init", init, "--set", rarely, "--set", "optim.epochs=2.0"];
+        intertwine(dir.path(), run, "finetune", &[&own, more].concat())
+    };
+    finish(tuning("whole", "seed=0", &["--set", "model.view=3"]));
+    let config = std::fs::read_to_string(dir.path().join("whole/config.toml")).unwrap();
+    // What the encoder's weights do not depend on.
+    for line in ["\nview = 3\n", "\ndrop_path = 0.1\n", "\nfield = 0\n"] {
+        assert!(config.contains(line), "{config}");
+    }
+    let view = ["--set", "model.view=3", "--resume"];
+    let mut child = tuning("killed", "seed=0", &view[..2]).spawn().unwrap();
+    let checkpoint = dir.path().join("killed/checkpoints/last.safetensors");
+    while !checkpoint.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    finish(tuning("killed", "seed=1", &view));
+    assert!(results(dir.path(), "whole") == results(dir.path(), "killed"));
+}
+
+#[test]
 fn a_runs_own_config_starts_another() {
     let dir = tempfile::tempdir().unwrap();
     packed(dir.path());

@@ -18,6 +18,8 @@ pub struct Start {
     pub(super) weights: StateDict,
     /// `None` where only the config of the fine-tuning can say.
     model: Option<VitConfig>,
+    /// Its registers, where that is so.
+    registers: Option<usize>,
     /// How its pictures were normalised; files of elsewhere do not say.
     colours: Option<Normalisation>,
     /// The part of the field, as a share of its side, in which pictures lie.
@@ -40,7 +42,7 @@ impl Start {
             path: path.clone(),
             reason,
         };
-        let (mut model, mut colours, mut window) = (None, None, None);
+        let (mut model, mut registers, mut colours, mut window) = (None, None, None, None);
         if let Some(text) = weights.metadata.get("model") {
             model = Some(vit::noted(text).map_err(wrong)?);
             colours = Some(normalisation::noted(&weights.metadata).map_err(wrong)?);
@@ -50,13 +52,15 @@ impl Start {
             model = Some(timm::adopt(&mut weights).map_err(wrong)?);
             window = Some(1.0);
         } else {
-            // Not one of ours, without positions: the config must say what it is.
+            // Not one of ours, without positions: the config must say what it is, but for what would be passed over.
             timm::known(&weights).map_err(wrong)?;
+            registers = Some(timm::registers(&mut weights).map_err(wrong)?);
         }
         Ok(Self {
             path,
             weights,
             model,
+            registers,
             colours,
             window,
         })
@@ -65,11 +69,16 @@ impl Start {
     /// A config with the sizes of this encoder and with what it has learnt to see: what is resumed must be what was started.
     pub fn adopted(&self, mut config: FinetuneConfig) -> FinetuneConfig {
         if let Some(model) = &self.model {
-            // A drop path is no part of a network, but of a training.
+            // A drop path is no part of a network, but of a training; and nothing is learnt of how wide a view is.
+            let said = config.model.view;
             config.model = VitConfig {
                 drop_path: config.model.drop_path,
+                view: if said > 0 { said } else { model.view },
                 ..model.clone()
             };
+        }
+        if let Some(registers) = self.registers {
+            config.model.registers = registers;
         }
         if let Some(colours) = self.colours {
             config.data.normalise(colours);
@@ -107,7 +116,12 @@ impl Start {
                     config.model.depth,
                 )?;
                 if config.model.field > 0 {
-                    write!(f, "window of the field: {}; ", config.data.window)?;
+                    let window = config.data.window;
+                    write!(f, "window of the field: {window}")?;
+                    if window != given.data.window {
+                        write!(f, ", whatever data.window says")?;
+                    }
+                    write!(f, "; ")?;
                 }
                 write!(
                     f,

@@ -185,12 +185,14 @@ impl Plan {
     fn finetuning(&self, labels: Labels, seed: u64, records: usize) -> FinetuneConfig {
         let mut config = self.base.finetune.clone();
         config.seed = seed;
-        // From scratch the encoder is of the size that the other rungs pretrain, and sees the colours that theirs do.
+        // From scratch the encoder is of the size that the other rungs pretrain, and sees pictures as theirs do.
         config.model = VitConfig {
             drop_path: config.model.drop_path,
             ..self.base.pretrain.model.clone()
         };
-        (config.data).normalise(self.base.pretrain.crops.normalisation());
+        let crops = &self.base.pretrain.crops;
+        (config.data).normalise(crops.normalisation());
+        config.data.window = crops.window.fixed().unwrap_or(config.data.window);
         config.data.subset = labels.pictures(records);
         config.optim.epochs = labels.epochs;
         config

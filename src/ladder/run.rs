@@ -210,18 +210,15 @@ struct Climb<'a> {
     table: Mutex<()>,
 }
 
-/// Why a rung has no result, and what one can do.
-fn failed(error: &PretrainError) -> String {
-    let (why, patience) = match error {
-        PretrainError::Collapsed { step, collapse } => (
-            format!("step {step}: {collapse}"),
-            ", and to wait longer with --set watch.collapse_after=N, 0 for ever",
+/// Why a run has no result, and what one can do: it is what the table says of it, too.
+fn failed(error: &PretrainError, file: &Path) -> String {
+    match error {
+        PretrainError::Collapsed { step, collapse } => format!(
+            "step {step}: {collapse}. To wait longer delete {} and give the same command with --set watch.collapse_after=N, 0 for ever",
+            file.display()
         ),
-        other => (other.to_string(), ""),
-    };
-    format!(
-        "{why}. The ladder goes on without this run. To try it again, delete this file and give the same command{patience}"
-    )
+        other => other.to_string(),
+    }
 }
 
 /// How a pretraining ended.
@@ -334,7 +331,7 @@ impl Climb<'_> {
                 Ok(pretrain::Outcome::Interrupted { .. }) => return Ok(Ended::Interrupted),
                 Ok(pretrain::Outcome::Finished { .. }) => {}
                 Err(error) if error.is_divergence() => {
-                    save(&failure, failed(&error).as_bytes())?;
+                    save(&failure, failed(&error, &failure).as_bytes())?;
                     at.finished();
                     return Ok(Ended::Failed);
                 }
@@ -360,10 +357,14 @@ impl Climb<'_> {
         }
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
+        let Base {
+            pretrain, finetune, ..
+        } = &self.job.plan.base;
+        let crops = &pretrain.crops;
         let options = Options {
-            window: Some(self.job.plan.base.finetune.data.window),
             // What detectors of these patches see.
-            side: Some(self.job.plan.base.finetune.detector.size),
+            window: crops.window.fixed().or(Some(finetune.data.window)),
+            side: Some(finetune.detector.size),
             ..Options::default()
         };
         let pictures = Mix::from(self.job.labels.clone());

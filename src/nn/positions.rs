@@ -12,7 +12,7 @@ pub enum Encoding {
     Learned(usize),
     /// The sine-cosine of a place in the field, in cells of a field of so many on a side.
     Fixed(usize),
-    /// The sine-cosine of a patch's place in its view, which is so many cells wide and high, whatever its size and patches;
+    /// The sine-cosine of a patch's place in its view, which is so many cells wide and high, whatever its size;
     /// 0: as many as the largest view has patches.
     View(usize),
 }
@@ -183,7 +183,7 @@ mod tests {
         );
     }
 
-    /// A detector's picture lies as the views of the pretraining did, in however many patches.
+    /// Either its patches lie as those of the pretraining's views did, or its corners.
     #[test]
     fn a_picture_of_more_patches_is_no_wider() {
         let whole = Geometry::whole(Window::WHOLE);
@@ -202,7 +202,7 @@ mod tests {
         };
         close(corner(6, Encoding::View(6)), sines(5.0, 5.0));
         close(corner(12, Encoding::View(6)), sines(5.25, 5.25));
-        // From scratch, by its own patches.
+        // By its own patches.
         close(corner(12, Encoding::View(0)), sines(11.0, 11.0));
     }
 

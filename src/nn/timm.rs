@@ -83,10 +83,6 @@ impl Positions {
 /// What is missing, or not of a plain vision transformer of one of our widths. To pass over other tensors, as norms of
 /// queries, would give features that are not the network's.
 pub fn take(dict: &mut StateDict) -> Result<(VitConfig, Positions), String> {
-    // As DINOv2's own files have them.
-    if let Some(registers) = dict.tensors.remove("register_tokens") {
-        dict.tensors.insert(REGISTERS.into(), registers);
-    }
     let config = config(dict)?;
     known(dict)?;
     // For pretraining, which timm's and DINOv2's files have in different shapes.
@@ -96,7 +92,8 @@ pub fn take(dict: &mut StateDict) -> Result<(VitConfig, Positions), String> {
 }
 
 /// The network that tensors under timm's names are of, told from their shapes.
-fn config(dict: &StateDict) -> Result<VitConfig, String> {
+fn config(dict: &mut StateDict) -> Result<VitConfig, String> {
+    let registers = registers(dict)?;
     let projection = "patch_embed.proj.weight";
     let shape = match dict.tensors.get(projection) {
         Some(HostTensor { shape, .. }) if shape.len() == 4 => shape,
@@ -121,15 +118,6 @@ fn config(dict: &StateDict) -> Result<VitConfig, String> {
     let block = |name: &String| -> Option<usize> { block_and_part(name)?.0.parse().ok() };
     let depth = dict.tensors.keys().filter_map(block).max();
     let scale = dict.tensors.contains_key("blocks.0.ls1.gamma");
-    let registers = match dict.tensors.get(REGISTERS).map(|t| t.shape.as_slice()) {
-        None => 0,
-        Some(&[1, count, _]) => count,
-        Some(shape) => {
-            return Err(format!(
-                "`{REGISTERS}` has shape {shape:?}, expected [1, registers, {width}]"
-            ))
-        }
-    };
     let config = VitConfig {
         arch,
         depth: depth.map_or(0, |last| last.saturating_add(1)),
@@ -142,6 +130,23 @@ fn config(dict: &StateDict) -> Result<VitConfig, String> {
     };
     config.validate().map_err(|e| e.to_string())?;
     Ok(config)
+}
+
+/// How many registers there are; they get timm's name, if they have that of DINOv2's own files.
+///
+/// # Errors
+/// If they have another shape.
+pub fn registers(dict: &mut StateDict) -> Result<usize, String> {
+    if let Some(registers) = dict.tensors.remove("register_tokens") {
+        dict.tensors.insert(REGISTERS.into(), registers);
+    }
+    match dict.tensors.get(REGISTERS).map(|t| t.shape.as_slice()) {
+        None => Ok(0),
+        Some(&[1, count, _]) => Ok(count),
+        Some(shape) => Err(format!(
+            "`{REGISTERS}` has shape {shape:?}, expected [1, registers, width]"
+        )),
+    }
 }
 
 /// Number and name within the block of `blocks.NUMBER.NAME`.
@@ -164,9 +169,10 @@ pub fn known(dict: &StateDict) -> Result<(), String> {
 
 /// Whether a plain encoder has such a tensor, or features do without it.
 fn is_known(name: &str) -> bool {
-    const AROUND: [&str; 10] = [
+    const AROUND: [&str; 11] = [
         "cls_token",
         REGISTERS,
+        "register_tokens",
         "pos_embed",
         "mask_token",
         "pos_mask_token",

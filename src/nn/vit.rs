@@ -152,8 +152,9 @@ pub struct VitConfig {
     /// Cells on a side of the position field, which is cropped with the picture; 0 for none: the sine-cosine encoding of
     /// a patch's place in its view, whatever part of the picture that shows.
     pub field: usize,
-    /// Cells on a side of a view where there is no field: the numbers by which the encoder knows places, for pictures of
-    /// whatever size. 0 for the patches of the largest view, which a pretraining then notes.
+    /// Cells on a side of a view where there is no field. 0 for its patches, in a pretraining those of the largest view: then
+    /// neighbouring patches are a cell apart at every size, and a larger picture reaches further than any view did. The
+    /// patches of the pretraining's largest view keep pictures of every size within what was seen.
     #[serde(default)]
     pub view: usize,
     /// Whether the field is learned, starting from the sine-cosine encoding, or stays that, evaluated where a patch lies.

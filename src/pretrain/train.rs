@@ -143,7 +143,10 @@ fn train<A: Arch, D: Backend>(
             batch: config.optim.batch,
         });
     }
-    let config = &config.settled(precision(config.precision, out, resume, dev.has_bf16()));
+    let config = &PretrainConfig {
+        precision: precision(config.precision, out, resume, dev.has_bf16()),
+        ..config.clone()
+    };
     let steps = config.steps(records as u64);
     let inputs = Inputs {
         data: data.fingerprint(),
