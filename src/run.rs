@@ -249,7 +249,7 @@ fn complete<C: Serialize + DeserializeOwned>(text: &str) -> String {
 }
 
 fn forget_bookkeeping(table: &mut toml::Table) {
-    table.retain(|section, _| !BOOKKEEPING.contains(&&section[..]));
+    table.retain(|section, _| !BOOKKEEPING.contains(&section));
     let sections = table
         .iter_mut()
         .filter_map(|(_, value)| value.as_table_mut());
