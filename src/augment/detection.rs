@@ -5,7 +5,8 @@
 //! place, what is missing is padded on the right and at the bottom, where the edge runtime pads too.
 //!
 //! Positions: the square that results, padding included, is what lies in the field, whatever part of the picture it
-//! shows, because it is for that square that the exported network's positions are baked. Pictures may be composed of several before (`compose`); what is composed is a picture like any other.
+//! shows, because it is for that square that the exported network's positions are baked. Pictures may be composed of several
+//! before (`compose`); what is composed is a picture like any other.
 
 mod compose;
 mod config;

@@ -121,6 +121,16 @@ pub struct OptimConfig {
 }
 
 impl FinetuneConfig {
+    /// Puts the detector on this encoder: but a drop path is no part of a network, but of a training; and nothing is learnt of
+    /// how wide a view is.
+    pub fn put_on(&mut self, encoder: &VitConfig) {
+        let own = &self.model;
+        self.model = VitConfig {
+            drop_path: own.drop_path,
+            view: if own.view > 0 { own.view } else { encoder.view },
+            ..encoder.clone()
+        };
+    }
     /// Steps of the run on a data set of `records` pictures.
     pub fn steps(&self, records: u64) -> u64 {
         ((self.optim.epochs * self.pictures(records) as f64 / self.optim.batch as f64).ceil()

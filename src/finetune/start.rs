@@ -1,13 +1,11 @@
 //! The encoder that a detector starts from.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::config::FinetuneConfig;
 use crate::field::Normalisation;
 use crate::nn::normalisation;
 use crate::nn::timm;
-use crate::nn::usual::Usual;
 use crate::nn::vit::{self, VitConfig};
 use crate::nn::weights::{StateDict, WeightsError};
 
@@ -32,29 +30,22 @@ impl Start {
     /// # Errors
     /// If the file cannot be read, or holds no encoder of widths that we have.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
-        let path = if path.is_dir() {
-            path.join("model.safetensors")
-        } else {
-            path.to_owned()
-        };
-        let mut weights = StateDict::read(&path)?;
+        let (path, mut weights) = vit::read(path)?;
         let wrong = |reason| WeightsError::Format {
             path: path.clone(),
             reason,
         };
         let (mut model, mut registers, mut colours, mut window) = (None, None, None, None);
-        if let Some(text) = weights.metadata.get("model") {
-            model = Some(vit::noted(text).map_err(wrong)?);
-            colours = Some(normalisation::noted(&weights.metadata).map_err(wrong)?);
+        if let Some((network, seen, usual)) = vit::notes(&weights.metadata).map_err(wrong)? {
             // An encoder of a detector, or of one window, has learnt where in the field pictures lie.
-            window = Usual::noted(&weights.metadata).map_err(wrong)?.window;
+            (model, colours, window) = (Some(network), Some(seen), usual.window);
         } else if weights.tensors.contains_key("pos_embed") {
             model = Some(timm::adopt(&mut weights).map_err(wrong)?);
             window = Some(1.0);
         } else {
             // Not one of ours, without positions: the config must say what it is, but for what would be passed over.
-            timm::known(&weights).map_err(wrong)?;
             registers = Some(timm::registers(&mut weights).map_err(wrong)?);
+            timm::known(&weights).map_err(wrong)?;
         }
         Ok(Self {
             path,
@@ -69,13 +60,7 @@ impl Start {
     /// A config with the sizes of this encoder and with what it has learnt to see: what is resumed must be what was started.
     pub fn adopted(&self, mut config: FinetuneConfig) -> FinetuneConfig {
         if let Some(model) = &self.model {
-            // A drop path is no part of a network, but of a training; and nothing is learnt of how wide a view is.
-            let said = config.model.view;
-            config.model = VitConfig {
-                drop_path: config.model.drop_path,
-                view: if said > 0 { said } else { model.view },
-                ..model.clone()
-            };
+            config.put_on(model);
         }
         if let Some(registers) = self.registers {
             config.model.registers = registers;
@@ -90,47 +75,34 @@ impl Start {
     }
 
     /// What a detector of this config starts from, in a line: the network, where pictures lie, and colours.
-    pub fn described<'a>(&'a self, config: &'a FinetuneConfig) -> impl fmt::Display + 'a {
-        struct Described<'a>(&'a Start, &'a FinetuneConfig);
-        impl fmt::Display for Described<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let Self(start, given) = self;
-                let config = start.adopted((*given).clone());
-                let seen = config.data.normalisation();
-                let origin = if start.colours.is_none() {
-                    if seen == Normalisation::IMAGENET {
-                        "as for ImageNet: the file does not say, and data.mean and data.std do not either"
-                    } else {
-                        "as data.mean and data.std say"
-                    }
-                } else if given.data.normalisation() == seen {
-                    "as it was trained with"
-                } else {
-                    "as it was trained with, whatever data.mean and data.std say"
-                };
-                write!(
-                    f,
-                    "{}: {} of {} blocks; ",
-                    start.path.display(),
-                    config.model.arch,
-                    config.model.depth,
-                )?;
-                if config.model.field > 0 {
-                    let window = config.data.window;
-                    write!(f, "window of the field: {window}")?;
-                    if window != given.data.window {
-                        write!(f, ", whatever data.window says")?;
-                    }
-                    write!(f, "; ")?;
-                }
-                write!(
-                    f,
-                    "colours: mean {}, std {}, {origin}",
-                    normalisation::text(seen.mean),
-                    normalisation::text(seen.std)
-                )
+    pub fn described(&self, given: &FinetuneConfig) -> String {
+        let FinetuneConfig { model, data, .. } = self.adopted(given.clone());
+        let seen = data.normalisation();
+        let origin = match self.colours {
+            Some(own) if given.data.normalisation() == own => "as it was trained with",
+            Some(_) => "as it was trained with, whatever data.mean and data.std say",
+            None if seen == Normalisation::IMAGENET => {
+                "as for ImageNet: the file does not say, and data.mean and data.std do not either"
             }
-        }
-        Described(self, config)
+            None => "as data.mean and data.std say",
+        };
+        let window = match model.field {
+            0 => String::new(),
+            _ if data.window == given.data.window => {
+                format!("window of the field: {}; ", data.window)
+            }
+            _ => format!(
+                "window of the field: {}, whatever data.window says; ",
+                data.window
+            ),
+        };
+        format!(
+            "{}: {} of {} blocks; {window}colours: mean {}, std {}, {origin}",
+            self.path.display(),
+            model.arch,
+            model.depth,
+            normalisation::text(seen.mean),
+            normalisation::text(seen.std)
+        )
     }
 }

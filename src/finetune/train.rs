@@ -23,7 +23,7 @@ use crate::nn::checkpoint::CheckpointError;
 use crate::nn::device::{Device, DeviceError, WithDevice};
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
-use crate::report;
+use crate::report::{self, run::finish};
 use crate::run::{precision, Interrupt, RunError, RunFolder, Times};
 
 const FORMAT: &str = "intertwine-finetune-1";
@@ -246,16 +246,8 @@ fn train<A: Arch, D: Backend>(
     let seconds = start.elapsed().as_secs_f64();
     let stats = feed.stats();
     let (path, parity) = ship(&learner, config, data, &folder)?;
-    // A run that was finished before keeps its report and its rate.
-    let learnt = step > first;
-    let images_per_second = if learnt {
-        (step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9)
-    } else {
-        folder.rate().unwrap_or_default()
-    };
-    if learnt || !folder.report().exists() {
-        report::run::write(folder.path(), "Fine-tuning", PLOTS, &stats)?;
-    }
+    let images = (step - first) * config.optim.batch as u64;
+    let images_per_second = finish(&folder, "Fine-tuning", PLOTS, &stats, (images, seconds))?;
     Ok(Outcome::Finished {
         model: path,
         parity,

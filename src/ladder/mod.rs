@@ -27,7 +27,6 @@ use serde::{Deserialize, Serialize};
 use crate::config::{require, vary, ConfigError, Validate};
 use crate::finetune::FinetuneConfig;
 use crate::nn::arch::{self, Arch, WithArch};
-use crate::nn::vit::VitConfig;
 use crate::pretrain::config::PRESETS;
 use crate::pretrain::PretrainConfig;
 
@@ -68,6 +67,14 @@ pub struct Base {
     pub pretrain: PretrainConfig,
     /// Of every fine-tuning.
     pub finetune: FinetuneConfig,
+}
+
+impl Base {
+    /// Where in the field whole pictures lie: as in the pretraining, if they all lie in one window there.
+    fn window(&self) -> f64 {
+        let own = self.finetune.data.window;
+        self.pretrain.crops.window.fixed().unwrap_or(own)
+    }
 }
 
 /// How much is labelled.
@@ -186,13 +193,9 @@ impl Plan {
         let mut config = self.base.finetune.clone();
         config.seed = seed;
         // From scratch the encoder is of the size that the other rungs pretrain, and sees pictures as theirs do.
-        config.model = VitConfig {
-            drop_path: config.model.drop_path,
-            ..self.base.pretrain.model.clone()
-        };
-        let crops = &self.base.pretrain.crops;
-        (config.data).normalise(crops.normalisation());
-        config.data.window = crops.window.fixed().unwrap_or(config.data.window);
+        config.put_on(&self.base.pretrain.model);
+        (config.data).normalise(self.base.pretrain.crops.normalisation());
+        config.data.window = self.base.window();
         config.data.subset = labels.pictures(records);
         config.optim.epochs = labels.epochs;
         config

@@ -357,14 +357,11 @@ impl Climb<'_> {
         }
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
-        let Base {
-            pretrain, finetune, ..
-        } = &self.job.plan.base;
-        let crops = &pretrain.crops;
+        let base = &self.job.plan.base;
         let options = Options {
             // What detectors of these patches see.
-            window: crops.window.fixed().or(Some(finetune.data.window)),
-            side: Some(finetune.detector.size),
+            window: Some(base.window()),
+            side: Some(base.finetune.detector.size),
             ..Options::default()
         };
         let pictures = Mix::from(self.job.labels.clone());

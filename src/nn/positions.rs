@@ -185,7 +185,7 @@ mod tests {
 
     /// Either its patches lie as those of the pretraining's views did, or its corners.
     #[test]
-    fn a_picture_of_more_patches_is_no_wider() {
+    fn a_picture_of_more_patches_is_as_wide_as_is_said() {
         let whole = Geometry::whole(Window::WHOLE);
         let corner = |grid: usize, encoding: Encoding| {
             let square = Grid::new(grid, grid);

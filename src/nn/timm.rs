@@ -169,10 +169,9 @@ pub fn known(dict: &StateDict) -> Result<(), String> {
 
 /// Whether a plain encoder has such a tensor, or features do without it.
 fn is_known(name: &str) -> bool {
-    const AROUND: [&str; 11] = [
+    const AROUND: [&str; 10] = [
         "cls_token",
         REGISTERS,
-        "register_tokens",
         "pos_embed",
         "mask_token",
         "pos_mask_token",

@@ -4,6 +4,8 @@
 //! not: `pos_field`, `mask_token`, `pos_mask_token`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use dfdx::prelude::*;
 use intertwine_flow::random::{stream, Purpose};
@@ -12,14 +14,17 @@ use rand::RngExt;
 use super::arch::{self, Arch};
 use super::backend::Groups;
 use super::module::{Init, Kind};
+use super::normalisation;
 use super::ops::assemble::{Plan, SpecialTokens};
 use super::ops::block::RowScales;
 use super::positions::Encoding;
 use super::registers::Registers;
+use super::usual::Usual;
+use super::weights::{StateDict, WeightsError};
 use super::{Backend, Matrix, Rows, Vector};
 use crate::config::Validate;
 use crate::export::spec::NORM_EPSILON;
-use crate::field::{sincos, Grid, Taps};
+use crate::field::{sincos, Grid, Normalisation, Taps};
 use crate::module;
 
 /// `y = x w^T + b`.
@@ -166,11 +171,38 @@ fn yes() -> bool {
     true
 }
 
+/// Reads the weights of an encoder, and says from which file: that of a run's folder, or the file itself.
+///
+/// # Errors
+/// As [`StateDict::read`].
+pub fn read(path: &Path) -> Result<(PathBuf, StateDict), WeightsError> {
+    let file = match path.is_dir() {
+        true => path.join("model.safetensors"),
+        false => path.to_owned(),
+    };
+    let weights = StateDict::read(&file)?;
+    Ok((file, weights))
+}
+
+/// What the notes of an encoder's file say: the network, and how it sees pictures. `None` for a file that is not ours.
+///
+/// # Errors
+/// Notes that cannot be.
+pub fn notes(
+    notes: &BTreeMap<String, String>,
+) -> Result<Option<(VitConfig, Normalisation, Usual)>, String> {
+    let Some(model) = notes.get("model") else {
+        return Ok(None);
+    };
+    let (colours, usual) = (normalisation::noted(notes)?, Usual::noted(notes)?);
+    Ok(Some((noted(model)?, colours, usual)))
+}
+
 /// The config in the note `model` of an encoder's file.
 ///
 /// # Errors
 /// If there is no such network.
-pub fn noted(model: &str) -> Result<VitConfig, String> {
+fn noted(model: &str) -> Result<VitConfig, String> {
     let wrong = |e: &dyn std::fmt::Display| format!("its note `model` is no encoder's config: {e}");
     let config: VitConfig = toml::from_str(model).map_err(|e| wrong(&e))?;
     config.validate().map_err(|e| wrong(&e))?;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::augment::mask::MaskConfig;
 use crate::augment::MultiCropConfig;
 use crate::config::{not_negative, positive, require, share, ConfigError, Presets, Validate};
+use crate::nn::usual::Usual;
 use crate::nn::vit::VitConfig;
 use crate::nn::{arch, autocast};
 use crate::probe::LEAST_PICTURES;
@@ -161,9 +162,15 @@ impl PretrainConfig {
     pub fn steps(&self, records: u64) -> u64 {
         ((self.optim.epochs * records as f64 / self.optim.batch as f64).ceil() as u64).max(1)
     }
-}
 
-impl PretrainConfig {
+    /// How its encoder sees pictures.
+    pub fn usual(&self) -> Usual {
+        Usual {
+            side: Some(self.crops.globals.size as usize),
+            window: self.crops.window.fixed(),
+        }
+    }
+
     /// Whether there is anything to learn: losses without a term are 0, whatever the network does.
     fn check_signal(&self) -> Result<(), ConfigError> {
         let (globals, locals) = (self.crops.globals.count, self.crops.locals.count);

@@ -52,14 +52,15 @@ impl<'a> Instruments<'a> {
                 return Err(ProbeError::NoClasses { path });
             }
         }
-        let usual_side = config.crops.globals.size as usize;
+        let usual = config.usual();
+        let least = 2 * config.crops.patch as usize;
         let options = Options {
             pictures: config.watch.probe_pictures,
             seed: config.seed,
             classes: labels.is_some(),
             // As the run's own views are.
-            side: Some(usual_side.max(2 * config.crops.patch as usize)),
-            window: config.crops.window.fixed(),
+            side: usual.side.map(|side| side.max(least)),
+            window: usual.window,
         };
         Ok(Self {
             config,

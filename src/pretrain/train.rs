@@ -23,11 +23,10 @@ use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::device::{Device, WithDevice};
 use crate::nn::normalisation;
 use crate::nn::positions::Encoding;
-use crate::nn::usual::Usual;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::probe::Figures;
-use crate::report;
+use crate::report::{self, run::finish};
 use crate::run::{precision, Interrupt, RunFolder, Times};
 
 /// A pretraining to be done.
@@ -229,19 +228,10 @@ fn train<A: Arch, D: Backend>(
     let seconds = start.elapsed().as_secs_f64();
     let stats = feed.stats();
     export_encoder(&state, config).write(&folder.model())?;
-    // A run that was finished before keeps its report and its rate.
-    let learnt = state.step > first;
-    let images_per_second = if learnt {
-        (state.step - first) as f64 * config.optim.batch as f64 / seconds.max(1e-9)
-    } else {
-        folder.rate().unwrap_or_default()
-    };
-    if learnt || !folder.report().exists() {
-        report::run::write(folder.path(), "Pretraining", PLOTS, &stats)?;
-    }
+    let images = (state.step - first) * config.optim.batch as u64;
     Ok(Outcome::Finished {
-        images_per_second,
-        graph: learnt.then(|| feed.describe().mermaid()),
+        images_per_second: finish(&folder, "Pretraining", PLOTS, &stats, (images, seconds))?,
+        graph: (images > 0).then(|| feed.describe().mermaid()),
         data: stats.verdict(),
     })
 }
@@ -347,10 +337,6 @@ fn export_encoder<A: Arch, D: Backend>(state: &State<A, D>, config: &PretrainCon
         .insert("format".into(), "intertwine-encoder-1".into());
     dict.metadata.insert("model".into(), model);
     normalisation::note(config.crops.normalisation(), &mut dict.metadata);
-    let usual = Usual {
-        side: Some(config.crops.globals.size as usize),
-        window: config.crops.window.fixed(),
-    };
-    usual.note(&mut dict.metadata);
+    config.usual().note(&mut dict.metadata);
     dict
 }

@@ -11,11 +11,10 @@ use crate::augment::check;
 use crate::field::{Canvas, Filter, Grid, Located, Normalisation, Resampler, Taps, View, Window};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::module::Init;
-use crate::nn::normalisation;
 use crate::nn::ops::assemble::Plan;
 use crate::nn::timm;
 use crate::nn::usual::Usual;
-use crate::nn::vit::{noted, Positions, TokenInput, Vit, VitConfig};
+use crate::nn::vit::{self, Positions, TokenInput, Vit, VitConfig};
 use crate::nn::weights::StateDict;
 use crate::nn::{Backend, Groups};
 
@@ -71,20 +70,12 @@ impl Encoder {
     /// # Errors
     /// If the file cannot be read, or holds no encoder of widths that we have.
     pub fn open(path: &Path) -> Result<Self, ProbeError> {
-        let file = if path.is_dir() {
-            path.join("model.safetensors")
-        } else {
-            path.to_owned()
-        };
-        let mut dict = StateDict::read(&file)?;
+        let (file, mut dict) = vit::read(path)?;
         let foreign = |what| ProbeError::Foreign {
             path: file.clone(),
             what,
         };
-        if let Some(model) = dict.metadata.get("model") {
-            let config = noted(model).map_err(foreign)?;
-            let normalisation = normalisation::noted(&dict.metadata).map_err(foreign)?;
-            let usual = Usual::noted(&dict.metadata).map_err(foreign)?;
+        if let Some((config, normalisation, usual)) = vit::notes(&dict.metadata).map_err(foreign)? {
             return Ok(Self {
                 usual,
                 ..Self::from_weights(&config, &dict, normalisation)?

@@ -21,12 +21,11 @@ const WINDOW_PICTURES: usize = 128;
 /// Rows that the rank of patches is computed of.
 const RANK_ROWS: usize = 4096;
 
-/// Some of so many pictures, drawn: the first ones of a set are often of one class.
-fn some(drawn: Drawn, seed: u64, count: usize, pictures: usize) -> Vec<bool> {
-    let mut some = vec![false; pictures];
-    let chosen = drawn.choose(seed, 0, count, pictures);
-    chosen.into_iter().for_each(|picture| some[picture] = true);
-    some
+/// For each of so many pictures in turn whether it is among these.
+fn among(these: &[usize], pictures: usize) -> impl Iterator<Item = bool> {
+    let mut among = vec![false; pictures];
+    these.iter().for_each(|&picture| among[picture] = true);
+    among.into_iter()
 }
 
 /// Shows pictures of a set to an encoder and counts the passes.
@@ -142,14 +141,11 @@ impl Gatherer<'_> {
             places: Rows::new(2, Vec::new()),
             common: Places::new(places.len(), width),
         };
-        let mut is_first = vec![false; records.len()];
-        halves
-            .first
-            .iter()
-            .for_each(|&picture| is_first[picture] = true);
-        let mut is_first = is_first.into_iter();
+        let mut is_first = among(&halves.first, records.len());
+        // Drawn: the first pictures of a set are often of one class.
         let ranked = RANK_ROWS.div_ceil(places.len());
-        let mut is_ranked = some(Drawn::Rank, seed, ranked, records.len()).into_iter();
+        let ranked = Drawn::Rank.choose(seed, 0, ranked, records.len());
+        let mut is_ranked = among(&ranked, records.len());
         self.tokens(
             records,
             window,
@@ -188,10 +184,9 @@ impl Gatherer<'_> {
         if count == 0 {
             return Ok(None);
         }
-        let shown = some(Drawn::Shown, self.options.seed, count, records.len());
-        let records: Vec<usize> = (records.iter().zip(shown))
-            .filter_map(|(&record, shown)| shown.then_some(record))
-            .collect();
+        let mut shown = Drawn::Shown.choose(self.options.seed, 0, count, records.len());
+        shown.sort_unstable();
+        let records: Vec<usize> = shown.into_iter().map(|i| records[i]).collect();
         let width = self.encoder.width();
         let windows = WindowConfig::default().distribution();
         let windows = windows.expect("the default config is valid");

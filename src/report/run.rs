@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::pictures::{contact_sheet, first_column};
 use super::{LinePlot, Report, ReportError, Section, Table};
+use crate::run::RunFolder;
 
 /// Drawings of a run that are shown side by side.
 const STRIP: usize = 8;
@@ -50,6 +51,27 @@ pub fn write(
     }
     let report = report.section(Section::new("Config").code(config));
     report.write(&folder.join("report.html"))
+}
+
+/// Ends a run of which this call has learnt from so many pictures in so many seconds, and says how many that is a second. A
+/// run that was finished before keeps its report and its rate.
+///
+/// # Errors
+/// As [`write`].
+pub fn finish(
+    folder: &RunFolder,
+    title: &str,
+    plots: &[Curves<'_>],
+    stats: &Stats,
+    (images, seconds): (u64, f64),
+) -> Result<f64, ReportError> {
+    if images > 0 || !folder.report().exists() {
+        write(folder.path(), title, plots, stats)?;
+    }
+    Ok(match images {
+        0 => folder.rate().unwrap_or_default(),
+        _ => images as f64 / seconds.max(1e-9),
+    })
 }
 
 /// Where the time of the last call went.
