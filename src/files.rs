@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{bail, Context};
 use intertwine_detect::write::replaceable;
 
 /// Writes `bytes` to `path`: into a file beside it, synced, then renamed over it. Whoever reads sees the
@@ -48,9 +48,57 @@ pub fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write_atomic(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Whether a file can be put there, asked before the work that it is to hold is done.
+///
+/// # Errors
+/// If its folder is not there, or what is there is a folder.
+pub fn check_place(path: &Path) -> anyhow::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => bail!(
+            "cannot write {}: expected the name of a file",
+            path.display()
+        ),
+    };
+    if path.is_dir() {
+        bail!(
+            "cannot write {}: it is a folder; expected the name of a file",
+            path.display()
+        );
+    }
+    if !folder.is_dir() {
+        bail!(
+            "cannot write {}: there is no folder {}; make it first",
+            path.display(),
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_a_name_in_a_folder_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |path: &Path| check_place(path).map_err(|error| error.to_string());
+        std::fs::write(dir.path().join("old"), "").unwrap();
+        for place in ["new", "old"] {
+            check(&dir.path().join(place)).unwrap();
+        }
+        check(Path::new("in-the-working-folder")).unwrap();
+        check(Path::new("/dev/null")).unwrap();
+        let gone = check(&dir.path().join("gone/new")).unwrap_err();
+        assert!(
+            gone.contains("there is no folder") && gone.contains("/gone;"),
+            "{gone}"
+        );
+        assert!(check(dir.path()).unwrap_err().contains("it is a folder"));
+        assert!(check(&dir.path().join("old/new")).is_err());
+    }
 
     #[test]
     #[cfg(unix)]

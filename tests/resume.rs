@@ -33,8 +33,10 @@ fn intertwine(dir: &Path, run: &str, command: &str, extra: &[&str]) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_intertwine"));
     c.current_dir(dir)
         .args([command, "--data", "packed", "--out", run]);
-    if command == "pretrain" && !extra.contains(&"--labels") {
-        c.args(["--labels", "packed"]);
+    match command {
+        "finetune" => _ = c.args(["--val", "packed"]),
+        _ if extra.contains(&"--labels") => {}
+        _ => _ = c.args(["--labels", "packed"]),
     }
     let sizes: &[&str] = match command {
         "pretrain" => &[

@@ -53,9 +53,9 @@ impl Destination {
     }
 }
 
-/// Whether a file system has no locks to give: Lustre that was mounted without them, NFS without its lock service. Its
-/// number has no kind of its own.
-fn knows_no_locks(error: &io::Error) -> bool {
+/// Whether a file could not be locked because its file system has no locks to give: Lustre that was mounted without them, NFS
+/// without its lock service. Its number has no kind of its own.
+pub fn knows_no_locks(error: &io::Error) -> bool {
     const ENOLCK: i32 = if cfg!(target_os = "linux") { 37 } else { 77 };
     error.kind() == ErrorKind::Unsupported || cfg!(unix) && error.raw_os_error() == Some(ENOLCK)
 }

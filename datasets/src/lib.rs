@@ -49,6 +49,7 @@ pub mod scenes;
 pub mod shard;
 
 pub use decode::{decode, DecodeError, Decoded};
+pub use destination::knows_no_locks;
 pub use error::{DatasetError, Result};
 pub use export::{export, ExportReport, Target};
 pub use import::{Format, Source};

@@ -15,6 +15,8 @@ const ENOUGH_STEPS: u64 = 500;
 /// The progress of a job: rate, remaining time and a remark.
 pub struct Bar {
     bar: ProgressBar,
+    /// What is counted.
+    unit: &'static str,
     /// When the last line was written.
     told: Instant,
 }
@@ -22,23 +24,33 @@ pub struct Bar {
 impl Bar {
     /// A bar over `steps` steps.
     pub fn new(label: &str, steps: u64) -> Self {
-        let bar = ProgressBar::new(steps);
-        let style = ProgressStyle::with_template(
-            "{prefix:>10} [{bar:30}] {pos}/{len} steps  {per_sec}  {elapsed} (left {eta})  {msg}",
-        );
+        Self::of(label, steps, "steps")
+    }
+
+    /// A bar over so many pictures.
+    pub fn of_pictures(label: &str, pictures: u64) -> Self {
+        Self::of(label, pictures, "pictures")
+    }
+
+    fn of(label: &str, length: u64, unit: &'static str) -> Self {
+        let bar = ProgressBar::new(length);
+        let style = ProgressStyle::with_template(&format!(
+            "{{prefix:>10}} [{{bar:30}}] {{pos}}/{{len}} {unit}  {{per_sec}}  {{elapsed}} (left {{eta}})  {{msg}}",
+        ));
         if let Ok(style) = style {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(label.to_owned());
         Self {
             bar,
+            unit,
             told: Instant::now(),
         }
     }
 
-    /// Another number of steps.
-    pub fn set_length(&self, steps: u64) {
-        self.bar.set_length(steps);
+    /// Another number of them.
+    pub fn set_length(&self, length: u64) {
+        self.bar.set_length(length);
     }
 
     /// Moves to `step`. The steps before a resumed run's first do not count for rate and remaining time.
@@ -51,9 +63,10 @@ impl Bar {
         if self.bar.is_hidden() && self.told.elapsed() >= BETWEEN_LINES {
             self.told = Instant::now();
             eprintln!(
-                "{}: step {step} of {}, {} left  {remark}",
+                "{}: {step} of {} {}, {} left  {remark}",
                 self.bar.prefix(),
                 self.bar.length().unwrap_or(0),
+                self.unit,
                 HumanDuration(self.bar.eta())
             );
         }

@@ -1,18 +1,22 @@
 //! `intertwine evaluate`.
 
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
 use intertwine_datasets::PackedSet;
 
-use crate::evaluate::model::evaluate_detector;
-use crate::evaluate::{self, IouType, Report};
+use super::bar::Bar;
+use crate::evaluate::model::{evaluate_detector, ScoreError};
+use crate::evaluate::{self, page, IouType, Report};
+use crate::files::{check_place, save};
+use crate::report::Report as Page;
 
 /// Score a detector, or any COCO result file, with COCO's average precision.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  intertwine evaluate --model runs/detector --data packed/val --json ap.json\n  intertwine evaluate --gt instances_val.json --dt results.json --iou segm"
+    after_help = "Examples:\n  intertwine evaluate --model runs/detector --data packed/val --json ap.json --report ap.html\n  intertwine evaluate --gt instances_val.json --dt results.json --iou segm"
 )]
 pub struct Args {
     /// A fine-tuning run, or an exported ONNX file.
@@ -33,6 +37,9 @@ pub struct Args {
     /// Write the figures as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with the figures, and pictures with what is labelled beside what the model finds.
+    #[arg(long, value_name = "FILE.html", requires = "model")]
+    report: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -42,6 +49,9 @@ enum Iou {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    for path in args.json.iter().chain(&args.report) {
+        check_place(path)?;
+    }
     let report = match (&args.model, &args.data, &args.gt, &args.dt) {
         (Some(model), Some(data), None, None) => {
             let model = if model.is_dir() {
@@ -49,7 +59,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             } else {
                 model.clone()
             };
-            evaluate_detector(&model, &PackedSet::open(data)?)?
+            let data = PackedSet::open(data)?;
+            let report = score(&model, &data)?;
+            if let Some(path) = &args.report {
+                let sections = page::sections(&model, &data, &report)?;
+                let page = Page::new(format!("Evaluation of {}", model.display()));
+                sections.into_iter().fold(page, Page::section).write(path)?;
+                eprintln!("wrote {}", path.display());
+            }
+            report
         }
         (None, None, Some(gt), Some(dt)) => {
             let iou = match args.iou {
@@ -62,10 +80,24 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     print(&report);
     if let Some(path) = &args.json {
-        crate::files::save(path, &serde_json::to_vec_pretty(&report)?)?;
+        save(path, &serde_json::to_vec_pretty(&report)?)?;
         eprintln!("wrote {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The detector's figures on a set, with a bar meanwhile.
+///
+/// # Errors
+/// As [`evaluate_detector`].
+pub fn score(model: &Path, data: &PackedSet) -> Result<Report, ScoreError> {
+    let mut bar = Bar::of_pictures("evaluate", data.len() as u64);
+    let report = evaluate_detector(model, data, &mut |seen, _| {
+        bar.advance(seen as u64, String::new());
+        ControlFlow::Continue(())
+    });
+    bar.clear();
+    report
 }
 
 /// COCO's tables.

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{bail, Context};
+use anyhow::{bail, ensure, Context};
 use intertwine_datasets::PackedSet;
 
+use super::evaluate::score;
 use crate::config::resolve;
-use crate::evaluate::model::evaluate_detector;
 use crate::export::{compress, export_random, DetectorSpec, WeightFormat};
+use crate::files::{check_place, save};
 use crate::finetune::config::PRESETS;
 use crate::finetune::FinetuneConfig;
 use crate::nn::arch::{self, Arch, WithArch};
@@ -49,9 +50,15 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    check_place(&args.out)?;
     match (&args.run, args.random) {
         (Some(run), _) => {
             let model = run.join("model.onnx");
+            ensure!(
+                !is_same(&model, &args.out),
+                "--out {}: it is the run's own detector; choose another file",
+                args.out.display()
+            );
             let bytes = std::fs::read(&model).with_context(|| {
                 format!(
                     "{}: no exported detector there; is {} a finished fine-tuning run?",
@@ -64,7 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             // What is copied out must load.
             intertwine_detect::Detector::from_bytes(&smaller)
                 .with_context(|| model.display().to_string())?;
-            crate::files::save(&args.out, &smaller)?;
+            save(&args.out, &smaller)?;
             if let Some(val) = &args.val {
                 let report = Report {
                     weights: args.weights.name(),
@@ -73,7 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 };
                 report.print();
                 let path = args.out.with_extension("json");
-                crate::files::save(&path, &serde_json::to_vec_pretty(&report)?)?;
+                save(&path, &serde_json::to_vec_pretty(&report)?)?;
                 eprintln!("wrote {}", path.display());
             }
         }
@@ -104,6 +111,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether both lead to one file that is there.
+fn is_same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
 /// What a file's smaller weights cost.
 #[derive(serde::Serialize)]
 struct Report {
@@ -126,7 +138,7 @@ struct File {
 
 impl File {
     fn measure(model: &Path, val: &Path) -> anyhow::Result<Self> {
-        let report = evaluate_detector(model, &PackedSet::open(val)?)?;
+        let report = score(model, &PackedSet::open(val)?)?;
         let [ap, ap50, ..] = report.first.stats;
         Ok(Self {
             bytes: std::fs::metadata(model)?.len(),

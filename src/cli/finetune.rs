@@ -10,9 +10,9 @@ use intertwine_datasets::PackedSet;
 use super::bar::{announce, Bar};
 use super::evaluate;
 use super::settings::Settings;
-use crate::evaluate::model::{evaluate_detector, match_classes};
+use crate::evaluate::model::match_classes;
 use crate::finetune::config::PRESETS;
-use crate::finetune::{finetune, FinetuneConfig, Job, Outcome, Start};
+use crate::finetune::{finetune, FinetuneConfig, Job, Outcome, Progress, Start};
 use crate::run::Interrupt;
 
 /// Fine-tune a detector on labelled pictures.
@@ -24,7 +24,7 @@ pub struct Args {
     /// A labelled packed set to learn from.
     #[arg(long)]
     data: PathBuf,
-    /// A labelled packed set to evaluate on at the end.
+    /// A labelled packed set to evaluate on: at the end, and as often as watch.evaluations says before.
     #[arg(long)]
     val: Option<PathBuf>,
     /// A pretraining run, or a safetensors file, ours or a vision transformer under timm's names; without it the encoder
@@ -51,6 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let job = Job {
         config: &config,
         data: &data,
+        val: val.as_ref(),
         init: init.as_ref(),
         out: &settings.out,
         resume: settings.resume,
@@ -69,24 +70,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(start) = &init {
         eprintln!("starts from {}", start.described(&config));
     }
-    let mut bar = Bar::new("finetune", steps);
-    let outcome = finetune(job, &mut |p| {
-        let l = p.losses;
-        bar.advance(
-            p.step,
-            format!(
-                "loss {:.3} (class {:.3} box {:.3} mask {:.3})",
-                l.loss, l.class, l.bbox, l.mask
-            ),
-        );
-    })?;
-    bar.abandon();
+    let mut bars = Bars::new(steps);
+    let outcome = finetune(job, &mut |progress| bars.advance(progress))?;
+    bars.end();
     match outcome {
         Outcome::Finished {
             model,
             parity,
             images_per_second,
             data,
+            score,
         } => {
             eprintln!(
                 "fine-tuned at {images_per_second:.0} images/s; wrote {} (differs from training by {:.1e})",
@@ -94,13 +87,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 parity.max_abs_diff()
             );
             eprintln!("{data}");
-            if let Some(val) = val {
-                let report = evaluate_detector(&model, &val)?;
-                evaluate::print(&report);
-                let path = settings.out.join("evaluation.json");
-                crate::files::save(&path, &serde_json::to_vec_pretty(&report)?)?;
-                eprintln!("wrote {}", path.display());
+            if let Some(score) = score {
+                evaluate::print(&score);
             }
+            eprintln!("report: {}", settings.out.join("report.html").display());
             eprintln!(
                 "next: detect --model {} PICTURES --out drawn",
                 model.display()
@@ -112,6 +102,61 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 "stopped after step {step} of {steps}; go on with the same command and --resume"
             );
             Ok(ExitCode::from(130))
+        }
+    }
+}
+
+/// A bar for the training, and now and then one for an evaluation in its place.
+struct Bars {
+    training: Bar,
+    evaluation: Option<Bar>,
+    is_learnt: bool,
+}
+
+impl Bars {
+    fn new(steps: u64) -> Self {
+        Self {
+            training: Bar::new("finetune", steps),
+            evaluation: None,
+            is_learnt: false,
+        }
+    }
+
+    fn advance(&mut self, progress: Progress) {
+        match progress {
+            Progress::Learnt {
+                step,
+                steps,
+                losses: l,
+            } => {
+                if let Some(evaluation) = self.evaluation.take() {
+                    evaluation.clear();
+                }
+                let remark = format!(
+                    "loss {:.3} (class {:.3} box {:.3} mask {:.3})",
+                    l.loss, l.class, l.bbox, l.mask
+                );
+                self.training.advance(step, remark);
+                self.is_learnt = step == steps;
+                if self.is_learnt {
+                    self.training.abandon();
+                }
+            }
+            Progress::Evaluated { seen, pictures } => {
+                let bar = || Bar::of_pictures("evaluate", pictures);
+                let evaluation = self.evaluation.get_or_insert_with(bar);
+                evaluation.advance(seen, String::new());
+            }
+        }
+    }
+
+    /// Leaves the bars as they stand.
+    fn end(&self) {
+        if !self.is_learnt {
+            self.training.abandon();
+        }
+        if let Some(evaluation) = &self.evaluation {
+            evaluation.abandon();
         }
     }
 }

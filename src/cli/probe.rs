@@ -10,7 +10,7 @@ use intertwine_datasets::{Mix, PackedSet, Scratch};
 
 use super::bar::Bar;
 use crate::field::Normalisation;
-use crate::files::save;
+use crate::files::{check_place, save};
 use crate::nn::normalisation;
 use crate::probe::drawing::Shelf;
 use crate::probe::encoder::Encoder;
@@ -65,6 +65,15 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let form = args.embeddings.as_deref().map(Form::of).transpose()?;
+    let written = [
+        &args.json,
+        &args.embeddings,
+        &args.neighbours,
+        &args.drawing,
+    ];
+    for path in written.into_iter().flatten() {
+        check_place(path)?;
+    }
     let encoder = open(&args)?;
     let set = Mix::from(Arc::new(PackedSet::open(&args.data)?));
     let options = Options {
@@ -74,7 +83,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         seed: args.seed,
         classes: true,
     };
-    let mut progress = Bar::new("probe", 0);
+    let mut progress = Bar::of_pictures("probe", 0);
     let (figures, embeddings) = probe(&encoder, &set, &options, &mut |done, total| {
         progress.set_length(total);
         progress.advance(done, String::new());

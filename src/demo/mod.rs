@@ -20,10 +20,9 @@ use intertwine_datasets::{pack, Mix, PackOptions, PackedSet, Source};
 use intertwine_detect::Detector;
 
 use crate::config::resolve;
-use crate::evaluate::model::evaluate_detector;
 use crate::evaluate::Report as Score;
 use crate::files::save;
-use crate::finetune::{self, FinetuneConfig, Start};
+use crate::finetune::{self, FinetuneConfig, Progress, Start};
 use crate::nn::device::Device;
 use crate::pretrain::{self, PretrainConfig};
 use crate::run::Interrupt;
@@ -81,7 +80,7 @@ pub enum DemoOutcome {
 }
 
 /// What a stage says while it works: its name, steps done, steps in all, a remark.
-pub type Say<'a> = &'a mut dyn FnMut(&str, u64, u64, &str);
+pub type Say<'a> = &'a mut (dyn FnMut(&str, u64, u64, &str) + Send);
 
 /// Runs the demo.
 ///
@@ -139,26 +138,41 @@ pub fn demo(
         let job = finetune::Job {
             config: &finetuning,
             data: &sets.train,
+            val: Some(&sets.val),
             init: init.as_ref(),
             out: &folder,
             resume: true,
             device: Device::Cpu,
             interrupt,
         };
-        let outcome = finetune::finetune(job, &mut |p| {
-            last = format!("loss {:.3}", p.losses.loss);
-            say(name, p.step, p.steps, &last);
+        let mut at = (0, 0);
+        let outcome = finetune::finetune(job, &mut |progress| match progress {
+            Progress::Learnt {
+                step,
+                steps,
+                losses,
+            } => {
+                at = (step, steps);
+                say(name, step, steps, &format!("loss {:.3}", losses.loss));
+            }
+            Progress::Evaluated { seen, pictures } => {
+                say(name, at.0, at.1, &format!("evaluated {seen} of {pictures}"));
+            }
         })
         .with_context(|| format!("fine-tuning ({name})"))?;
-        let finetune::Outcome::Finished { model, parity, .. } = outcome else {
+        let finetune::Outcome::Finished {
+            model,
+            parity,
+            score,
+            ..
+        } = outcome
+        else {
             return Ok(DemoOutcome::Interrupted);
         };
-        let score =
-            evaluate_detector(&model, &sets.val).with_context(|| format!("evaluating ({name})"))?;
         trained.push(Trained {
             model,
             parity: parity.max_abs_diff(),
-            score,
+            score: score.expect("there are pictures to evaluate on"),
         });
     }
     let [pretrained, scratch] = <[Trained; 2]>::try_from(trained).expect("two were trained");

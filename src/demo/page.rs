@@ -109,6 +109,12 @@ pub fn write(facts: &Facts<'_>, detector: &mut Detector, path: &Path) -> anyhow:
                 .series("mean", pretraining.curve("mean_entropy")),
         )
         .line_plot(
+            LinePlot::new("Fine-tuning: box AP on the way")
+                .axes("step", "AP")
+                .series("pretrained", finetuned.curve("ap"))
+                .series("from scratch", scratch.curve("ap")),
+        )
+        .line_plot(
             LinePlot::new("Fine-tuning: loss")
                 .axes("step", "loss")
                 .series("pretrained", finetuned.curve("loss"))

@@ -26,7 +26,7 @@
 //! - `matching.rs`: one category in one picture: IoU and the greedy match.
 //! - `curve.rs`: one category over all pictures: precision and recall.
 //! - [`model`]: an exported detector on a packed set.
-//! - `summary.rs`: the twelve numbers, as a table and as JSON.
+//! - `summary.rs`: the twelve numbers, as a table and as JSON. [`page`]: in a report, with pictures.
 
 mod curve;
 mod detections;
@@ -35,6 +35,7 @@ mod ground_truth;
 mod json;
 mod matching;
 pub mod model;
+pub mod page;
 mod summary;
 
 use std::borrow::Cow;

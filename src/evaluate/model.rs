@@ -1,11 +1,12 @@
 //! Scoring an exported detector on a packed set: the file that ships, run by the runtime that ships.
 
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use intertwine_datasets::{Category as Class, DatasetError, Namesake, PackedSet};
-use intertwine_detect::{DetectError, Detector, Thresholds};
+use intertwine_detect::{DetectError, Detector, ModelCard, Thresholds};
 use intertwine_rle::RleError;
 use rayon::prelude::*;
 
@@ -37,7 +38,13 @@ pub enum ScoreError {
         /// The classes of the data.
         data: Vec<Class>,
     },
+    /// Whoever watched asked to stop.
+    #[error("stopped before all pictures were looked at")]
+    Stopped,
 }
+
+/// Told after each picture how many have been looked at, and of how many; says whether to go on.
+pub type Watch<'a> = &'a mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send);
 
 /// Which class is not matched, and by what the data have instead.
 fn unmatched(class: &Class, data: &[Class]) -> String {
@@ -74,9 +81,13 @@ pub fn match_classes(classes: &[Class], data: &PackedSet) -> Result<Vec<u32>, Sc
 ///
 /// # Errors
 /// As [`ScoreError`].
-pub fn evaluate_detector(model: &Path, data: &PackedSet) -> Result<Report, ScoreError> {
+pub fn evaluate_detector(
+    model: &Path,
+    data: &PackedSet,
+    watch: Watch<'_>,
+) -> Result<Report, ScoreError> {
     let truth = ground_truth(data, IouType::Bbox)?;
-    let (found, masks) = detect_all(model, data)?;
+    let (found, masks) = detect_all(model, data, watch)?;
     let boxes = Detections::new(
         found
             .iter()
@@ -152,19 +163,27 @@ fn ground_truth(data: &PackedSet, iou: IouType) -> Result<GroundTruth, ScoreErro
     Ok(GroundTruth::new(images, categories, annotations)?)
 }
 
+/// The ids that a model's classes have in a set.
+///
+/// # Errors
+/// As [`match_classes`].
+pub(super) fn ids_in(data: &PackedSet, card: &ModelCard) -> Result<Vec<u32>, ScoreError> {
+    let class = |class: &intertwine_detect::Class| Class {
+        id: class.id,
+        name: class.name.clone(),
+    };
+    match_classes(&Vec::from_iter(card.classes.iter().map(class)), data)
+}
+
 /// Detections of all pictures in order, and whether the model makes masks.
-fn detect_all(model: &Path, data: &PackedSet) -> Result<(Vec<Detection>, bool), ScoreError> {
+fn detect_all(
+    model: &Path,
+    data: &PackedSet,
+    watch: Watch<'_>,
+) -> Result<(Vec<Detection>, bool), ScoreError> {
     let mut first = Detector::load(model)?;
     let card = first.card().clone();
-    let classes: Vec<_> = card
-        .classes
-        .iter()
-        .map(|class| Class {
-            id: class.id,
-            name: class.name.clone(),
-        })
-        .collect();
-    let ids = match_classes(&classes, data)?;
+    let ids = ids_in(data, &card)?;
     first.set_thresholds(Thresholds::evaluation(&card));
     // One thread each: the parallelism is over pictures.
     first.set_threads(NonZeroUsize::MIN)?;
@@ -178,6 +197,12 @@ fn detect_all(model: &Path, data: &PackedSet) -> Result<(Vec<Detection>, bool), 
         } else {
             idle[0].try_clone()
         }
+    };
+    let watched = Mutex::new((0, watch));
+    let seen = || {
+        let (seen, watch) = &mut *watched.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen += 1;
+        watch(*seen, data.len())
     };
     let chunk = 16;
     let found: Vec<Vec<Detection>> = (0..data.len().div_ceil(chunk))
@@ -196,6 +221,9 @@ fn detect_all(model: &Path, data: &PackedSet) -> Result<(Vec<Detection>, bool), 
                         score: f64::from(d.score),
                         segmentation: d.mask.clone(),
                     });
+                }
+                if seen().is_break() {
+                    return Err(ScoreError::Stopped);
                 }
             }
             lock().push(detector);

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::error::FinetuneError;
 use super::loss::LossWeights;
-use super::train::FinetuneError;
 use crate::augment::detection::DetectionAugmentConfig;
 use crate::augment::JitterConfig;
 use crate::config::{not_negative, positive, require, share, ConfigError, Presets, Validate};
@@ -42,8 +42,37 @@ pub struct FinetuneConfig {
     pub loss: LossWeights,
     /// How it learns.
     pub optim: OptimConfig,
+    /// How it is watched.
+    #[serde(default)]
+    pub watch: WatchConfig,
     /// Bookkeeping.
     pub run: RunConfig,
+}
+
+/// How a run is watched while it learns. Nothing of what is learnt depends on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchConfig {
+    /// How often the detector is evaluated on the way, evenly spread, where there are pictures to evaluate on. At the end it
+    /// is in any case.
+    pub evaluations: u64,
+}
+
+impl WatchConfig {
+    /// Whether to evaluate when so many of so many steps are done.
+    pub(super) fn is_due(&self, step: u64, steps: u64) -> bool {
+        let before = |step: u64| {
+            u128::from(step) * u128::from(self.evaluations.saturating_add(1)) / u128::from(steps)
+        };
+        (1..steps).contains(&step) && before(step) > before(step - 1)
+    }
+}
+
+impl Default for WatchConfig {
+    /// Of a run that is older than this key.
+    fn default() -> Self {
+        Self { evaluations: 0 }
+    }
 }
 
 /// What is put on the encoder.

@@ -8,12 +8,15 @@
 //! - [`data`]: shards to batches of labelled squares, as a typed graph.
 //! - `learner`: a detector in training, and one step. [`train`]: the loop.
 //! - [`start`]: the encoder that it starts from.
+//! - [`error`]: why it failed. `examine`: average precision on the way and at the end.
 //! - `ship`: at its end the model is exported, so that what is evaluated is what ships.
 
 pub mod assign;
 pub mod boxes;
 pub mod config;
 pub mod data;
+pub mod error;
+mod examine;
 mod learner;
 pub mod loss;
 pub mod model;
@@ -25,5 +28,6 @@ mod tests;
 pub mod train;
 
 pub use config::FinetuneConfig;
+pub use error::FinetuneError;
 pub use start::Start;
-pub use train::{finetune, watch, FinetuneError, Job, Outcome, Progress};
+pub use train::{finetune, watch, Job, Outcome, Progress};

@@ -1,17 +1,17 @@
 //! What a run leaves: the exported detector, checked against training, and its weights.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dfdx::prelude::*;
 use intertwine_datasets::PackedSet;
 use intertwine_detect::{Class, RawOutputs};
 
 use super::config::FinetuneConfig;
+use super::error::FinetuneError;
 use super::learner::Learner;
 use super::loss::decode;
 use super::objective::on_host;
-use super::train::FinetuneError;
 use crate::export::{export, ExportError, ParityReport, Reference, Weights};
 use crate::nn::arch::Arch;
 use crate::nn::normalisation;
@@ -20,13 +20,45 @@ use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::run::RunFolder;
 
-/// Exports the model after checking it against training on a picture of the data, and keeps its weights.
+/// Exports the model, and keeps its weights.
+///
+/// # Errors
+/// As [`onnx`].
 pub(super) fn ship<A: Arch, D: Backend>(
     learner: &Learner<A, D>,
     config: &FinetuneConfig,
     data: &PackedSet,
     folder: &RunFolder,
 ) -> Result<(PathBuf, ParityReport), FinetuneError> {
+    let path = folder.path().join("model.onnx");
+    let parity = onnx(learner, config, data, &path)?;
+    let mut dict = StateDict::default();
+    dict.insert_module("", &learner.model);
+    dict.metadata
+        .insert("format".into(), "intertwine-detector-1".into());
+    // So that another fine-tuning can start from its encoder.
+    let encoder = toml::to_string(&config.model).expect("a config is plain data");
+    dict.metadata.insert("model".into(), encoder);
+    let usual = Usual {
+        side: Some(learner.spec.image_size),
+        window: Some(config.data.window),
+    };
+    usual.note(&mut dict.metadata);
+    normalisation::note(config.data.normalisation(), &mut dict.metadata);
+    dict.write(&folder.model())?;
+    Ok((path, parity))
+}
+
+/// Exports the model as it is now to `path`, after checking it against training on a picture of the data.
+///
+/// # Errors
+/// If the two differ, or the file cannot be written.
+pub(super) fn onnx<A: Arch, D: Backend>(
+    learner: &Learner<A, D>,
+    config: &FinetuneConfig,
+    data: &PackedSet,
+    path: &Path,
+) -> Result<ParityReport, FinetuneError> {
     let Learner {
         model,
         spec,
@@ -95,8 +127,7 @@ pub(super) fn ship<A: Arch, D: Backend>(
         coefficients: has_masks.then_some(&coefficients[..]),
         prototypes: has_masks.then_some(&prototypes[..]),
     };
-    let path = folder.path().join("model.onnx");
-    let parity = export(
+    Ok(export(
         spec,
         &weights,
         &card,
@@ -104,21 +135,8 @@ pub(super) fn ship<A: Arch, D: Backend>(
             image: &image,
             outputs,
         },
-        &path,
-    )?;
-    dict.metadata
-        .insert("format".into(), "intertwine-detector-1".into());
-    // So that another fine-tuning can start from its encoder.
-    let encoder = toml::to_string(&config.model).expect("a config is plain data");
-    dict.metadata.insert("model".into(), encoder);
-    let usual = Usual {
-        side: Some(spec.image_size),
-        window: Some(config.data.window),
-    };
-    usual.note(&mut dict.metadata);
-    normalisation::note(config.data.normalisation(), &mut dict.metadata);
-    dict.write(&folder.model())?;
-    Ok((path, parity))
+        path,
+    )?)
 }
 
 /// A planar picture as rows of patches, columns in (channel, y, x) order.

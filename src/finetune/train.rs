@@ -7,26 +7,28 @@ use std::time::Instant;
 
 use dfdx::prelude::*;
 use intertwine_datasets::{DatasetError, Instance, PackedSet};
-use intertwine_flow::FlowError;
 
 use super::config::{FinetuneConfig, OptimConfig};
 use super::data::{batches, chosen};
+use super::error::FinetuneError;
+use super::examine::{Brief, Examiner};
 use super::learner::{Learner, Rates};
 use super::objective::Losses;
-use super::ship::ship;
+use super::ship::{onnx, ship};
 use super::start::Start;
-use crate::config::ConfigError;
-use crate::export::{DetectorSpec, ExportError, ParityReport};
+use crate::evaluate::{page, Report};
+use crate::export::{DetectorSpec, ParityReport};
 use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
-use crate::nn::checkpoint::CheckpointError;
-use crate::nn::device::{Device, DeviceError, WithDevice};
-use crate::nn::weights::{StateDict, WeightsError};
+use crate::nn::device::{Device, WithDevice};
+use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::report::{self, run::finish};
-use crate::run::{precision, Interrupt, RunError, RunFolder, Times};
+use crate::run::{precision, Interrupt, RunFolder, Times};
 
 const FORMAT: &str = "intertwine-finetune-1";
+/// Of its report.
+const TITLE: &str = "Fine-tuning";
 
 /// A fine-tuning to be done.
 #[derive(Clone, Copy)]
@@ -35,6 +37,8 @@ pub struct Job<'a> {
     pub config: &'a FinetuneConfig,
     /// The labelled pictures.
     pub data: &'a Arc<PackedSet>,
+    /// Labelled pictures to evaluate on, meanwhile and at the end; the detector knows their classes.
+    pub val: Option<&'a PackedSet>,
     /// A trained encoder; `None` starts from nothing.
     pub init: Option<&'a Start>,
     /// The run folder.
@@ -49,14 +53,27 @@ pub struct Job<'a> {
 
 /// What happens, for a progress bar.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// Steps done.
-    pub step: u64,
-    /// Steps in all.
-    pub steps: u64,
-    /// Figures of the last step.
-    pub losses: Losses,
+pub enum Progress {
+    /// A step is done.
+    Learnt {
+        /// Steps done.
+        step: u64,
+        /// Steps in all.
+        steps: u64,
+        /// Figures of this step.
+        losses: Losses,
+    },
+    /// A picture was looked at to evaluate the detector.
+    Evaluated {
+        /// Pictures looked at.
+        seen: u64,
+        /// Pictures in all.
+        pictures: u64,
+    },
 }
+
+/// Who is told.
+pub type Tell<'a> = &'a mut (dyn FnMut(Progress) + Send);
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -71,6 +88,8 @@ pub enum Outcome {
         images_per_second: f64,
         /// Whether the data kept up with the steps.
         data: String,
+        /// What it reaches, if there was something to evaluate on.
+        score: Option<Report>,
     },
     /// Asked to stop; the checkpoint is written.
     Interrupted {
@@ -81,48 +100,12 @@ pub enum Outcome {
     },
 }
 
-/// Why a run failed.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum FinetuneError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Run(#[from] RunError),
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    #[error(transparent)]
-    Data(#[from] DatasetError),
-    #[error(transparent)]
-    Flow(#[from] FlowError),
-    #[error(transparent)]
-    Export(#[from] ExportError),
-    #[error(transparent)]
-    Report(#[from] report::ReportError),
-    /// Nothing to learn.
-    #[error("{}: the set has no categories; pack a labelled set (a COCO JSON, see pack-dataset --help)", path.display())]
-    Unlabelled { path: PathBuf },
-    /// Pictures that show nothing.
-    #[error("{}: none of the {pictures} pictures to learn from has an object; were the labels packed with them? See pack-dataset --check. (Another seed takes other pictures for data.subset.)", path.display())]
-    NoObjects { path: PathBuf, pictures: u64 },
-    /// The loss is no number any more.
-    #[error("step {step}: {what} is not finite; start again with another --out: a lower optim.lr or a longer optim.warmup usually mends this")]
-    NotFinite { step: u64, what: &'static str },
-}
-
 /// Fine-tunes on the job's device.
 ///
 /// # Errors
 /// As [`FinetuneError`].
-pub fn finetune(
-    job: Job<'_>,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Outcome, FinetuneError> {
-    struct On<'a>(Job<'a>, &'a mut dyn FnMut(Progress));
+pub fn finetune(job: Job<'_>, progress: Tell<'_>) -> Result<Outcome, FinetuneError> {
+    struct On<'a>(Job<'a>, Tell<'a>);
     impl WithDevice for On<'_> {
         type Output = Result<Outcome, FinetuneError>;
         fn run<D: Backend>(self, dev: &D) -> Self::Output {
@@ -139,9 +122,9 @@ pub fn finetune(
 pub fn finetune_on<D: Backend>(
     dev: &D,
     job: Job<'_>,
-    progress: &mut dyn FnMut(Progress),
+    progress: Tell<'_>,
 ) -> Result<Outcome, FinetuneError> {
-    struct Run<'a, D: Backend>(&'a D, Job<'a>, &'a mut dyn FnMut(Progress));
+    struct Run<'a, D: Backend>(&'a D, Job<'a>, Tell<'a>);
     impl<D: Backend> WithArch for Run<'_, D> {
         type Output = Result<Outcome, FinetuneError>;
         fn run<A: Arch>(self) -> Self::Output {
@@ -163,11 +146,12 @@ pub fn finetune_on<D: Backend>(
 fn train<A: Arch, D: Backend>(
     dev: &D,
     job: Job<'_>,
-    progress: &mut dyn FnMut(Progress),
+    progress: Tell<'_>,
 ) -> Result<Outcome, FinetuneError> {
     let Job {
         config,
         data,
+        val,
         init,
         out,
         resume,
@@ -196,10 +180,23 @@ fn train<A: Arch, D: Backend>(
     if init.is_some() && !folder.checkpoint().exists() {
         checkpoint(&learner, step)?;
     }
-    let mut log = folder.log(step)?;
+    // A finished run has nothing more to say but how good it is.
+    let is_over = step == steps && val.is_none();
+    let mut log = folder.log(step + u64::from(is_over))?;
     let mut feed = batches(data, config, &learner.spec, step)?;
+    let mut examiner = Examiner::new(val, interrupt, progress);
     let (first, start) = (step, Instant::now());
     while step < steps {
+        let mut score = None;
+        if config.watch.is_due(step, steps) {
+            let export = |path: &Path| onnx(&learner, config, data, path).map(drop);
+            score = examiner.on_the_way(&folder, export)?;
+            if interrupt.requested() {
+                log.sync()?;
+                checkpoint(&learner, step)?;
+                return Ok(Outcome::Interrupted { step, steps });
+            }
+        }
         let taken = learner.step(config, step, steps, || feed.next_part());
         let (losses, rates) = match taken {
             // The data may be mended, and what was learnt is as it was before the step.
@@ -211,25 +208,26 @@ fn train<A: Arch, D: Backend>(
             taken => taken?,
         };
         let last = step + 1 == steps;
-        if step.is_multiple_of(config.run.log_every) || last {
+        if step.is_multiple_of(config.run.log_every) || last || score.is_some() {
             let seconds = start.elapsed().as_secs_f64();
             let images = (step + 1 - first) as f64 * config.optim.batch as f64;
-            let line = Line {
-                step,
-                losses,
-                rates,
-            };
             let times = Times {
                 step,
                 seconds,
                 images_per_s: images / seconds,
                 data_wait: feed.stats().wait_share(),
-                watching: None,
+                watching: val.map(|_| examiner.spent.as_secs_f64() / seconds),
+            };
+            let line = Line {
+                step,
+                losses,
+                rates,
+                score,
             };
             log.write(&line, &times)?;
         }
         step += 1;
-        progress(Progress {
+        (examiner.tell)(Progress::Learnt {
             step,
             steps,
             losses,
@@ -247,12 +245,35 @@ fn train<A: Arch, D: Backend>(
     let stats = feed.stats();
     let (path, parity) = ship(&learner, config, data, &folder)?;
     let images = (step - first) * config.optim.batch as u64;
-    let images_per_second = finish(&folder, "Fine-tuning", PLOTS, &stats, (images, seconds))?;
+    let images_per_second = finish(&folder, TITLE, PLOTS, &stats, (images, seconds))?;
+    let score = examiner.at_the_end(&folder, &path)?;
+    if let Some(val) = val {
+        let Some(score) = &score else {
+            return Ok(Outcome::Interrupted { step, steps });
+        };
+        let line = Ended {
+            step,
+            score: score.into(),
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        let times = Times {
+            step,
+            seconds,
+            images_per_s: images_per_second,
+            data_wait: stats.wait_share(),
+            watching: Some(examiner.spent.as_secs_f64() / seconds),
+        };
+        log.write(&line, &times)?;
+        log.sync()?;
+        let evaluation = page::sections(&path, val, score)?;
+        report::run::write(folder.path(), TITLE, evaluation, PLOTS, &stats)?;
+    }
     Ok(Outcome::Finished {
         model: path,
         parity,
         images_per_second,
         data: stats.verdict(),
+        score,
     })
 }
 
@@ -336,6 +357,15 @@ pub fn watch(
 /// The curves of a run's report.
 const PLOTS: &[report::run::Curves<'static>] = &[
     (
+        "Average precision",
+        "AP",
+        &[
+            ("boxes", "ap"),
+            ("boxes, IoU 0.5", "ap50"),
+            ("masks", "mask_ap"),
+        ],
+    ),
+    (
         "Loss",
         "loss",
         &[
@@ -362,4 +392,15 @@ struct Line {
     losses: Losses,
     #[serde(flatten)]
     rates: Rates,
+    /// Of the detector as it was before this step.
+    #[serde(flatten)]
+    score: Option<Brief>,
+}
+
+/// The last line of `metrics.jsonl`, where there are pictures to evaluate on: of the finished detector.
+#[derive(serde::Serialize)]
+struct Ended {
+    step: u64,
+    #[serde(flatten)]
+    score: Brief,
 }

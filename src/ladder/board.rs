@@ -66,6 +66,11 @@ impl Run<'_, '_> {
         });
     }
 
+    /// It is at something that is no step.
+    pub fn meanwhile(&mut self, what: &str) {
+        self.step(self.counted, what);
+    }
+
     /// All of it is done, now or before.
     pub fn finished(self) {
         self.board.lock().done += self.steps - self.counted;

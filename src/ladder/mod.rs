@@ -198,6 +198,8 @@ impl Plan {
         config.data.window = self.base.window();
         config.data.subset = labels.pictures(records);
         config.optim.epochs = labels.epochs;
+        // What is compared is where they end.
+        config.watch.evaluations = 0;
         config
     }
 

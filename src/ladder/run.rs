@@ -14,7 +14,7 @@ use super::results::{Folder, Results};
 use super::workers::Workers;
 use super::{page, Base, Labels, Plan, SCRATCH};
 use crate::config::Validate;
-use crate::evaluate::model::{evaluate_detector, match_classes};
+use crate::evaluate::model::match_classes;
 use crate::files::save;
 use crate::finetune::{self, finetune, FinetuneConfig, Start};
 use crate::nn::autocast::Choice;
@@ -388,28 +388,28 @@ impl Climb<'_> {
             let job = finetune::Job {
                 config,
                 data,
+                val: Some(self.job.val),
                 init: init.as_ref(),
                 out: &out,
                 resume: true,
                 device: self.job.device,
                 interrupt: self.job.interrupt,
             };
-            let outcome = finetune(job, &mut |p| {
-                at.step(
-                    p.step,
-                    &format!("fine-tuning {what}, loss {:.3}", p.losses.loss),
-                );
+            let outcome = finetune(job, &mut |progress| match progress {
+                finetune::Progress::Learnt { step, losses, .. } => {
+                    at.step(
+                        step,
+                        &format!("fine-tuning {what}, loss {:.3}", losses.loss),
+                    );
+                }
+                finetune::Progress::Evaluated { seen, pictures } => {
+                    at.meanwhile(&format!("evaluating {what}, {seen} of {pictures}"));
+                }
             })
             .with_context(|| format!("fine-tuning {what}"))?;
-            let finetune::Outcome::Finished { model, .. } = outcome else {
+            if !matches!(outcome, finetune::Outcome::Finished { .. }) {
                 return Ok(None);
-            };
-            let score = evaluate_detector(&model, self.job.val)
-                .with_context(|| format!("evaluating {what}"))?;
-            save(
-                &Folder::evaluation(&out),
-                &serde_json::to_vec_pretty(&score)?,
-            )?;
+            }
         }
         at.finished();
         Ok(Some(()))

@@ -212,7 +212,7 @@ fn train<A: Arch, D: Backend>(
             state.save(&folder.checkpoint(), &inputs)?;
         }
         if let Some(collapse) = collapse {
-            report::run::write(folder.path(), "Pretraining", PLOTS, &feed.stats())?;
+            report::run::write(folder.path(), "Pretraining", None, PLOTS, &feed.stats())?;
             return Err(PretrainError::Collapsed {
                 step: state.step,
                 collapse: Box::new(collapse),

@@ -16,14 +16,15 @@ const STRIP: usize = 8;
 /// A plot of a run's report: title, unit, and each curve's label with its key in `metrics.jsonl`.
 pub type Curves<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
-/// Writes `report.html` into a run folder: curves, where the time of the steps since `stats` were begun went, and the
-/// config.
+/// Writes `report.html` into a run folder: what came out, curves, where the time of the steps since `stats` were begun went, and
+/// the config.
 ///
 /// # Errors
 /// If the report cannot be written, or a drawing of the run cannot be read.
 pub fn write(
     folder: &Path,
     title: &str,
+    outcome: impl IntoIterator<Item = Section>,
     plots: &[Curves<'_>],
     stats: &Stats,
 ) -> Result<(), ReportError> {
@@ -42,7 +43,10 @@ pub fn write(
         curves = curves.line_plot(series.into_iter().fold(plot, add));
     }
     let config = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
-    let mut report = Report::new(title).section(curves);
+    let report = outcome
+        .into_iter()
+        .fold(Report::new(title), Report::section);
+    let mut report = report.section(curves);
     if let Some(drawings) = drawings_section(folder)? {
         report = report.section(drawings);
     }
@@ -66,7 +70,7 @@ pub fn finish(
     (images, seconds): (u64, f64),
 ) -> Result<f64, ReportError> {
     if images > 0 || !folder.report().exists() {
-        write(folder.path(), title, plots, stats)?;
+        write(folder.path(), title, None, plots, stats)?;
     }
     Ok(match images {
         0 => folder.rate().unwrap_or_default(),

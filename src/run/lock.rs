@@ -4,6 +4,8 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
+use intertwine_datasets::knows_no_locks;
+
 use super::RunError;
 
 /// Keeps others out of a folder until it is dropped, or the process ends, however it ends.
@@ -27,8 +29,8 @@ impl Lock {
             let mut file = options.open(&path)?;
             match file.try_lock() {
                 Err(TryLockError::WouldBlock) => return Ok(None),
-                // Some network file systems have no locks. Then nobody is kept out, and the run goes on.
-                Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => {}
+                // Then nobody is kept out, and the run goes on.
+                Err(TryLockError::Error(e)) if knows_no_locks(&e) => {}
                 taken => taken?,
             }
             file.set_len(0)?;

@@ -39,7 +39,41 @@ pub fn draw_tracked<'a>(
     detections: impl Iterator<Item = (&'a Detection, Option<u64>)>,
     classes: &[Class],
 ) -> RgbImage {
-    let shown = one_name_each(detections);
+    let shown = one_name_each(detections).into_iter().enumerate();
+    let shown = shown.map(|(index, (detection, id))| {
+        let name = &classes[detection.class].name;
+        let (id, color) = match id {
+            Some(id) => (format!(" #{id}"), palette(id as usize)),
+            None => (String::new(), colour_of(detection, index, classes)),
+        };
+        let label = format!("{name}{id} {:.0}%", 100.0 * detection.score);
+        (detection, label, color)
+    });
+    paint(picture, &Vec::from_iter(shown))
+}
+
+/// Draws what is labelled in a picture as [`draw`] draws what is found, but all of it, and without scores.
+///
+/// # Panics
+/// If an object's class is not in `classes`.
+pub fn draw_labels(picture: &RgbImage, objects: &[Detection], classes: &[Class]) -> RgbImage {
+    let shown = objects.iter().enumerate().map(|(index, object)| {
+        let color = colour_of(object, index, classes);
+        (object, classes[object.class].name.clone(), color)
+    });
+    paint(picture, &Vec::from_iter(shown))
+}
+
+/// That of its class; of itself, where there is but one.
+fn colour_of(detection: &Detection, index: usize, classes: &[Class]) -> Rgb<u8> {
+    match classes.len() {
+        1 => palette(index),
+        _ => palette(detection.class),
+    }
+}
+
+/// Draws things with their labels, each in its colour; the first lies above the others.
+fn paint(picture: &RgbImage, shown: &[(&Detection, String, Rgb<u8>)]) -> RgbImage {
     let (width, height) = picture.dimensions();
     let factor = enlargement(width, height);
     let mut canvas = match factor {
@@ -53,29 +87,18 @@ pub fn draw_tracked<'a>(
     };
     let line = (canvas.width().max(canvas.height()) / 400).max(2);
     let text = (canvas.width().min(canvas.height()) / 300).max(2);
-    let color = |index: usize| match shown[index] {
-        (_, Some(id)) => palette(id as usize),
-        _ if classes.len() == 1 => palette(index),
-        (detection, None) => palette(detection.class),
-    };
-    for (index, (detection, _)) in shown.iter().enumerate().rev() {
+    for (detection, _, color) in shown.iter().rev() {
         if let Some(mask) = &detection.mask {
-            fill_mask(&mut canvas, mask, factor, color(index));
+            fill_mask(&mut canvas, mask, factor, *color);
         }
     }
     let scaled = |detection: &Detection| detection.bbox.map(|v| (v * factor as f32).round() as i64);
-    for (index, (detection, _)) in shown.iter().enumerate().rev() {
-        outline(&mut canvas, scaled(detection), line.into(), color(index));
+    for (detection, _, color) in shown.iter().rev() {
+        outline(&mut canvas, scaled(detection), line.into(), *color);
     }
-    for (index, (detection, id)) in shown.iter().enumerate().rev() {
-        let id = id.map_or(String::new(), |id| format!(" #{id}"));
-        let label = format!(
-            "{}{id} {:.0}%",
-            classes[detection.class].name,
-            100.0 * detection.score
-        );
+    for (detection, label, color) in shown.iter().rev() {
         let [x0, y0, ..] = scaled(detection);
-        write_label(&mut canvas, [x0, y0], text, &label, color(index));
+        write_label(&mut canvas, [x0, y0], text, label, *color);
     }
     canvas
 }

@@ -1,7 +1,7 @@
 //! Drawn pictures.
 
 use image::{Rgb, RgbImage};
-use intertwine_detect::draw::{draw, draw_tracked};
+use intertwine_detect::draw::{draw, draw_labels, draw_tracked};
 use intertwine_detect::{Class, Detection};
 use intertwine_rle::Rle;
 
@@ -102,6 +102,26 @@ fn a_thing_gets_one_name() {
     assert_eq!(with(&[strong.clone(), other_name]), alone);
     assert_ne!(with(&[strong.clone(), elsewhere]), alone);
     assert_ne!(with(&[strong, beside]), alone);
+}
+
+#[test]
+fn of_labels_all_are_drawn_and_no_score_is_written() {
+    let picture = RgbImage::from_pixel(600, 500, Rgb([100; 3]));
+    let names = classes(&["a", "b"]);
+    let one = detection([100.0, 100.0, 200.0, 200.0], 0, None);
+    let other = detection([110.0, 100.0, 210.0, 200.0], 1, None);
+    let alone = draw_labels(&picture, std::slice::from_ref(&one), &names);
+    assert_ne!(draw_labels(&picture, &[one.clone(), other], &names), alone);
+    // Without " 88%", four characters.
+    let found = draw(&picture, &[one], &names);
+    let end = |drawn: &RgbImage| {
+        let ink = |x: &u32| *drawn.get_pixel(*x, 98) != Rgb([100; 3]);
+        (0..600).rev().find(ink).unwrap() + 1 - 100
+    };
+    let (name, with_score) = (end(&alone), end(&found));
+    let letter = (with_score - name) / 4;
+    assert_eq!(with_score - name, 4 * letter);
+    assert!(name < 2 * letter, "{name} {with_score}");
 }
 
 #[test]

@@ -1,0 +1,181 @@
+//! What a report shows of an evaluation: figures, classes, and pictures with what is labelled beside what is found.
+
+use std::path::Path;
+
+use image::{imageops, RgbImage};
+use intertwine_datasets::{Category, DatasetError, PackedSet};
+use intertwine_detect::draw::{draw, draw_labels};
+use intertwine_detect::{Class, Detection, Detector};
+
+use super::model::{ids_in, ScoreError};
+use super::{CategoryAp, IouType, Report};
+use crate::report::pictures::contact_sheet;
+use crate::report::{Section, Table, Tile};
+
+/// Pictures that are shown, evenly spread over the set.
+const PICTURES: usize = 8;
+/// None is shown with a longer side than this: two beside each other fill the page.
+const LONGEST_SIDE: u32 = 540;
+
+/// The sections on what the detector at `model` scored on `data`.
+///
+/// # Errors
+/// If the model or a picture cannot be read.
+pub fn sections(
+    model: &Path,
+    data: &PackedSet,
+    score: &Report,
+) -> Result<Vec<Section>, ScoreError> {
+    let mut pairs = Pairs::new(model, data)?;
+    let shown = PICTURES.min(data.len());
+    let records = (0..shown).map(|i| (2 * i + 1) * data.len() / (2 * shown));
+    let pictures = records
+        .map(|record| pairs.draw(record))
+        .collect::<Result<Vec<_>, _>>()?;
+    let figures = Section::new("Average precision").text(format!(
+        "COCO's definition, on the {} pictures of {}.",
+        data.len(),
+        data.folder().display()
+    ));
+    let mut all = vec![figures.tiles(tiles(score)).table(classes(score))];
+    if !pictures.is_empty() {
+        let section = Section::new("Labels and detections").text(
+            "Pictures from all over the set: on the left what is labelled, on the right what the exported detector finds, \
+             above its display threshold.",
+        );
+        all.push(section.pictures(pictures));
+    }
+    Ok(all)
+}
+
+/// As COCO's tables have it; nothing where there is no such object.
+fn number(share: f64) -> String {
+    match share {
+        share if share < 0.0 => "-".into(),
+        share => format!("{share:.3}"),
+    }
+}
+
+fn tiles(score: &Report) -> Vec<Tile> {
+    let mut tiles = Vec::new();
+    for summary in std::iter::once(&score.first).chain(&score.masks) {
+        let noun = match summary.iou_type {
+            IouType::Bbox => "box",
+            IouType::Segm => "mask",
+        };
+        let [ap, ap50, ap75, small, medium, large, ..] = summary.stats.map(number);
+        tiles.extend([
+            Tile::new(format!("{noun} AP"), ap)
+                .note(format!("small {small}, medium {medium}, large {large}")),
+            Tile::new(format!("{noun} AP50"), ap50).note(format!("AP75 {ap75}")),
+        ]);
+    }
+    tiles
+}
+
+/// A row a class, those with the most objects first.
+fn classes(score: &Report) -> Table {
+    let heads = match score.masks {
+        None => &["class", "objects", "AP", "AP50", "AP75", "recall"][..],
+        Some(_) => &[
+            "class",
+            "objects",
+            "AP",
+            "AP50",
+            "AP75",
+            "recall",
+            "mask AP",
+            "mask AP50",
+        ],
+    };
+    let masks = score.masks.iter().flat_map(|masks| &masks.per_category);
+    let masks = masks.map(Some).chain(std::iter::repeat(None));
+    let mut rows: Vec<(&CategoryAp, _)> = score.first.per_category.iter().zip(masks).collect();
+    rows.sort_by_key(|(class, _)| std::cmp::Reverse(class.instances));
+    let cells = rows.into_iter().map(|(class, masks)| {
+        let mut cells = vec![class.name.clone(), class.instances.to_string()];
+        cells.extend([class.ap, class.ap50, class.ap75, class.ar].map(number));
+        cells.extend(masks.into_iter().flat_map(|m| [m.ap, m.ap50]).map(number));
+        cells
+    });
+    Table::new(heads.iter().copied()).rows(cells)
+}
+
+/// A set beside a detector, which know the same classes; the set may know more.
+struct Pairs<'a> {
+    detector: Detector,
+    data: &'a PackedSet,
+    /// The detector's classes, then those that only the set has, so that a class has one colour.
+    classes: Vec<Class>,
+    /// For each category of the set its place among the classes.
+    places: Vec<usize>,
+}
+
+impl<'a> Pairs<'a> {
+    fn new(model: &Path, data: &'a PackedSet) -> Result<Self, ScoreError> {
+        let detector = Detector::load(model)?;
+        let mut classes = detector.card().classes.clone();
+        let ids = ids_in(data, detector.card())?;
+        let place = |category: &Category| {
+            let known = ids.iter().position(|id| *id == category.id);
+            known.unwrap_or_else(|| {
+                classes.push(Class {
+                    id: category.id,
+                    name: category.name.clone(),
+                });
+                classes.len() - 1
+            })
+        };
+        let places = data.categories().iter().map(place).collect();
+        Ok(Self {
+            detector,
+            data,
+            classes,
+            places,
+        })
+    }
+
+    /// A picture with its labels beside the same with what is found in it, and a line about them.
+    fn draw(&mut self, record: usize) -> Result<(RgbImage, String), ScoreError> {
+        let picture = self.data.read(record)?.image;
+        let labels = self.labels(record)?;
+        let found = self.detector.detect(&picture)?;
+        let pair = [
+            draw_labels(&picture, &labels, &self.classes),
+            draw(&picture, found, &self.classes),
+        ];
+        let caption = format!(
+            "{}: {} labelled, {} found",
+            self.data.info(record)?.source,
+            labels.len(),
+            found.len()
+        );
+        Ok((contact_sheet(&pair.map(fitted), 2), caption))
+    }
+
+    /// The objects of a picture as if they had been found.
+    fn labels(&self, record: usize) -> Result<Vec<Detection>, DatasetError> {
+        let objects = self.data.instances(record)?.into_iter().map(|object| {
+            let [x, y, width, height] = object.bbox;
+            Detection {
+                bbox: [x, y, x + width, y + height],
+                score: 1.0,
+                class: self.places[object.category as usize],
+                mask: object.mask,
+            }
+        });
+        Ok(objects.collect())
+    }
+}
+
+/// The picture, smaller if it is too large.
+fn fitted(picture: RgbImage) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    let longest = width.max(height);
+    if longest <= LONGEST_SIDE {
+        return picture;
+    }
+    let side =
+        |length: u32| (u64::from(length) * u64::from(LONGEST_SIDE) / u64::from(longest)) as u32;
+    imageops::thumbnail(&picture, side(width).max(1), side(height).max(1))
+}
