@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context};
 use intertwine_detect::write::replaceable;
@@ -20,13 +20,11 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let Some(path) = &replaceable(path)? else {
         return File::options().write(true).open(path)?.write_all(bytes);
     };
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".partial");
-    let beside = Path::new(&beside);
-    let mut file = File::create(beside)?;
+    let beside = beside(path);
+    let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    std::fs::rename(beside, path)?;
+    std::fs::rename(&beside, path)?;
     // The rename itself must survive a crash too; not every platform can sync a folder.
     if let Some(folder) = path.parent() {
         if let Ok(folder) = File::open(if folder.as_os_str().is_empty() {
@@ -40,6 +38,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Where a file is written before it takes its place.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}
+
 /// [`write_atomic`] with an error that names the file.
 ///
 /// # Errors
@@ -48,18 +53,21 @@ pub fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write_atomic(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Whether a file can be put there, asked before the work that it is to hold is done.
+/// Makes room for a file before the work that it is to hold is done: makes its folder, and tries whether it can be written.
 ///
 /// # Errors
-/// If its folder is not there, or what is there is a folder.
-pub fn check_place(path: &Path) -> anyhow::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
-        None => bail!(
-            "cannot write {}: expected the name of a file",
-            path.display()
-        ),
+/// If it cannot, or what is there is a folder.
+pub fn make_room(path: &Path) -> anyhow::Result<()> {
+    let room = || -> io::Result<()> {
+        let Some(path) = replaceable(path)? else {
+            return Ok(());
+        };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let beside = beside(&path);
+        drop(File::create(&beside)?);
+        std::fs::remove_file(&beside)
     };
     if path.is_dir() {
         bail!(
@@ -67,14 +75,7 @@ pub fn check_place(path: &Path) -> anyhow::Result<()> {
             path.display()
         );
     }
-    if !folder.is_dir() {
-        bail!(
-            "cannot write {}: there is no folder {}; make it first",
-            path.display(),
-            folder.display()
-        );
-    }
-    Ok(())
+    room().with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -82,22 +83,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_name_in_a_folder_that_is_there() {
+    fn room_is_made_and_nothing_that_is_there_is_touched() {
         let dir = tempfile::tempdir().unwrap();
-        let check = |path: &Path| check_place(path).map_err(|error| error.to_string());
-        std::fs::write(dir.path().join("old"), "").unwrap();
-        for place in ["new", "old"] {
-            check(&dir.path().join(place)).unwrap();
+        let old = dir.path().join("old");
+        std::fs::write(&old, "kept").unwrap();
+        let new = dir.path().join("made/too/new");
+        for place in [&old, &new] {
+            make_room(place).unwrap();
         }
-        check(Path::new("in-the-working-folder")).unwrap();
-        check(Path::new("/dev/null")).unwrap();
-        let gone = check(&dir.path().join("gone/new")).unwrap_err();
-        assert!(
-            gone.contains("there is no folder") && gone.contains("/gone;"),
-            "{gone}"
-        );
-        assert!(check(dir.path()).unwrap_err().contains("it is a folder"));
-        assert!(check(&dir.path().join("old/new")).is_err());
+        make_room(Path::new("/dev/null")).unwrap();
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "kept");
+        assert_eq!(std::fs::read_dir(new.parent().unwrap()).unwrap().count(), 0);
+        let said = |path: &Path| make_room(path).unwrap_err().to_string();
+        assert!(said(dir.path()).contains("it is a folder"));
+        assert!(said(&old.join("new")).contains("cannot write"));
     }
 
     #[test]

@@ -3,18 +3,24 @@
 mod support;
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use intertwine::config::resolve;
-use intertwine::finetune::{self, finetune, Job, Outcome, Progress};
+use intertwine::finetune::{self, finetune, FinetuneError, Job, Outcome, Progress};
 use intertwine::nn::device::Device;
 use intertwine::run::Interrupt;
-use intertwine_datasets::PackedSet;
+use intertwine_datasets::scenes::{write_coco, SceneConfig};
+use intertwine_datasets::{pack, PackOptions, PackedSet, Source};
 use serde_json::Value;
 
 /// Four steps, evaluated after two of them and at the end, asked to stop when so many pictures have been looked at in this
 /// call.
 fn run(dir: &Path, out: &str, stop_after: usize) -> Outcome {
+    attempt(dir, out, "val", stop_after).unwrap()
+}
+
+fn attempt(dir: &Path, out: &str, val: &str, stop_after: usize) -> Result<Outcome, FinetuneError> {
     let settings = [
         "model.depth=1",
         "detector.size=32",
@@ -30,7 +36,7 @@ fn run(dir: &Path, out: &str, stop_after: usize) -> Outcome {
         None,
         &settings.map(String::from),
     );
-    let [data, val] = ["packed", "val"].map(|name| PackedSet::open(&dir.join(name)).unwrap());
+    let [data, val] = ["packed", val].map(|name| PackedSet::open(&dir.join(name)).unwrap());
     let interrupt = Interrupt::default();
     let job = Job {
         config: &config.unwrap(),
@@ -52,7 +58,6 @@ fn run(dir: &Path, out: &str, stop_after: usize) -> Outcome {
             }
         }
     })
-    .unwrap()
 }
 
 #[test]
@@ -112,4 +117,107 @@ fn a_run_that_is_stopped_while_it_is_evaluated_comes_out_the_same() {
         );
     }
     assert!(read("stopped/report.html").contains("Labels and detections"));
+}
+
+/// Flips a bit in the first record of a set.
+fn damage(set: &Path) {
+    let shard = set.join("shard-00000.itw");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(shard, bytes).unwrap();
+}
+
+#[test]
+fn an_evaluation_that_fails_costs_no_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    support::packed(dir, 0..16);
+    support::packed_at(dir, "val", 16..22);
+    support::packed_at(dir, "damaged", 16..22);
+    damage(&dir.join("damaged"));
+    let failure = attempt(dir, "run", "damaged", usize::MAX).unwrap_err();
+    assert!(
+        failure.to_string().contains("watch.evaluations=0"),
+        "{failure}"
+    );
+    assert!(dir.join("run/checkpoints/last.safetensors").exists());
+    // With other pictures it goes on from there, and comes out as if nothing had been.
+    assert!(matches!(
+        run(dir, "run", usize::MAX),
+        Outcome::Finished { .. }
+    ));
+    assert!(matches!(
+        run(dir, "whole", usize::MAX),
+        Outcome::Finished { .. }
+    ));
+    let read = |run: &str| std::fs::read(dir.join(run).join("metrics.jsonl")).unwrap();
+    assert_eq!(read("run"), read("whole"));
+}
+
+/// What a detector is scored on has the classes that it was trained on; that is found out before there is a run.
+#[test]
+fn a_set_of_other_classes_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    support::packed(dir, 0..16);
+    let drawn = dir.join("others");
+    let scenes = SceneConfig {
+        classes: 2,
+        ..support::scenes()
+    };
+    let written = write_coco(&drawn, &scenes, 5, 0..4).unwrap();
+    let source = Source::new(written.annotations);
+    pack(&source, &PackOptions::default(), &dir.join("few"), &|_| {}).unwrap();
+    let failure = attempt(dir, "run", "few", usize::MAX).unwrap_err();
+    let cause = std::error::Error::source(&failure).unwrap().to_string();
+    assert!(cause.contains("the model knows the class"), "{cause}");
+    assert!(!dir.join("run").exists());
+}
+
+#[test]
+fn a_detector_is_scored_drawn_and_copied_by_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    support::packed(dir, 0..16);
+    support::packed_at(dir, "val", 16..22);
+    run(dir, "run", usize::MAX);
+    let intertwine = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_intertwine"));
+        let output = command.current_dir(dir).args(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.success(), said)
+    };
+    let evaluate = ["evaluate", "--model", "run", "--data", "val"];
+    let files = ["--json", "made/ap.json", "--report", "made/ap.html"];
+    let (success, said) = intertwine(&[&evaluate[..], &files].concat());
+    assert!(success, "{said}");
+    let read = |path: &str| std::fs::read_to_string(dir.join(path)).unwrap();
+    let json = |path: &str| -> Value { serde_json::from_str(&read(path)).unwrap() };
+    assert_eq!(json("made/ap.json"), json("run/evaluation.json"));
+    assert!(read("made/ap.html").contains("Labels and detections"));
+
+    // Before it is looked at: where nothing can be written.
+    let (success, said) = intertwine(&[&evaluate[..], &["--json", "val"]].concat());
+    assert!(!success && said.contains("val: it is a folder"), "{said}");
+    let own = [
+        "export",
+        "run",
+        "--out",
+        "run/../run/model.onnx",
+        "--weights",
+        "int8",
+    ];
+    let before = std::fs::read(dir.join("run/model.onnx")).unwrap();
+    let (success, said) = intertwine(&own);
+    assert!(
+        !success && said.contains("the run's own detector"),
+        "{said}"
+    );
+    assert!(before == std::fs::read(dir.join("run/model.onnx")).unwrap());
+
+    // An unfinished fine-tuning holds no encoder yet.
+    std::fs::remove_file(dir.join("run/model.safetensors")).unwrap();
+    let (success, said) = intertwine(&["probe", "run", "--data", "packed"]);
+    assert!(!success && said.contains("go on with its run"), "{said}");
 }

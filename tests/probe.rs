@@ -466,3 +466,46 @@ fn a_run_is_probed_and_its_features_written() {
     let (_, again, _) = intertwine(dir.path(), &[&["--threads", "1"], &probe[..]].concat());
     assert_eq!(printed, again);
 }
+
+/// A field that is not learned goes the whole way; and an encoder can be looked at before its run has ended.
+#[test]
+fn a_fixed_field_is_pretrained_probed_and_fine_tuned() {
+    let dir = tempfile::tempdir().unwrap();
+    colours(dir.path());
+    let small = [
+        "model.field_learned=false",
+        "model.depth=1",
+        "head.hidden=32",
+        "head.prototypes=64",
+        "crops.globals.size=24",
+        "crops.locals.size=16",
+        "crops.locals.count=1",
+        "optim.batch=4",
+        "optim.epochs=1.0",
+    ];
+    let mut args = vec!["pretrain", "--data", "packed", "--out", "run"];
+    args.extend(small.iter().flat_map(|set| ["--set", set]));
+    let (success, _, said) = intertwine(dir.path(), &args);
+    assert!(success, "{said}");
+    let model = dir.path().join("run/model.safetensors");
+    let weights = StateDict::read(&model).unwrap();
+    assert!(!weights.tensors.contains_key("pos_field.weight"));
+    let probe = ["probe", "run", "--data", "packed", "--json", "p.json"];
+    let (success, ended, said) = intertwine(dir.path(), &probe);
+    assert!(success, "{said}");
+    let text = std::fs::read(dir.path().join("p.json")).unwrap();
+    let figures: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    // It has a field, in which pictures can lie in several windows.
+    assert!(figures["shortcut"]["window"].is_number(), "{figures}");
+
+    // As it stands when a run was stopped.
+    std::fs::rename(&model, dir.path().join("encoder.safetensors")).unwrap();
+    let (success, stopped, said) = intertwine(dir.path(), &probe);
+    assert!(success, "{said}");
+    assert_eq!(ended, stopped);
+
+    // What is exported is held against training.
+    let (config, said) = fine_tuned(dir.path(), "run", 32);
+    assert!(config.contains("field_learned = false"), "{config}");
+    assert!(said.contains("run/checkpoints/last.safetensors"), "{said}");
+}

@@ -25,13 +25,15 @@ pub use shapes::MaskShape;
 pub struct MaskConfig {
     /// Share of the views that are masked.
     pub probability: f64,
-    /// Range of the share of a masked view's patches that are masked, stratified over the batch.
+    /// Range of the share of a masked view's patches whose content is masked, stratified over the batch.
     pub ratio: [f64; 2],
+    /// That of those whose position is; `None`, written as `[]`, for the same.
+    #[serde(with = "maybe_range")]
+    pub position_ratio: Option<[f64; 2]>,
     /// Share of the masked views that lose positions; the others lose content.
     pub position_share: f64,
     /// Whether each masked view loses the content of some patches and the position of others, instead
-    /// of one of the two. `position_share` is not used then, and `ratio` holds for each mask, so it
-    /// ends at 0.5 or below.
+    /// of one of the two. `position_share` is not used then, and both ratios end at 0.5 or below.
     pub both: bool,
     /// Shape of content masks.
     pub content_shape: MaskShape,
@@ -44,6 +46,7 @@ impl Default for MaskConfig {
         MaskConfig {
             probability: 0.5,
             ratio: [0.1, 0.5],
+            position_ratio: None,
             position_share: 0.5,
             both: false,
             content_shape: MaskShape::Blocks,
@@ -59,13 +62,36 @@ impl MaskConfig {
     /// Names the first key whose value cannot be.
     pub fn validate(&self) -> Result<(), ConfigError> {
         probability("probability", self.probability)?;
-        range("ratio", self.ratio, 0.0, if self.both { 0.5 } else { 1.0 })?;
+        let most = if self.both { 0.5 } else { 1.0 };
+        range("ratio", self.ratio, 0.0, most)?;
+        if let Some(ratio) = self.position_ratio {
+            range("position_ratio", ratio, 0.0, most)?;
+        }
         expect(
             (0.0..=1.0).contains(&self.position_share),
             "position_share",
             self.position_share,
             "a share from 0 (content only) to 1 (position only)",
         )
+    }
+}
+
+/// A range as two numbers, none as an empty list.
+mod maybe_range {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(range: &Option<[f64; 2]>, to: S) -> Result<S::Ok, S::Error> {
+        range.as_ref().map_or(&[][..], |range| range).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<[f64; 2]>, D::Error> {
+        let ends = Vec::<f64>::deserialize(from)?;
+        match ends[..] {
+            [] => Ok(None),
+            [low, high] => Ok(Some([low, high])),
+            _ => Err(D::Error::invalid_length(ends.len(), &"two numbers or none")),
+        }
     }
 }
 
@@ -122,8 +148,8 @@ pub enum Corruption {
     Content(f64),
     /// The position of this share of its patches.
     Position(f64),
-    /// The content and the position of this share of its patches each.
-    Both(f64),
+    /// The content of this share of its patches, and the position of that share.
+    Both(f64, f64),
 }
 
 /// What each view of one batch is to lose.
@@ -150,14 +176,16 @@ impl MaskPlan {
             round_at_random(masked as f64 * config.position_share, &mut rng).min(masked);
         let mut loses_position: Vec<bool> = (0..masked).map(|i| i < positions).collect();
         loses_position.shuffle(&mut rng);
-        let [low, high] = config.ratio;
         let mut plan = vec![Corruption::None; views];
         for (i, (slot, &position)) in plan.iter_mut().zip(&loses_position).enumerate() {
-            let ratio = low + (high - low) * (i as f64 + rng.random::<f64>()) / masked as f64;
+            let place = (i as f64 + rng.random::<f64>()) / masked as f64;
+            let of = |[low, high]: [f64; 2]| low + (high - low) * place;
+            let content = of(config.ratio);
+            let hidden = config.position_ratio.map_or(content, of);
             *slot = match (config.both, position) {
-                (true, _) => Corruption::Both(ratio),
-                (false, true) => Corruption::Position(ratio),
-                (false, false) => Corruption::Content(ratio),
+                (true, _) => Corruption::Both(content, hidden),
+                (false, true) => Corruption::Position(hidden),
+                (false, false) => Corruption::Content(content),
             };
         }
         plan.shuffle(&mut rng);
@@ -208,14 +236,15 @@ impl MaskPlan {
                     ViewMask::Position(patches)
                 }
             }
-            Corruption::Both(ratio) => {
+            Corruption::Both(content, position) => {
                 let position =
                     config
                         .position_shape
-                        .draw(grid, count(ratio), &mut hidden, &mut rng);
-                let content = config
-                    .content_shape
-                    .draw(grid, count(ratio), &mut hidden, &mut rng);
+                        .draw(grid, count(position), &mut hidden, &mut rng);
+                let content =
+                    config
+                        .content_shape
+                        .draw(grid, count(content), &mut hidden, &mut rng);
                 match (content.is_empty(), position.is_empty()) {
                     (true, true) => ViewMask::None,
                     (false, true) => ViewMask::Content(content),

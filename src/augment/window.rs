@@ -65,6 +65,15 @@ pub(crate) struct WindowDistribution {
 }
 
 impl WindowConfig {
+    /// Of pictures that all have this scale; `None`: drawn as the paper draws it.
+    pub fn of(scale: Option<f64>) -> Self {
+        scale.map_or_else(Self::default, |constant| WindowConfig {
+            scale: WindowScale::Constant,
+            constant,
+            ..Self::default()
+        })
+    }
+
     /// The scale that every picture has; `None` where scales are drawn.
     pub fn fixed(&self) -> Option<f64> {
         match self.scale {
@@ -147,5 +156,53 @@ mod tests {
         );
         assert!((x / n - 0.5).abs() < 0.01, "{}", x / n);
         assert_eq!(smallest, 0.1);
+    }
+
+    #[test]
+    fn the_other_distributions_are_what_they_say() {
+        let draw = |scale, n: usize| -> Vec<Window> {
+            let config = WindowConfig {
+                scale,
+                ..WindowConfig::default()
+            };
+            let windows = config.distribution().unwrap();
+            let mut rng = stream(1, Purpose::Augment, 0, 0);
+            (0..n).map(|_| windows.draw(&mut rng)).collect()
+        };
+        // Uniform from 0.1 to 1: mean 0.55, variance 0.9^2 / 12.
+        let uniform = draw(WindowScale::Uniform, 20_000);
+        let mean = uniform.iter().map(|w| w.scale).sum::<f64>() / 2e4;
+        let variance = uniform
+            .iter()
+            .map(|w| (w.scale - mean).powi(2))
+            .sum::<f64>()
+            / 2e4;
+        assert!((mean - 0.55).abs() < 0.01, "{mean}");
+        assert!((variance - 0.0675).abs() < 0.003, "{variance}");
+        assert!(uniform.iter().all(|w| (0.1..=1.0).contains(&w.scale)));
+        // One size, anywhere.
+        let constant = draw(WindowScale::Constant, 2_000);
+        assert!(constant
+            .iter()
+            .all(|w| w.scale == 0.35 && w.x <= 0.65 && w.y <= 0.65));
+        let mean = constant.iter().map(|w| w.x).sum::<f64>() / 2e3;
+        assert!((mean - 0.325).abs() < 0.015, "{mean}");
+        assert!(draw(WindowScale::Whole, 9)
+            .iter()
+            .all(|w| *w == Window::WHOLE));
+
+        let fixed = |scale| {
+            let config = WindowConfig {
+                scale,
+                ..WindowConfig::default()
+            };
+            config.fixed()
+        };
+        assert_eq!(fixed(WindowScale::Beta), None);
+        assert_eq!(fixed(WindowScale::Uniform), None);
+        assert_eq!(fixed(WindowScale::Constant), Some(0.35));
+        assert_eq!(fixed(WindowScale::Whole), Some(1.0));
+        assert_eq!(WindowConfig::of(None), WindowConfig::default());
+        assert_eq!(WindowConfig::of(Some(0.5)).fixed(), Some(0.5));
     }
 }

@@ -27,12 +27,8 @@ impl Bar {
         Self::of(label, steps, "steps")
     }
 
-    /// A bar over so many pictures.
-    pub fn of_pictures(label: &str, pictures: u64) -> Self {
-        Self::of(label, pictures, "pictures")
-    }
-
-    fn of(label: &str, length: u64, unit: &'static str) -> Self {
+    /// A bar over so many of a unit.
+    pub fn of(label: &str, length: u64, unit: &'static str) -> Self {
         let bar = ProgressBar::new(length);
         let style = ProgressStyle::with_template(&format!(
             "{{prefix:>10}} [{{bar:30}}] {{pos}}/{{len}} {unit}  {{per_sec}}  {{elapsed}} (left {{eta}})  {{msg}}",

@@ -10,7 +10,7 @@ use intertwine_datasets::PackedSet;
 use super::bar::Bar;
 use crate::evaluate::model::{evaluate_detector, ScoreError};
 use crate::evaluate::{self, page, IouType, Report};
-use crate::files::{check_place, save};
+use crate::files::{make_room, save};
 use crate::report::Report as Page;
 
 /// Score a detector, or any COCO result file, with COCO's average precision.
@@ -50,9 +50,9 @@ enum Iou {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     for path in args.json.iter().chain(&args.report) {
-        check_place(path)?;
+        make_room(path)?;
     }
-    let report = match (&args.model, &args.data, &args.gt, &args.dt) {
+    match (&args.model, &args.data, &args.gt, &args.dt) {
         (Some(model), Some(data), None, None) => {
             let model = if model.is_dir() {
                 model.join("model.onnx")
@@ -61,29 +61,35 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             };
             let data = PackedSet::open(data)?;
             let report = score(&model, &data)?;
+            tell(&report, args.json.as_deref())?;
             if let Some(path) = &args.report {
                 let sections = page::sections(&model, &data, &report)?;
                 let page = Page::new(format!("Evaluation of {}", model.display()));
                 sections.into_iter().fold(page, Page::section).write(path)?;
                 eprintln!("wrote {}", path.display());
             }
-            report
         }
         (None, None, Some(gt), Some(dt)) => {
             let iou = match args.iou {
                 Iou::Bbox => IouType::Bbox,
                 Iou::Segm => IouType::Segm,
             };
-            Report::from(evaluate::run(gt, dt, iou)?)
+            let report = Report::from(evaluate::run(gt, dt, iou)?);
+            tell(&report, args.json.as_deref())?;
         }
         _ => bail!("expected either --model and --data, or --gt and --dt; see --help"),
-    };
-    print(&report);
-    if let Some(path) = &args.json {
-        save(path, &serde_json::to_vec_pretty(&report)?)?;
-        eprintln!("wrote {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the figures, and writes them.
+fn tell(report: &Report, json: Option<&Path>) -> anyhow::Result<()> {
+    print(report);
+    if let Some(path) = json {
+        save(path, &serde_json::to_vec_pretty(report)?)?;
+        eprintln!("wrote {}", path.display());
+    }
+    Ok(())
 }
 
 /// The detector's figures on a set, with a bar meanwhile.
@@ -91,7 +97,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// As [`evaluate_detector`].
 pub fn score(model: &Path, data: &PackedSet) -> Result<Report, ScoreError> {
-    let mut bar = Bar::of_pictures("evaluate", data.len() as u64);
+    let mut bar = Bar::of("evaluate", data.len() as u64, "pictures");
     let report = evaluate_detector(model, data, &mut |seen, _| {
         bar.advance(seen as u64, String::new());
         ControlFlow::Continue(())

@@ -9,7 +9,7 @@ use intertwine_datasets::PackedSet;
 use super::evaluate::score;
 use crate::config::resolve;
 use crate::export::{compress, export_random, DetectorSpec, WeightFormat};
-use crate::files::{check_place, save};
+use crate::files::{make_room, save};
 use crate::finetune::config::PRESETS;
 use crate::finetune::FinetuneConfig;
 use crate::nn::arch::{self, Arch, WithArch};
@@ -50,7 +50,16 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    check_place(&args.out)?;
+    make_room(&args.out)?;
+    let report = args.val.as_ref().map(|_| args.out.with_extension("json"));
+    if let Some(report) = &report {
+        ensure!(
+            *report != args.out,
+            "--out {}: its report would take its place; choose another name, as in model.onnx",
+            args.out.display()
+        );
+        make_room(report)?;
+    }
     match (&args.run, args.random) {
         (Some(run), _) => {
             let model = run.join("model.onnx");
@@ -72,14 +81,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             intertwine_detect::Detector::from_bytes(&smaller)
                 .with_context(|| model.display().to_string())?;
             save(&args.out, &smaller)?;
-            if let Some(val) = &args.val {
+            if let (Some(val), Some(path)) = (&args.val, report) {
                 let report = Report {
                     weights: args.weights.name(),
                     file: File::measure(&args.out, val)?,
                     run: File::measure(&model, val)?,
                 };
                 report.print();
-                let path = args.out.with_extension("json");
                 save(&path, &serde_json::to_vec_pretty(&report)?)?;
                 eprintln!("wrote {}", path.display());
             }

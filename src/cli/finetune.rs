@@ -4,13 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use intertwine_datasets::PackedSet;
 
 use super::bar::{announce, Bar};
 use super::evaluate;
 use super::settings::Settings;
-use crate::evaluate::model::match_classes;
 use crate::finetune::config::PRESETS;
 use crate::finetune::{finetune, FinetuneConfig, Job, Outcome, Progress, Start};
 use crate::run::Interrupt;
@@ -41,11 +39,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config: FinetuneConfig = settings.choices.resolve(PRESETS)?;
     let data = Arc::new(PackedSet::open(&args.data)?);
     let val = args.val.as_deref().map(PackedSet::open).transpose()?;
-    if let Some(val) = &val {
-        // Now, not after the training.
-        match_classes(data.categories(), val)
-            .with_context(|| format!("--val {}", val.folder().display()))?;
-    }
     let init = args.init.as_deref().map(Start::read).transpose()?;
     let interrupt = Interrupt::listen();
     let job = Job {
@@ -98,9 +91,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted { step, steps } => {
-            eprintln!(
-                "stopped after step {step} of {steps}; go on with the same command and --resume"
-            );
+            match step == steps {
+                true => eprintln!(
+                    "stopped; the detector is written; the same command and --resume evaluates it"
+                ),
+                false => eprintln!(
+                    "stopped after step {step} of {steps}; go on with the same command and --resume"
+                ),
+            }
             Ok(ExitCode::from(130))
         }
     }
@@ -143,7 +141,7 @@ impl Bars {
                 }
             }
             Progress::Evaluated { seen, pictures } => {
-                let bar = || Bar::of_pictures("evaluate", pictures);
+                let bar = || Bar::of("evaluate", pictures, "pictures");
                 let evaluation = self.evaluation.get_or_insert_with(bar);
                 evaluation.advance(seen, String::new());
             }

@@ -10,7 +10,7 @@ use intertwine_datasets::{Mix, PackedSet, Scratch};
 
 use super::bar::Bar;
 use crate::field::Normalisation;
-use crate::files::{check_place, save};
+use crate::files::{make_room, save};
 use crate::nn::normalisation;
 use crate::probe::drawing::Shelf;
 use crate::probe::encoder::Encoder;
@@ -72,7 +72,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         &args.drawing,
     ];
     for path in written.into_iter().flatten() {
-        check_place(path)?;
+        make_room(path)?;
     }
     let encoder = open(&args)?;
     let set = Mix::from(Arc::new(PackedSet::open(&args.data)?));
@@ -83,7 +83,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         seed: args.seed,
         classes: true,
     };
-    let mut progress = Bar::of_pictures("probe", 0);
+    let mut progress = Bar::of("probe", 0, "passes");
     let (figures, embeddings) = probe(&encoder, &set, &options, &mut |done, total| {
         progress.set_length(total);
         progress.advance(done, String::new());

@@ -3,11 +3,15 @@
 //! The three layers are merged as TOML before anything is read into a struct, so that a wrong key or a
 //! wrong type is found against the preset and named, with the nearest key that exists.
 
+mod presets;
+
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 use toml::{Table, Value};
+
+pub use presets::{Named, Presets};
 
 /// What is wrong with a config.
 #[derive(Debug, thiserror::Error)]
@@ -75,94 +79,6 @@ pub trait Validate {
     /// # Errors
     /// The first key whose value cannot be used, and why.
     fn validate(&self) -> Result<(), ConfigError>;
-}
-
-/// Names and TOML texts.
-pub type Named = &'static [(&'static str, &'static str)];
-
-/// The configs that have a name.
-#[derive(Clone, Copy, Debug)]
-pub struct Presets {
-    /// Complete configs, the first being the default.
-    pub complete: Named,
-    /// What changes some settings of any of them: `pico-dino` is the variant `dino` of `pico`.
-    pub variants: Named,
-}
-
-impl Presets {
-    /// The name of the default.
-    pub const fn default(&self) -> &'static str {
-        self.complete[0].0
-    }
-
-    /// Every name there is: each complete config, and each with each variant.
-    pub fn names(&self) -> impl Iterator<Item = String> + '_ {
-        self.complete.iter().flat_map(|(name, _)| {
-            let variants = self.variants.iter();
-            let variants = variants.map(move |(variant, _)| format!("{name}-{variant}"));
-            std::iter::once((*name).to_owned()).chain(variants)
-        })
-    }
-
-    /// The texts of a name: of a complete config, and of the variant of it, if the name is of one.
-    fn texts(&self, name: &str) -> Option<(&'static str, Option<&'static str>)> {
-        self.complete.iter().find_map(|(complete, text)| {
-            let variant = name.strip_prefix(complete)?;
-            if variant.is_empty() {
-                return Some((*text, None));
-            }
-            self.variant(variant.strip_prefix('-')?)
-                .map(|changes| (*text, Some(changes)))
-        })
-    }
-
-    /// The text of a preset: of a variant, the complete config with the settings that the variant changes.
-    ///
-    /// # Errors
-    /// If there is none of that name.
-    pub fn text(&self, name: &str) -> Result<String, ConfigError> {
-        match self.texts(name) {
-            None => Err(self.unknown(name)),
-            Some((complete, None)) => Ok(complete.to_owned()),
-            // The comments are those of the complete config, so a changed value stands without its own.
-            Some((_, Some(changes))) => {
-                let about: String = changes
-                    .lines()
-                    .filter(|line| line.starts_with('#'))
-                    .map(|line| format!("{line}\n"))
-                    .collect();
-                Ok(format!("{about}{}", self.table(name)?))
-            }
-        }
-    }
-
-    fn unknown(&self, name: &str) -> ConfigError {
-        let known: Vec<String> = self.names().collect();
-        ConfigError::UnknownPreset {
-            name: name.to_owned(),
-            nearest: nearest(name, known.iter().map(String::as_str)),
-            known,
-        }
-    }
-
-    /// What a variant changes.
-    pub fn variant(&self, name: &str) -> Option<&'static str> {
-        let found = self.variants.iter().find(|(variant, _)| *variant == name);
-        found.map(|(_, text)| *text)
-    }
-
-    /// The table of a preset.
-    fn table(&self, name: &str) -> Result<Table, ConfigError> {
-        let Some((complete, variant)) = self.texts(name) else {
-            return Err(self.unknown(name));
-        };
-        let origin = format!("preset {name}");
-        let mut table = parse(&origin, complete)?;
-        if let Some(changes) = variant {
-            lay(&mut table, parse(&origin, changes)?, &origin)?;
-        }
-        Ok(table)
-    }
 }
 
 /// Builds a config from a preset, an optional file and `key=value` settings.
@@ -420,6 +336,7 @@ mod tests {
             "lr = 0.5\nsteps = 3\nname = 'x'\n[model]\ndepth = 2\nsizes = [0.5, 1.0]",
         )],
         variants: &[("deep", "[model]\ndepth = 9"), ("odd", "stepz = 1")],
+        keys: "",
     };
 
     fn set(s: &str) -> Result<C, ConfigError> {

@@ -43,7 +43,8 @@ pub enum ScoreError {
     Stopped,
 }
 
-/// Told after each picture how many have been looked at, and of how many; says whether to go on.
+/// Told after each picture how many have been looked at, and of how many; says whether to go on. It is called on one thread at a
+/// time, while others wait: it must not wait for them, nor give work to rayon.
 pub type Watch<'a> = &'a mut (dyn FnMut(usize, usize) -> ControlFlow<()> + Send);
 
 /// Which class is not matched, and by what the data have instead.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use image::{imageops, RgbImage};
-use intertwine_datasets::{Category, DatasetError, PackedSet};
+use intertwine_datasets::{Category, PackedSet, Sample};
 use intertwine_detect::draw::{draw, draw_labels};
 use intertwine_detect::{Class, Detection, Detector};
 
@@ -137,25 +137,14 @@ impl<'a> Pairs<'a> {
 
     /// A picture with its labels beside the same with what is found in it, and a line about them.
     fn draw(&mut self, record: usize) -> Result<(RgbImage, String), ScoreError> {
-        let picture = self.data.read(record)?.image;
-        let labels = self.labels(record)?;
-        let found = self.detector.detect(&picture)?;
-        let pair = [
-            draw_labels(&picture, &labels, &self.classes),
-            draw(&picture, found, &self.classes),
-        ];
-        let caption = format!(
-            "{}: {} labelled, {} found",
-            self.data.info(record)?.source,
-            labels.len(),
-            found.len()
-        );
-        Ok((contact_sheet(&pair.map(fitted), 2), caption))
-    }
-
-    /// The objects of a picture as if they had been found.
-    fn labels(&self, record: usize) -> Result<Vec<Detection>, DatasetError> {
-        let objects = self.data.instances(record)?.into_iter().map(|object| {
+        let Sample {
+            image: picture,
+            instances,
+            info,
+        } = self.data.read(record)?;
+        // A crowd is no object to find.
+        let objects = instances.into_iter().filter(|object| !object.crowd);
+        let labels = objects.map(|object| {
             let [x, y, width, height] = object.bbox;
             Detection {
                 bbox: [x, y, x + width, y + height],
@@ -164,7 +153,19 @@ impl<'a> Pairs<'a> {
                 mask: object.mask,
             }
         });
-        Ok(objects.collect())
+        let labels = Vec::from_iter(labels);
+        let found = self.detector.detect(&picture)?;
+        let pair = [
+            draw_labels(&picture, &labels, &self.classes),
+            draw(&picture, found, &self.classes),
+        ];
+        let caption = format!(
+            "{}: {} labelled, {} found",
+            info.source,
+            labels.len(),
+            found.len()
+        );
+        Ok((contact_sheet(&pair.map(fitted), 2), caption))
     }
 }
 

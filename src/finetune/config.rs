@@ -22,6 +22,7 @@ pub const PRESETS: Presets = Presets {
         ("tiny", include_str!("presets/tiny.toml")),
     ],
     variants: &[],
+    keys: include_str!("presets/keys.toml"),
 };
 
 /// A fine-tuning run.

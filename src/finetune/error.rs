@@ -37,8 +37,11 @@ pub enum FinetuneError {
     Export(#[from] ExportError),
     #[error(transparent)]
     Report(#[from] ReportError),
-    #[error("cannot evaluate the detector")]
+    #[error("cannot evaluate on the pictures of --val; mend them, or do without: --resume --set watch.evaluations=0 goes on from here")]
     Score(#[from] ScoreError),
+    /// Pictures that do not belong to the data.
+    #[error("--val {}", path.display())]
+    Val { path: PathBuf, source: ScoreError },
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
     /// Nothing to learn.

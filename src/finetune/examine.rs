@@ -27,19 +27,26 @@ pub(super) struct Examiner<'a> {
 /// The figures that go into a run's metrics.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Brief {
-    ap: f64,
-    ap50: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ap: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ap50: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mask_ap: Option<f64>,
 }
 
 impl From<&Report> for Brief {
     fn from(report: &Report) -> Self {
-        let [ap, ap50, ..] = report.first.stats;
+        // -1 is COCO's word for nothing to find.
+        let [ap, ap50, ..] = report
+            .first
+            .stats
+            .map(|ap| Some(ap).filter(|ap| *ap >= 0.0));
+        let masks = report.masks.as_ref().map(|masks| masks.stats[0]);
         Self {
             ap,
             ap50,
-            mask_ap: report.masks.as_ref().map(|masks| masks.stats[0]),
+            mask_ap: masks.filter(|ap| *ap >= 0.0),
         }
     }
 }

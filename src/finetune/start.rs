@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::config::FinetuneConfig;
 use crate::field::Normalisation;
 use crate::nn::normalisation;
+use crate::nn::stored;
 use crate::nn::timm;
-use crate::nn::vit::{self, VitConfig};
+use crate::nn::vit::VitConfig;
 use crate::nn::weights::{StateDict, WeightsError};
 
 /// A trained encoder, and what its file says of it.
@@ -30,13 +31,13 @@ impl Start {
     /// # Errors
     /// If the file cannot be read, or holds no encoder of widths that we have.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
-        let (path, mut weights) = vit::read(path)?;
+        let (path, mut weights) = stored::read(path)?;
         let wrong = |reason| WeightsError::Format {
             path: path.clone(),
             reason,
         };
         let (mut model, mut registers, mut colours, mut window) = (None, None, None, None);
-        if let Some((network, seen, usual)) = vit::notes(&weights.metadata).map_err(wrong)? {
+        if let Some((network, seen, usual)) = stored::notes(&weights.metadata).map_err(wrong)? {
             // An encoder of a detector, or of one window, has learnt where in the field pictures lie.
             (model, colours, window) = (Some(network), Some(seen), usual.window);
         } else if weights.tensors.contains_key("pos_embed") {

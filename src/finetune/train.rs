@@ -16,6 +16,7 @@ use super::learner::{Learner, Rates};
 use super::objective::Losses;
 use super::ship::{onnx, ship};
 use super::start::Start;
+use crate::evaluate::model::match_classes;
 use crate::evaluate::{page, Report};
 use crate::export::{DetectorSpec, ParityReport};
 use crate::feed::{Limit, Watched};
@@ -37,7 +38,7 @@ pub struct Job<'a> {
     pub config: &'a FinetuneConfig,
     /// The labelled pictures.
     pub data: &'a Arc<PackedSet>,
-    /// Labelled pictures to evaluate on, meanwhile and at the end; the detector knows their classes.
+    /// Labelled pictures to evaluate on, meanwhile and at the end; their classes are the data's, or more.
     pub val: Option<&'a PackedSet>,
     /// A trained encoder; `None` starts from nothing.
     pub init: Option<&'a Start>,
@@ -159,6 +160,12 @@ fn train<A: Arch, D: Backend>(
         ..
     } = job;
     let spec = detector_spec::<A>(config, data)?;
+    if let Some(val) = val {
+        match_classes(data.categories(), val).map_err(|source| FinetuneError::Val {
+            path: val.folder().to_owned(),
+            source,
+        })?;
+    }
     // What cannot be is refused before there is a folder that was begun with it.
     let mut learner = Learner::<A, D>::new(dev, config, spec, init.map(|start| &start.weights))?;
     let folder = RunFolder::open(out, config, resume)?;
@@ -190,12 +197,13 @@ fn train<A: Arch, D: Backend>(
         let mut score = None;
         if config.watch.is_due(step, steps) {
             let export = |path: &Path| onnx(&learner, config, data, path).map(drop);
-            score = examiner.on_the_way(&folder, export)?;
-            if interrupt.requested() {
+            let found = examiner.on_the_way(&folder, export);
+            if found.is_err() || interrupt.requested() {
                 log.sync()?;
                 checkpoint(&learner, step)?;
-                return Ok(Outcome::Interrupted { step, steps });
+                return found.map(|_| Outcome::Interrupted { step, steps });
             }
+            score = found?;
         }
         let taken = learner.step(config, step, steps, || feed.next_part());
         let (losses, rates) = match taken {
@@ -209,14 +217,14 @@ fn train<A: Arch, D: Backend>(
         };
         let last = step + 1 == steps;
         if step.is_multiple_of(config.run.log_every) || last || score.is_some() {
-            let seconds = start.elapsed().as_secs_f64();
+            let (seconds, spent) = (start.elapsed(), examiner.spent);
             let images = (step + 1 - first) as f64 * config.optim.batch as f64;
             let times = Times {
                 step,
-                seconds,
-                images_per_s: images / seconds,
+                seconds: seconds.as_secs_f64(),
+                images_per_s: images / (seconds - spent).as_secs_f64(),
                 data_wait: feed.stats().wait_share(),
-                watching: val.map(|_| examiner.spent.as_secs_f64() / seconds),
+                watching: val.map(|_| spent.div_duration_f64(seconds)),
             };
             let line = Line {
                 step,
@@ -241,7 +249,7 @@ fn train<A: Arch, D: Backend>(
             return Ok(Outcome::Interrupted { step, steps });
         }
     }
-    let seconds = start.elapsed().as_secs_f64();
+    let seconds = (start.elapsed() - examiner.spent).as_secs_f64();
     let stats = feed.stats();
     let (path, parity) = ship(&learner, config, data, &folder)?;
     let images = (step - first) * config.optim.batch as u64;
@@ -255,13 +263,13 @@ fn train<A: Arch, D: Backend>(
             step,
             score: score.into(),
         };
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds = start.elapsed();
         let times = Times {
             step,
-            seconds,
+            seconds: seconds.as_secs_f64(),
             images_per_s: images_per_second,
             data_wait: stats.wait_share(),
-            watching: Some(examiner.spent.as_secs_f64() / seconds),
+            watching: Some(examiner.spent.div_duration_f64(seconds)),
         };
         log.write(&line, &times)?;
         log.sync()?;

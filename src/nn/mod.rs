@@ -13,7 +13,7 @@
 //! - [`positions`]: where the patches of whole pictures lie.
 //! - [`vit`], [`head`]: the encoder and the projection head. `look`: the encoder looked into.
 //! - [`optim`]: AdamW with groups, clipping, the moving-average teacher.
-//! - [`weights`]: safetensors in and out; [`timm`]: those of its encoders; [`normalisation`] and [`usual`]: what is noted in
+//! - [`weights`]: safetensors in and out; [`stored`]: an encoder's file in a run; [`timm`]: those of its encoders; [`normalisation`] and [`usual`]: what is noted in
 //!   them of the pictures.
 //!
 //! Tensors are rows: `(usize, Const<WIDTH>)`, one row a token. Pictures of several sizes lie one after
@@ -35,6 +35,7 @@ pub mod ops;
 pub mod optim;
 pub mod positions;
 pub mod registers;
+pub mod stored;
 pub mod timm;
 pub mod usual;
 mod view;

@@ -288,6 +288,38 @@ mod tests {
         assert_eq!(scale("cls_token"), 0.125);
     }
 
+    /// Adam's step does not depend on the gradient's length; its averages do.
+    #[test]
+    fn a_gradient_that_is_too_long_is_shortened_to_the_limit() {
+        let dev = Cpu::default();
+        let average = |clip: f32| {
+            let mut norm = LayerNorm::<Const<8>, Cpu>::new(&mut Init::new(&dev, 0), Const);
+            let mut optimizer = Optimizer::new(&dev, &norm, |_, _| Group {
+                lr_scale: 1.0,
+                decay: false,
+            });
+            // Of a row of 4 and -4, normalised to 1 and -1, the gradients of the sum are these for the scale, 1 for the offset.
+            let row = (0..8).map(|i| if i % 2 == 0 { 4.0 } else { -4.0 });
+            let x = dev.tensor_from_vec(row.collect(), (1, Const::<8>));
+            let y = norm.forward(x.put_tape(tape_onto(&dev, Gradients::leaky())));
+            let mut gradients = y.sum().backward();
+            let report =
+                optimizer.step(&mut norm, None, &mut gradients, 0.01, 0.0, clip, |_| false);
+            assert!((report.grad_norm - 4.0).abs() < 1e-4, "{report:?}");
+            let mut average = None;
+            optimizer.walk(&norm, |name, t| {
+                if name == "m.bias" {
+                    average = Some(t.as_vec()[3]);
+                }
+            });
+            average.unwrap()
+        };
+        // A tenth of the gradient goes into the average: of 1; of 1 in a gradient of length 4 made 3 long; of one let be.
+        for (clip, expected) in [(0.0, 0.1), (3.0, 0.075), (5.0, 0.1)] {
+            assert!((average(clip) - expected).abs() < 1e-5, "{clip}");
+        }
+    }
+
     /// With the same gradient at every step, each step of Adam is as long as the learning rate, if the bias of the averages
     /// is corrected: also the first one after parameters are set free.
     #[test]

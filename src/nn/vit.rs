@@ -4,8 +4,6 @@
 //! not: `pos_field`, `mask_token`, `pos_mask_token`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use dfdx::prelude::*;
 use intertwine_flow::random::{stream, Purpose};
@@ -14,17 +12,13 @@ use rand::RngExt;
 use super::arch::{self, Arch};
 use super::backend::Groups;
 use super::module::{Init, Kind};
-use super::normalisation;
 use super::ops::assemble::{Plan, SpecialTokens};
 use super::ops::block::RowScales;
 use super::positions::Encoding;
 use super::registers::Registers;
-use super::usual::Usual;
-use super::weights::{StateDict, WeightsError};
 use super::{Backend, Matrix, Rows, Vector};
-use crate::config::Validate;
 use crate::export::spec::NORM_EPSILON;
-use crate::field::{sincos, Grid, Normalisation, Taps};
+use crate::field::{sincos, Grid, Taps};
 use crate::module;
 
 /// `y = x w^T + b`.
@@ -169,44 +163,6 @@ pub struct VitConfig {
 
 fn yes() -> bool {
     true
-}
-
-/// Reads the weights of an encoder, and says from which file: that of a run's folder, or the file itself.
-///
-/// # Errors
-/// As [`StateDict::read`].
-pub fn read(path: &Path) -> Result<(PathBuf, StateDict), WeightsError> {
-    let file = match path.is_dir() {
-        true => path.join("model.safetensors"),
-        false => path.to_owned(),
-    };
-    let weights = StateDict::read(&file)?;
-    Ok((file, weights))
-}
-
-/// What the notes of an encoder's file say: the network, and how it sees pictures. `None` for a file that is not ours.
-///
-/// # Errors
-/// Notes that cannot be.
-pub fn notes(
-    notes: &BTreeMap<String, String>,
-) -> Result<Option<(VitConfig, Normalisation, Usual)>, String> {
-    let Some(model) = notes.get("model") else {
-        return Ok(None);
-    };
-    let (colours, usual) = (normalisation::noted(notes)?, Usual::noted(notes)?);
-    Ok(Some((noted(model)?, colours, usual)))
-}
-
-/// The config in the note `model` of an encoder's file.
-///
-/// # Errors
-/// If there is no such network.
-fn noted(model: &str) -> Result<VitConfig, String> {
-    let wrong = |e: &dyn std::fmt::Display| format!("its note `model` is no encoder's config: {e}");
-    let config: VitConfig = toml::from_str(model).map_err(|e| wrong(&e))?;
-    config.validate().map_err(|e| wrong(&e))?;
-    Ok(config)
 }
 
 impl VitConfig {
@@ -500,6 +456,26 @@ fn row_scales(groups: &Groups, rate: f32, drop: DropPath, branch: u64) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_dropped_the_more_the_deeper() {
+        let config = VitConfig {
+            depth: 3,
+            drop_path: 0.5,
+            ..VitConfig::plain("tiny8")
+        };
+        let vit = Vit::<arch::Tiny, Cpu>::new(&mut Init::new(&Cpu::default(), 0), &config);
+        let (groups, drop) = (Groups::uniform(1000, 1), DropPath { seed: 1, step: 2 });
+        let kept = |block| {
+            vit.row_scales(block, &groups, Some(drop))
+                .map(|scales| scales.map(|s| s[..].iter().fold(0.0f32, |a, b| a.max(*b))))
+        };
+        // 0, a quarter, a half; what is left makes up for it.
+        assert_eq!(kept(0), [None, None]);
+        assert_eq!(kept(1), [Some(1.0 / 0.75); 2]);
+        assert_eq!(kept(2), [Some(2.0); 2]);
+        assert_eq!(vit.row_scales(2, &groups, None), [None, None]);
+    }
 
     #[test]
     fn a_dropped_path_is_made_up_for_by_the_others() {

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::centres::Centres;
-use super::config::PretrainConfig;
+use super::config::{OptimConfig, PretrainConfig};
 use super::health::Health;
 use super::network::Network;
 use crate::nn::arch::Arch;
 use crate::nn::checkpoint::CheckpointError;
-use crate::nn::optim::{decays, Group, Optimizer};
+use crate::nn::optim::{decays, layer_scale, Group, Optimizer};
 use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::Backend;
 
@@ -23,6 +23,24 @@ pub struct Inputs {
     pub data: String,
     /// Identifies the labelled pictures on which it is probed, if there are any.
     pub labels: Option<String>,
+}
+
+/// What a parameter's learning rate is multiplied by (METHOD section 4, DINOv2's): heads and the last norm take the full rate,
+/// each block `layer_decay` times that of what follows it, what makes the tokens the least.
+fn rate(name: &str, config: &PretrainConfig) -> f32 {
+    let OptimConfig {
+        layer_decay,
+        patch_rate,
+        ..
+    } = config.optim;
+    match name.strip_prefix("vit.") {
+        Some(name) if !name.starts_with("norm.") => {
+            let embedding = name.starts_with("patch_embed.");
+            let scale = layer_decay * layer_scale(name, config.model.depth, layer_decay);
+            scale * if embedding { patch_rate } else { 1.0 }
+        }
+        _ => 1.0,
+    }
 }
 
 /// The moving parts of a run. The position in the data is `step * batch`; no generator has a state.
@@ -47,7 +65,7 @@ impl<A: Arch, D: Backend> State<A, D> {
     pub fn new(dev: &D, config: &PretrainConfig) -> Self {
         let student = Network::new(dev, config);
         let optimizer = Optimizer::new(dev, &student, |name, sizes| Group {
-            lr_scale: 1.0,
+            lr_scale: rate(name, config),
             decay: decays(name, sizes),
         });
         Self {
@@ -60,12 +78,19 @@ impl<A: Arch, D: Backend> State<A, D> {
         }
     }
 
-    /// Writes the checkpoint.
+    /// Writes the checkpoint, with the notes of an encoder's file: its teacher's can be looked at before the run ends.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn save(&self, path: &Path, inputs: &Inputs) -> Result<(), WeightsError> {
-        self.to_dict(inputs).write(path)
+    pub fn save(
+        &self,
+        path: &Path,
+        config: &PretrainConfig,
+        inputs: &Inputs,
+    ) -> Result<(), WeightsError> {
+        let mut dict = self.to_dict(inputs);
+        config.note(&mut dict.metadata);
+        dict.write(path)
     }
 
     /// All of it.
@@ -118,5 +143,36 @@ impl<A: Arch, D: Backend> State<A, D> {
         dict.load_vector("health", &mut health)?;
         self.health.sick = health[0] as u64;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::resolve;
+    use crate::pretrain::config::PRESETS;
+
+    #[test]
+    fn rates_fall_towards_the_patches() {
+        let set = [
+            "model.depth=3",
+            "optim.layer_decay=0.5",
+            "optim.patch_rate=0.2",
+        ];
+        let config = resolve(PRESETS, "pico", None, &set.map(String::from)).unwrap();
+        for (name, expected) in [
+            ("image_head.prototypes", 1.0),
+            ("patch_head.mlp.0.weight", 1.0),
+            ("vit.norm.weight", 1.0),
+            ("vit.blocks.2.attn.qkv.weight", 0.5),
+            ("vit.blocks.0.norm1.weight", 0.125),
+            ("vit.cls_token", 0.0625),
+            ("vit.pos_field.weight", 0.0625),
+            ("vit.patch_embed.proj.weight", 0.0125),
+        ] {
+            assert!((rate(name, &config) - expected).abs() < 1e-7, "{name}");
+        }
+        let plain = resolve(PRESETS, "pico", None, &[]).unwrap();
+        assert_eq!(rate("vit.patch_embed.proj.weight", &plain), 1.0);
     }
 }

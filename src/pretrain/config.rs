@@ -1,5 +1,7 @@
 //! Everything a pretraining run can be told.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::augment::mask::MaskConfig;
@@ -7,7 +9,7 @@ use crate::augment::MultiCropConfig;
 use crate::config::{not_negative, positive, require, share, ConfigError, Presets, Validate};
 use crate::nn::usual::Usual;
 use crate::nn::vit::VitConfig;
-use crate::nn::{arch, autocast};
+use crate::nn::{arch, autocast, normalisation};
 use crate::probe::LEAST_PICTURES;
 use crate::run::RunConfig;
 
@@ -33,6 +35,7 @@ pub const PRESETS: Presets = Presets {
             include_str!("presets/variants/position-mask.toml"),
         ),
     ],
+    keys: include_str!("presets/keys.toml"),
 };
 
 /// A pretraining run.
@@ -132,6 +135,12 @@ pub struct OptimConfig {
     pub lr_end: f32,
     /// Share of the run in which the learning rate rises.
     pub warmup: f32,
+    /// Each block's learning rate over that of what follows it; the embedding's is the lowest (DINOv2).
+    #[serde(default = "one")]
+    pub layer_decay: f32,
+    /// What the learning rate of the patches' embedding is multiplied by as well (DINOv2); 0 keeps it as it is.
+    #[serde(default = "one")]
+    pub patch_rate: f32,
     /// Weight decay at the start and at the end.
     pub weight_decay: [f32; 2],
     /// The teacher's momentum at the start and at the end.
@@ -140,6 +149,10 @@ pub struct OptimConfig {
     pub clip: f32,
     /// Share of the run in which the prototypes stay as they are.
     pub freeze_prototypes: f32,
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 /// What is watched while a run learns.
@@ -161,6 +174,22 @@ impl PretrainConfig {
     /// Steps of the run on a data set of `records` pictures, at least one.
     pub fn steps(&self, records: u64) -> u64 {
         ((self.optim.epochs * records as f64 / self.optim.batch as f64).ceil() as u64).max(1)
+    }
+
+    /// Steps for which signs of collapse have to last; 0 for never. Without centring there is nothing to wait for.
+    pub fn patience(&self) -> u64 {
+        match self.loss.centring {
+            Centring::None => self.watch.collapse_after.min(100),
+            Centring::Ema | Centring::SinkhornKnopp => self.watch.collapse_after,
+        }
+    }
+
+    /// Notes in a file what whoever reads its encoder must know: the network, and how it sees pictures.
+    pub fn note(&self, notes: &mut BTreeMap<String, String>) {
+        let model = toml::to_string(&self.model).expect("a config is plain data");
+        notes.insert("model".into(), model);
+        normalisation::note(self.crops.normalisation(), notes);
+        self.usual().note(notes);
     }
 
     /// How its encoder sees pictures.
@@ -293,6 +322,11 @@ impl Validate for PretrainConfig {
         share(self.loss.teacher_warmup, "loss.teacher_warmup")?;
         share(self.loss.centre_momentum, "loss.centre_momentum")?;
         share(self.optim.warmup, "optim.warmup")?;
+        let decay = self.optim.layer_decay;
+        require(decay > 0.0 && decay <= 1.0, "optim.layer_decay", || {
+            format!("is {decay}, expected above 0, at most 1")
+        })?;
+        share(self.optim.patch_rate, "optim.patch_rate")?;
         share(self.optim.freeze_prototypes, "optim.freeze_prototypes")?;
         share(self.optim.momentum[0], "optim.momentum")?;
         share(self.optim.momentum[1], "optim.momentum")

@@ -199,4 +199,19 @@ mod tests {
         }
         assert!((0..50).all(|_| after(&sick, 0).is_none()), "0 is never");
     }
+
+    #[test]
+    fn without_centring_nothing_is_waited_for() {
+        let patience = |settings: &[&str]| {
+            let settings = Vec::from_iter(settings.iter().map(|s| String::from(*s)));
+            let config: PretrainConfig = resolve(PRESETS, "vit-s-paper", None, &settings).unwrap();
+            config.patience()
+        };
+        assert_eq!(patience(&[]), 5000);
+        assert_eq!(patience(&["loss.centring=none"]), 100);
+        assert_eq!(
+            patience(&["loss.centring=none", "watch.collapse_after=0"]),
+            0
+        );
+    }
 }

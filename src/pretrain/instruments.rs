@@ -103,8 +103,9 @@ impl<'a> Instruments<'a> {
             return Ok(None);
         }
         let start = Instant::now();
-        let normalisation = self.config.crops.normalisation();
-        let encoder = Encoder::from_weights(&self.config.model, &weights(), normalisation)?;
+        let PretrainConfig { model, crops, .. } = self.config;
+        let (colours, usual) = (crops.normalisation(), self.config.usual());
+        let encoder = Encoder::from_weights(model, &weights(), colours, usual)?;
         let mut figures = None;
         if measured {
             figures = match probe::probe(&encoder, &self.pictures, &self.options, &mut |_, _| {}) {

@@ -304,6 +304,16 @@ mod tests {
     }
 
     #[test]
+    fn features_that_are_the_same_do_not_deviate() {
+        assert_eq!(feature_std(&[0.6, 0.8, 0.6, 0.8], 2), 0.0);
+        // Each channel deviates by 1/2 from its mean, times the root of 2.
+        assert!((feature_std(&[1.0, 0.0, 0.0, 1.0], 2) - 0.5f64.sqrt()).abs() < 1e-9);
+        // Both ends of each axis: by the root of 1/2, which makes 1.
+        let spread = [1.0, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, -1.0];
+        assert!((feature_std(&spread, 2) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn entropies_tell_collapse_from_use() {
         let (each, mean) = entropies(&[1.0, 0.0, 0.0, 1.0], 2);
         assert!(each.abs() < 1e-12 && (mean - 2f64.ln()).abs() < 1e-9);

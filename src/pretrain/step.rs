@@ -176,6 +176,43 @@ mod tests {
         values
     }
 
+    /// For the first half of four steps nothing but the prototypes of both heads stays as it was.
+    #[test]
+    fn prototypes_are_held_for_their_share_of_the_run() {
+        let settings = [
+            "optim.batch=4",
+            "optim.freeze_prototypes=0.5",
+            "optim.warmup=0.0",
+        ];
+        let config: PretrainConfig =
+            resolve(PRESETS, "pico", None, &settings.map(String::from)).unwrap();
+        let views = drawn_views(&config);
+        let encoding = (Encoding::of(&config.model), 192);
+        let mut state = State::<Tiny, Cpu>::new(&Cpu::default(), &config);
+        let weights = |state: &State<Tiny, Cpu>| {
+            let mut all = Vec::new();
+            let mut keep =
+                |name: &str, _, t: &dyn AnyTensor<Cpu>| all.push((name.to_owned(), t.to_host()));
+            state
+                .student
+                .walk("", &mut |name, kind, t| keep(name, kind, t));
+            all
+        };
+        for at in 0..4 {
+            let before = weights(&state);
+            let batch = Batch::new(&views, encoding, &config.mask, config.seed, at);
+            step(&mut state, &config, 4, || Ok(&batch)).unwrap();
+            let same = before.into_iter().zip(weights(&state));
+            let mut held: Vec<String> = same.filter(|(a, b)| a == b).map(|(a, _)| a.0).collect();
+            held.retain(|name| name.ends_with("prototypes"));
+            assert_eq!(
+                held.len(),
+                if at < 2 { 2 } else { 0 },
+                "step {at}: {held:?}"
+            );
+        }
+    }
+
     fn distance(a: &[f32], b: &[f32]) -> f64 {
         let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
         squares.sum::<f64>().sqrt()

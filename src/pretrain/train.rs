@@ -21,7 +21,6 @@ use super::step::{step, Rates};
 use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::device::{Device, WithDevice};
-use crate::nn::normalisation;
 use crate::nn::positions::Encoding;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
@@ -167,12 +166,20 @@ fn train<A: Arch, D: Backend>(
         let losses = match taken {
             Err(PretrainError::NotFinite { step, what, .. }) => {
                 let kept = replay::keep(&folder, &state, config, steps, (data, &inputs));
+                let began = kept
+                    .as_ref()
+                    .ok()
+                    .and_then(|kept| replay::began(kept, &state, config, steps));
+                let what = match began {
+                    Some(first) => format!("`{first}`, and then {what},"),
+                    None => what,
+                };
                 return Err(not_finite(step, what, kept));
             }
             // The data may be mended, and what was learnt is as it was before the step.
             Err(failure) => {
                 log.sync()?;
-                state.save(&folder.checkpoint(), &inputs)?;
+                state.save(&folder.checkpoint(), config, &inputs)?;
                 return Err(failure);
             }
             Ok(losses) => losses,
@@ -209,7 +216,7 @@ fn train<A: Arch, D: Backend>(
         let stop = interrupt.requested() || collapse.is_some();
         if state.step.is_multiple_of(config.run.checkpoint_every) || stop || last {
             log.sync()?;
-            state.save(&folder.checkpoint(), &inputs)?;
+            state.save(&folder.checkpoint(), config, &inputs)?;
         }
         if let Some(collapse) = collapse {
             report::run::write(folder.path(), "Pretraining", None, PLOTS, &feed.stats())?;
@@ -268,7 +275,7 @@ fn check<A: Arch, D: Backend>(
         (config.head.prototypes, views),
         &config.loss,
         rates.teacher_temperature,
-        config.watch.collapse_after,
+        config.patience(),
     )
 }
 
@@ -332,11 +339,8 @@ fn encoder_weights<A: Arch, D: Backend>(state: &State<A, D>) -> StateDict {
 /// The same with what a later stage must know.
 fn export_encoder<A: Arch, D: Backend>(state: &State<A, D>, config: &PretrainConfig) -> StateDict {
     let mut dict = encoder_weights(state);
-    let model = toml::to_string(&config.model).expect("a config is plain data");
     dict.metadata
         .insert("format".into(), "intertwine-encoder-1".into());
-    dict.metadata.insert("model".into(), model);
-    normalisation::note(config.crops.normalisation(), &mut dict.metadata);
-    config.usual().note(&mut dict.metadata);
+    config.note(&mut dict.metadata);
     dict
 }

@@ -12,9 +12,10 @@ use crate::field::{Canvas, Filter, Grid, Located, Normalisation, Resampler, Taps
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::module::Init;
 use crate::nn::ops::assemble::Plan;
+use crate::nn::stored;
 use crate::nn::timm;
 use crate::nn::usual::Usual;
-use crate::nn::vit::{self, Positions, TokenInput, Vit, VitConfig};
+use crate::nn::vit::{Positions, TokenInput, Vit, VitConfig};
 use crate::nn::weights::StateDict;
 use crate::nn::{Backend, Groups};
 
@@ -70,22 +71,21 @@ impl Encoder {
     /// # Errors
     /// If the file cannot be read, or holds no encoder of widths that we have.
     pub fn open(path: &Path) -> Result<Self, ProbeError> {
-        let (file, mut dict) = vit::read(path)?;
+        let (file, mut dict) = stored::read(path)?;
         let foreign = |what| ProbeError::Foreign {
             path: file.clone(),
             what,
         };
-        if let Some((config, normalisation, usual)) = vit::notes(&dict.metadata).map_err(foreign)? {
-            return Ok(Self {
-                usual,
-                ..Self::from_weights(&config, &dict, normalisation)?
-            });
+        if let Some((config, normalisation, usual)) =
+            stored::notes(&dict.metadata).map_err(foreign)?
+        {
+            return Self::from_weights(&config, &dict, normalisation, usual);
         }
         let (config, positions) = timm::take(&mut dict).map_err(foreign)?;
         Self::load(&config, &dict, Normalisation::IMAGENET, Some(positions))
     }
 
-    /// An encoder of ours with the weights of a dictionary, of pictures that are normalised so.
+    /// An encoder of ours with the weights of a dictionary, of pictures that are normalised so and have in common what is `usual`.
     ///
     /// # Errors
     /// If there is no such network, or the weights do not fit it.
@@ -93,8 +93,10 @@ impl Encoder {
         config: &VitConfig,
         weights: &StateDict,
         normalisation: Normalisation,
+        usual: Usual,
     ) -> Result<Self, ProbeError> {
-        Self::load(config, weights, normalisation, None)
+        let encoder = Self::load(config, weights, normalisation, None)?;
+        Ok(Self { usual, ..encoder })
     }
 
     /// An encoder with random weights, of pictures that are normalised so.

@@ -77,7 +77,7 @@ impl Gatherer<'_> {
     }
 
     fn shown_in_windows(&self, records: usize) -> usize {
-        if self.encoder.has_field() {
+        if self.encoder.has_field() && self.encoder.usual().window != Some(1.0) {
             // They take several passes each.
             records.div_ceil(4).min(WINDOW_PICTURES)
         } else {
@@ -177,8 +177,8 @@ impl Gatherer<'_> {
         Ok(all)
     }
 
-    /// CLS of some pictures in each of several windows, drawn as the paper draws them, window by window, and the number of
-    /// windows; none for an encoder without a field.
+    /// CLS of some pictures in each of several windows, of the size that the encoder knows or drawn as the paper draws them, window
+    /// by window, and the number of windows; none for an encoder without a field, or one that saw it whole only.
     pub fn windows(&mut self, records: &[usize]) -> Result<Option<(Rows, usize)>, ProbeError> {
         let count = self.shown_in_windows(records.len());
         if count == 0 {
@@ -188,8 +188,8 @@ impl Gatherer<'_> {
         shown.sort_unstable();
         let records: Vec<usize> = shown.into_iter().map(|i| records[i]).collect();
         let width = self.encoder.width();
-        let windows = WindowConfig::default().distribution();
-        let windows = windows.expect("the default config is valid");
+        let windows = WindowConfig::of(self.encoder.usual().window).distribution();
+        let windows = windows.expect("notes of windows were checked");
         let mut cls = Rows::new(width, Vec::new());
         for w in 0..WINDOWS as u64 {
             let window = windows.draw(&mut Drawn::Windows.stream(self.options.seed, w));

@@ -23,7 +23,7 @@ pub(crate) struct Times {
     pub images_per_s: f64,
     /// Share of that time in which the step could not go on for want of data.
     pub data_wait: f64,
-    /// Share of that time that probes and drawings took, where there are any.
+    /// Share of that time that probes, drawings and evaluations took, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watching: Option<f64>,
 }

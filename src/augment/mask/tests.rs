@@ -57,9 +57,10 @@ proptest! {
         config.validate().unwrap();
         let plan = MaskPlan::new(&config, 2, seed, 0, 0);
         for (view, corruption) in plan.views().iter().enumerate() {
-            let Corruption::Both(ratio) = *corruption else {
+            let Corruption::Both(ratio, of_position) = *corruption else {
                 return Err(TestCaseError::fail(format!("{corruption:?}")));
             };
+            prop_assert_eq!(ratio, of_position);
             let mask = plan.mask(view, grid);
             let target = (ratio * grid.len() as f64).round() as usize;
             prop_assert_eq!(mask.position().len(), target);
@@ -80,7 +81,7 @@ proptest! {
                 Corruption::None => {}
                 Corruption::Content(r) => { content += 1; ratios.push(r) }
                 Corruption::Position(r) => { position += 1; ratios.push(r) }
-                Corruption::Both(_) => return Err(TestCaseError::fail("exclusive")),
+                Corruption::Both(..) => return Err(TestCaseError::fail("exclusive")),
             }
         }
         prop_assert_eq!((content, position), (quarters, quarters));
@@ -90,6 +91,58 @@ proptest! {
             prop_assert!((low + i as f64 * width..=low + (i + 1) as f64 * width).contains(r));
         }
     }
+}
+
+/// Contents and positions may be masked by shares of their own.
+#[test]
+fn each_kind_of_mask_has_its_ratio() {
+    let mut config = MaskConfig {
+        probability: 1.0,
+        ratio: [0.1, 0.2],
+        position_ratio: Some([0.4, 0.5]),
+        ..MaskConfig::default()
+    };
+    for corruption in MaskPlan::new(&config, 64, 1, 0, 0).views() {
+        match *corruption {
+            Corruption::Content(ratio) => assert!((0.1..=0.2).contains(&ratio)),
+            Corruption::Position(ratio) => assert!((0.4..=0.5).contains(&ratio)),
+            other => panic!("{other:?}"),
+        }
+    }
+    config.both = true;
+    for corruption in MaskPlan::new(&config, 64, 1, 0, 0).views() {
+        let Corruption::Both(content, position) = *corruption else {
+            panic!("{corruption:?}");
+        };
+        assert!((position - content - 0.3).abs() < 1e-12);
+    }
+    config.position_ratio = Some([0.4, 0.6]);
+    assert!(config
+        .validate()
+        .unwrap_err()
+        .to_string()
+        .contains("position_ratio"));
+}
+
+/// A config of before there was the key, and one that says so.
+#[test]
+fn positions_have_the_ratio_of_contents_unless_told() {
+    let read = |text: &str| toml::from_str::<MaskConfig>(text);
+    let old = read("ratio = [0.3, 0.7]").unwrap();
+    assert_eq!(
+        old,
+        read("ratio = [0.3, 0.7]\nposition_ratio = []").unwrap()
+    );
+    let plan = MaskPlan::new(&old, 64, 1, 0, 0);
+    let of = |corruption: &Corruption| match *corruption {
+        Corruption::Position(ratio) => Some(ratio),
+        _ => None,
+    };
+    let ratios: Vec<f64> = plan.views().iter().filter_map(of).collect();
+    assert!(!ratios.is_empty() && ratios.iter().all(|ratio| (0.3..=0.7).contains(ratio)));
+    let written = toml::to_string(&old).unwrap();
+    assert_eq!(read(&written).unwrap(), old);
+    assert!(read("position_ratio = [0.1]").is_err());
 }
 
 /// Shares that are not whole hold on average: one view a batch, 4,000 batches.

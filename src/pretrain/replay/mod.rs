@@ -80,6 +80,44 @@ pub(super) fn keep<A: Arch, D: Backend>(
     Ok(folder)
 }
 
+/// The first tensor of a step that was kept that is not finite, as far as the losses; none if all are, or the step cannot be
+/// read. (Gradients are not shown in the order in which they are computed.)
+pub(super) fn began<A: Arch, D: Backend>(
+    folder: &Path,
+    state: &State<A, D>,
+    config: &PretrainConfig,
+    steps: u64,
+) -> Option<String> {
+    let mut first = None;
+    let mut see = |seen: Seen| {
+        let forward = matches!(seen.kind, Kind::Weight | Kind::Activation);
+        if forward && seen.not_finite > 0 {
+            first.get_or_insert(seen.name);
+        }
+    };
+    seen::walk(
+        state,
+        config,
+        steps,
+        |at| part::<A>(folder, config, at),
+        &mut see,
+    )
+    .ok()?;
+    first
+}
+
+/// A part of the batch of a step that was kept.
+fn part<A: Arch>(
+    folder: &Path,
+    config: &PretrainConfig,
+    part: u64,
+) -> Result<Batch, PretrainError> {
+    let dict = StateDict::read(&part_file(folder, part))?;
+    let encoding = (Encoding::of(&config.model), A::WIDTH);
+    let values = 3 * config.model.patch().pow(2);
+    Ok(Batch::from_dict(&dict, encoding, values)?)
+}
+
 /// Takes the last step that a run has kept again, and shows `see` its tensors in the order in which they are computed.
 ///
 /// # Errors
@@ -132,12 +170,7 @@ fn again<A: Arch>(
     let dict = StateDict::read(&folder.join(STATE))?;
     state.load_dict(&dict)?;
     let steps = dict.number(STEPS)?;
-    let encoding = (Encoding::of(&config.model), A::WIDTH);
-    let part = |part: u64| -> Result<Batch, PretrainError> {
-        let dict = StateDict::read(&part_file(folder, part))?;
-        let values = 3 * config.model.patch().pow(2);
-        Ok(Batch::from_dict(&dict, encoding, values)?)
-    };
+    let part = |at| part::<A>(folder, config, at);
     seen::walk(&state, config, steps, part, see)?;
     let (at, mut next) = (state.step, 0..);
     let taken = step(&mut state, config, steps, || {

@@ -53,8 +53,9 @@ struct Sample {
 impl WebDataset {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let archives = archives(path)?;
-        let surveyed: Result<Vec<_>> = archives.par_iter().map(|archive| survey(archive)).collect();
-        let surveyed = surveyed?;
+        let surveyed: Vec<_> = archives.par_iter().map(|archive| survey(archive)).collect();
+        // The first error in the order of names, whatever the threads.
+        let surveyed = surveyed.into_iter().collect::<Result<Vec<_>>>()?;
         let (mut refused, mut ignored) = (Vec::new(), BTreeMap::new());
         let (mut surveys, mut info) = (Vec::new(), None);
         for (number, (archive, found)) in archives.iter().zip(surveyed).enumerate() {

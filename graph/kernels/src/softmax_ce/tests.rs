@@ -24,6 +24,31 @@ fn teacher_softmax_agrees_with_the_reference() {
     }
 }
 
+/// exp(z / 0.5) of 3, 1 and 1, 1. A round makes columns of equal sums, then rows of 1: (3/8, 2/8) becomes (3/5, 2/5) and
+/// (1/8, 2/8) becomes (1/3, 2/3); two more by hand, in fractions.
+#[test]
+fn sinkhorn_rounds_by_hand() {
+    let z = [0.5 * 3f32.ln(), 0.0, 0.0, 0.0];
+    let rounds = [
+        (1, [3.0 / 5.0, 2.0 / 5.0, 1.0 / 3.0, 2.0 / 3.0]),
+        (2, [12.0 / 19.0, 7.0 / 19.0, 4.0 / 11.0, 7.0 / 11.0]),
+        (3, [45.0 / 71.0, 26.0 / 71.0, 15.0 / 41.0, 26.0 / 41.0]),
+    ];
+    for (rounds, expected) in rounds {
+        let mut out = [0.0; 4];
+        sinkhorn(&z, 0.5, rounds, 2, &mut out);
+        assert_close("out", &out, &expected, 1e-6);
+    }
+}
+
+/// (1 - 0.5, 0 - 0) / 0.5 = (1, 0), and e / (1 + e) = 0.7310586.
+#[test]
+fn teacher_softmax_by_hand() {
+    let mut out = [0.0; 2];
+    teacher_softmax(&[1.0, 0.0], Some(&[0.5, 0.0]), 0.5, 2, &mut out);
+    assert_close("out", &out, &[0.7310585786, 0.2689414214], 1e-6);
+}
+
 #[test]
 fn softmax_of_huge_logits() {
     let mut out = [0.0; 3];
