@@ -91,7 +91,7 @@ fn a_run_that_is_stopped_while_it_is_evaluated_comes_out_the_same() {
         "Average precision",
         "Labels and detections",
         "mask AP50",
-        "labelled, ",
+        "what is labelled",
     ] {
         assert!(report.contains(part), "{part}");
     }

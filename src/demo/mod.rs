@@ -172,7 +172,7 @@ pub fn demo(
         trained.push(Trained {
             model,
             parity: parity.max_abs_diff(),
-            score: score.expect("there are pictures to evaluate on"),
+            score: *score.expect("there are pictures to evaluate on"),
         });
     }
     let [pretrained, scratch] = <[Trained; 2]>::try_from(trained).expect("two were trained");

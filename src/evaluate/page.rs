@@ -135,7 +135,7 @@ impl<'a> Pairs<'a> {
         })
     }
 
-    /// A picture with its labels beside the same with what is found in it, and a line about them.
+    /// A picture with its labels beside the same with what is found in it, and its name.
     fn draw(&mut self, record: usize) -> Result<(RgbImage, String), ScoreError> {
         let Sample {
             image: picture,
@@ -159,13 +159,7 @@ impl<'a> Pairs<'a> {
             draw_labels(&picture, &labels, &self.classes),
             draw(&picture, found, &self.classes),
         ];
-        let caption = format!(
-            "{}: {} labelled, {} found",
-            info.source,
-            labels.len(),
-            found.len()
-        );
-        Ok((contact_sheet(&pair.map(fitted), 2), caption))
+        Ok((contact_sheet(&pair.map(fitted), 2), info.source))
     }
 }
 

@@ -90,7 +90,7 @@ pub enum Outcome {
         /// Whether the data kept up with the steps.
         data: String,
         /// What it reaches, if there was something to evaluate on.
-        score: Option<Report>,
+        score: Option<Box<Report>>,
     },
     /// Asked to stop; the checkpoint is written.
     Interrupted {
@@ -281,7 +281,7 @@ fn train<A: Arch, D: Backend>(
         parity,
         images_per_second,
         data: stats.verdict(),
-        score,
+        score: score.map(Box::new),
     })
 }
 
