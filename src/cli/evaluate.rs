@@ -112,4 +112,7 @@ pub fn print(report: &Report) {
     if let Some(remark) = report.remark() {
         eprintln!("{remark}");
     }
+    if let Some(best) = report.first.best_threshold() {
+        eprintln!("{}", page::advice(best));
+    }
 }

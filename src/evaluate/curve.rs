@@ -16,6 +16,8 @@ pub(super) struct CategoryCurves {
     pub areas: [Option<AreaCurve>; AREA_RANGES.len()],
     /// Recall at [`FEW_DETECTIONS`], of all areas.
     pub recall_of_few: [Option<PerIou>; FEW_DETECTIONS.len()],
+    /// Of all areas, the score of each detection that is right or wrong at an IoU of 0.50, and whether it is right.
+    pub judged: Vec<(f64, bool)>,
 }
 
 /// A category's precision and recall for objects of one range of areas.
@@ -52,9 +54,19 @@ impl CategoryCurves {
                 .filter(|&n| n > 0)
                 .map(|n| recall(first, n))
         };
+        let judged = images.iter().flat_map(|image| {
+            let outcomes = &image.areas[0].outcomes;
+            let judged = |(score, outcome): (&f64, &Outcome)| {
+                let right = outcome.true_positive & 1 == 1;
+                let wrong = outcome.false_positive & 1 == 1;
+                (right || wrong).then_some((*score, right))
+            };
+            image.scores.iter().zip(outcomes).filter_map(judged)
+        });
         Self {
             areas: std::array::from_fn(curve),
             recall_of_few: FEW_DETECTIONS.map(recall_of_few),
+            judged: judged.collect(),
         }
     }
 }

@@ -26,6 +26,7 @@
 //! - `matching.rs`: one category in one picture: IoU and the greedy match.
 //! - `curve.rs`: one category over all pictures: precision and recall.
 //! - [`model`]: an exported detector on a packed set.
+//! - `threshold.rs`: what thresholds of the score keep.
 //! - `summary.rs`: the twelve numbers, as a table and as JSON. [`page`]: in a report, with pictures.
 
 mod curve;
@@ -37,6 +38,7 @@ mod matching;
 pub mod model;
 pub mod page;
 mod summary;
+mod threshold;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -48,6 +50,7 @@ pub use detections::{Detection, Detections};
 pub use error::{EvaluateError, Problem};
 pub use ground_truth::{Annotation, Category, GroundTruth, ImageInfo};
 pub use summary::{CategoryAp, Report, Summary};
+pub use threshold::Kept;
 
 use curve::CategoryCurves;
 use ground_truth::ANNOTATIONS;

@@ -8,9 +8,9 @@ use intertwine_detect::draw::{draw, draw_labels};
 use intertwine_detect::{Class, Detection, Detector};
 
 use super::model::{ids_in, ScoreError};
-use super::{CategoryAp, IouType, Report};
+use super::{CategoryAp, IouType, Kept, Report};
 use crate::report::pictures::contact_sheet;
-use crate::report::{Section, Table, Tile};
+use crate::report::{LinePlot, Section, Table, Tile};
 
 /// Pictures that are shown, evenly spread over the set.
 const PICTURES: usize = 8;
@@ -37,7 +37,11 @@ pub fn sections(
         data.len(),
         data.folder().display()
     ));
-    let mut all = vec![figures.tiles(tiles(score)).table(classes(score))];
+    let figures = figures.tiles(tiles(score)).table(classes(score));
+    let mut all = vec![match score.first.best_threshold() {
+        Some(best) => figures.line_plot(thresholds(score)).text(advice(best)),
+        None => figures,
+    }];
     if !pictures.is_empty() {
         let section = Section::new("Labels and detections").text(
             "Pictures from all over the set: on the left what is labelled, on the right what the exported detector finds, \
@@ -71,6 +75,31 @@ fn tiles(score: &Report) -> Vec<Tile> {
         ]);
     }
     tiles
+}
+
+/// What thresholds of the score keep, of boxes.
+fn thresholds(score: &Report) -> LinePlot {
+    let curve = |of: fn(&Kept) -> f64| {
+        let kept = score.first.thresholds.iter();
+        Vec::from_iter(kept.map(|kept| (kept.score, of(kept))))
+    };
+    LinePlot::new("What a threshold keeps: all classes together, IoU 0.5")
+        .axes("lowest score", "share")
+        .series("precision", curve(|kept| kept.precision))
+        .series("recall", curve(|kept| kept.recall))
+        .series("F1", curve(|kept| kept.f1))
+}
+
+/// What to use a detector with.
+pub fn advice(best: &Kept) -> String {
+    format!(
+        "F1 is highest, {:.3}, with `detect --score {:.2}`: {:.0}% of what is found is right, {:.0}% of what is there is found \
+         (IoU 0.5).",
+        best.f1,
+        best.score,
+        100.0 * best.precision,
+        100.0 * best.recall
+    )
 }
 
 /// A row a class, those with the most objects first.

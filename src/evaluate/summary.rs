@@ -5,6 +5,7 @@ use std::fmt;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::curve::{AreaCurve, CategoryCurves, PerIou};
+use super::threshold::{kept, Kept};
 use super::{Category, IouType};
 
 /// Places of the area ranges.
@@ -30,6 +31,8 @@ pub struct Summary {
     pub per_iou: Vec<f64>,
     /// By rising id, the categories without objects too.
     pub per_category: Vec<CategoryAp>,
+    /// What thresholds of the score keep, by rising score; none where no object is labelled.
+    pub thresholds: Vec<Kept>,
 }
 
 /// One category's part in a [`Summary`]; -1 where it has no such object.
@@ -96,7 +99,15 @@ impl Summary {
             per_category: per_category
                 .map(|(category, curves)| CategoryAp::new(category, curves))
                 .collect(),
+            thresholds: kept(curves),
         }
+    }
+
+    /// The threshold of the highest F1; of equal ones the lowest.
+    pub fn best_threshold(&self) -> Option<&Kept> {
+        // `max_by` has the last of equals.
+        let falling = self.thresholds.iter().rev();
+        falling.max_by(|a, b| a.f1.total_cmp(&b.f1))
     }
 }
 
@@ -170,9 +181,8 @@ impl fmt::Display for Summary {
     }
 }
 
-/// What `evaluate` writes as JSON: `stats`, `per_iou` and `per_category` of one comparison, and where
-/// boxes and masks were both compared, the masks' as `stats_segm`, `per_iou_segm` and
-/// `per_category_segm` beside them.
+/// What `evaluate` writes as JSON: `stats`, `per_iou`, `per_category` and `thresholds` of one comparison, and where
+/// boxes and masks were both compared, the masks' beside them, as `stats_segm` and so on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// Boxes, or what alone was compared.
@@ -206,9 +216,11 @@ impl Serialize for Report {
         }
         map.serialize_entry("per_iou", &self.first.per_iou)?;
         map.serialize_entry("per_category", &self.first.per_category)?;
+        map.serialize_entry("thresholds", &self.first.thresholds)?;
         if let Some(masks) = &self.masks {
             map.serialize_entry("per_iou_segm", &masks.per_iou)?;
             map.serialize_entry("per_category_segm", &masks.per_category)?;
+            map.serialize_entry("thresholds_segm", &masks.thresholds)?;
         }
         map.end()
     }

@@ -3,6 +3,8 @@
 //! A vector of `dim` values is `[sin x | cos x | sin y | cos y]`, a quarter each: the first half
 //! encodes x, the second y. In a quarter, value `k` turns at `10000^(-k / (dim / 4))` radians a cell.
 
+use std::collections::HashMap;
+
 use super::{Geometry, Grid, Window};
 
 /// The slowest wave takes `2 pi * 10,000` cells.
@@ -36,13 +38,19 @@ pub fn encode(
     let frequency: Vec<f64> = (0..quarter)
         .map(|k| TEMPERATURE.powf(-(k as f64) / quarter as f64))
         .collect();
-    for ([x, y], out) in positions.zip(out.chunks_exact_mut(dim)) {
+    // Patches of a view share their columns and rows: where each was encoded first.
+    let mut known = [HashMap::new(), HashMap::new()];
+    let half = 2 * quarter;
+    for (i, [x, y]) in positions.enumerate() {
         let coordinates = [f64::from(x * cells.1) - 0.5, f64::from(y * cells.0) - 0.5];
-        for (coordinate, half) in coordinates
-            .into_iter()
-            .zip(out.chunks_exact_mut(2 * quarter))
-        {
-            let (sines, cosines) = half.split_at_mut(quarter);
+        for (axis, (coordinate, known)) in coordinates.into_iter().zip(&mut known).enumerate() {
+            let at = i * dim + axis * half;
+            let first = *known.entry(coordinate.to_bits()).or_insert(at);
+            if first < at {
+                out.copy_within(first..first + half, at);
+                continue;
+            }
+            let (sines, cosines) = out[at..at + half].split_at_mut(quarter);
             for ((sine, cosine), &f) in sines.iter_mut().zip(cosines).zip(&frequency) {
                 let (s, c) = (coordinate * f).sin_cos();
                 (*sine, *cosine) = (s as f32, c as f32);
@@ -80,6 +88,19 @@ mod tests {
         for (a, b) in ours.iter().zip(expected.as_flattened()) {
             assert!((a - b).abs() < 1e-6, "{a} {b}");
         }
+    }
+
+    /// On a grid and off it, each position is encoded as it is alone.
+    #[test]
+    fn positions_that_share_a_coordinate_are_encoded_alike() {
+        let positions = [[0.1, 0.2], [0.7, 0.2], [0.1, 0.9], [0.7, 0.9], [0.2, 0.1]];
+        let encoded = |positions: &[[f32; 2]]| {
+            let mut out = vec![f32::NAN; 12 * positions.len()];
+            encode(positions.iter().copied(), (3.0, 5.0), 12, &mut out);
+            out
+        };
+        let alone = positions.map(|position| encoded(&[position])).concat();
+        assert_eq!(encoded(&positions), alone);
     }
 
     #[test]

@@ -66,6 +66,40 @@ const B: [f64; 4] = [55.0, 55.0, 40.0, 40.0];
 const NOWHERE: [f64; 4] = [0.0, 60.0, 9.0, 9.0];
 
 #[test]
+fn thresholds_keep_what_scores_as_much() {
+    let summary = score(
+        vec![annotation(1, 1, A), annotation(2, 1, B)],
+        vec![
+            detection(1, A, 0.9),
+            detection(1, NOWHERE, 0.8),
+            detection(1, B, 0.7),
+        ],
+    );
+    let scores: Vec<f64> = summary.thresholds.iter().map(|kept| kept.score).collect();
+    assert_eq!((scores.len(), scores[0], scores[18]), (19, 0.05, 0.95));
+    for kept in &summary.thresholds {
+        // Precision, recall, F1 of two of three, one of two, one of one, nothing; two are to be found.
+        let expected = match kept.score {
+            ..=0.7 => [2.0 / 3.0, 1.0, 0.8],
+            ..=0.8 => [0.5, 0.5, 0.5],
+            ..=0.9 => [1.0, 0.5, 2.0 / 3.0],
+            _ => [0.0; 3],
+        };
+        for (found, expected) in [kept.precision, kept.recall, kept.f1]
+            .into_iter()
+            .zip(expected)
+        {
+            assert_near(found, expected);
+        }
+    }
+    let best = summary.best_threshold().unwrap();
+    assert_eq!((best.score, best.f1), (0.05, 0.8));
+    // With nothing to be found there is nothing to choose.
+    let none = score(Vec::new(), vec![detection(1, A, 0.9)]);
+    assert_eq!(none.best_threshold(), None);
+}
+
+#[test]
 fn average_precision_of_a_hit_a_miss_and_a_hit() {
     let summary = score(
         vec![annotation(1, 1, A), annotation(2, 1, B)],
