@@ -23,6 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use serde::de::DeserializeOwned;
@@ -36,6 +37,9 @@ use crate::report::pictures::png;
 pub use lock::Lock;
 pub use log::Log;
 pub(crate) use log::Times;
+
+/// Where a run's checkpoint is.
+pub(crate) const CHECKPOINT: &str = "checkpoints/last.safetensors";
 
 /// Bookkeeping.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +85,12 @@ pub enum RunError {
     /// A run is there already.
     #[error("{} holds a run already; pass --resume to go on with it, or choose another --out", path.display())]
     Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// What is there is not a run.
+    #[error("{} holds a packed set; choose another --out", path.display())]
+    PackedSet {
         /// The folder.
         path: PathBuf,
     },
@@ -131,7 +141,7 @@ impl RunFolder {
     }
     /// The checkpoint to go on from.
     pub fn checkpoint(&self) -> PathBuf {
-        self.path.join("checkpoints/last.safetensors")
+        self.path.join(CHECKPOINT)
     }
     /// The result.
     pub fn model(&self) -> PathBuf {
@@ -183,6 +193,11 @@ pub fn claim<C: Serialize + DeserializeOwned>(
 ) -> Result<Lock, RunError> {
     let written = |config: &C| toml::to_string(config).expect("a config is plain data");
     let config = &written(config);
+    if folder.join("manifest.json").exists() {
+        return Err(RunError::PackedSet {
+            path: folder.to_owned(),
+        });
+    }
     make_folder(folder)?;
     let lock = Lock::take(folder)?;
     let stored = folder.join("config.toml");
@@ -210,7 +225,7 @@ pub fn claim<C: Serialize + DeserializeOwned>(
             }
         }
         None => {
-            let begun = ["checkpoints/last.safetensors", "metrics.jsonl"];
+            let begun = [CHECKPOINT, "metrics.jsonl"];
             if begun.iter().any(|file| folder.join(file).exists()) {
                 return Err(RunError::NoConfig {
                     path: folder.to_owned(),
@@ -278,6 +293,11 @@ fn difference(old: &str, new: &str) -> Option<String> {
     }))
 }
 
+/// Whether the run in a folder has a checkpoint to go on from.
+pub fn is_begun(folder: &Path) -> bool {
+    folder.join(CHECKPOINT).exists()
+}
+
 /// What the config of the run in a folder says; none if there is no run, or its config has no such keys.
 pub fn stored<T: DeserializeOwned>(folder: &Path) -> Option<T> {
     let text = std::fs::read_to_string(folder.join("config.toml")).ok()?;
@@ -296,6 +316,11 @@ pub fn precision(given: Choice, folder: &Path, resume: bool, has_bf16: bool) -> 
     given.gone_on(before).resolved(has_bf16)
 }
 
+/// Signals that come within this time of the first are the same wish to stop.
+const ONE_WISH: Duration = Duration::from_secs(1);
+/// The exit status of a job that was not let save, as of one that was killed.
+const ENDED_AT_ONCE: i32 = 137;
+
 /// Whether the user asked to stop. The first Ctrl-C asks; the job saves and ends; the second kills.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
@@ -305,10 +330,15 @@ impl Interrupt {
     pub fn listen() -> Self {
         let interrupt = Self::default();
         let flag = interrupt.clone();
+        let mut asked: Option<Instant> = None;
         // Fails only if another handler is set: then that one decides.
         let _ = ctrlc::set_handler(move || {
-            if flag.0.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
+            flag.request();
+            match asked {
+                // `timeout` and terminals send one wish as two signals.
+                Some(at) if at.elapsed() < ONE_WISH => return,
+                Some(_) => std::process::exit(ENDED_AT_ONCE),
+                None => asked = Some(Instant::now()),
             }
             eprintln!("\nstopping after this step and saving; press Ctrl-C again to stop at once");
         });

@@ -169,6 +169,26 @@ fn a_set_of_other_classes_is_refused_at_once() {
     let written = write_coco(&drawn, &scenes, 5, 0..4).unwrap();
     let source = Source::new(written.annotations);
     pack(&source, &PackOptions::default(), &dir.join("few"), &|_| {}).unwrap();
+    let written = write_coco(&dir.join("blank"), &support::scenes(), 5, 0..4).unwrap();
+    let text = std::fs::read_to_string(&written.annotations).unwrap();
+    let mut labels: Value = serde_json::from_str(&text).unwrap();
+    labels["annotations"] = Vec::<Value>::new().into();
+    std::fs::write(&written.annotations, labels.to_string()).unwrap();
+    let source = Source::new(written.annotations);
+    pack(
+        &source,
+        &PackOptions::default(),
+        &dir.join("nothing"),
+        &|_| {},
+    )
+    .unwrap();
+    let failure = attempt(dir, "run", "nothing", usize::MAX).unwrap_err();
+    assert!(
+        failure
+            .to_string()
+            .contains("none of its pictures has an object"),
+        "{failure}"
+    );
     let failure = attempt(dir, "run", "few", usize::MAX).unwrap_err();
     let cause = std::error::Error::source(&failure).unwrap().to_string();
     assert!(cause.contains("the model knows the class"), "{cause}");
@@ -216,8 +236,39 @@ fn a_detector_is_scored_drawn_and_copied_by_the_program() {
     );
     assert!(before == std::fs::read(dir.join("run/model.onnx")).unwrap());
 
+    // While it learns it says how good it is; a folder that is no run is left alone.
+    let few = [
+        "model.depth=1",
+        "detector.size=32",
+        "detector.channels=16",
+        "optim.batch=4",
+        "optim.epochs=1.0",
+        "watch.evaluations=1",
+    ];
+    let mut finetune = vec!["finetune", "--data", "packed", "--val", "val"];
+    finetune.extend(few.iter().flat_map(|setting| ["--set", setting]));
+    let (success, said) = intertwine(&[&finetune[..], &["--out", "told"]].concat());
+    assert!(
+        success && said.contains("after step 2: box AP 0."),
+        "{said}"
+    );
+    let (success, said) = intertwine(&[&finetune[..], &["--out", "packed"]].concat());
+    assert!(
+        !success && said.contains("packed holds a packed set"),
+        "{said}"
+    );
+    assert!(!dir.join("packed/config.toml").exists());
+    let (success, said) = intertwine(&[&finetune[..], &["--out", "told", "--resume"]].concat());
+    assert!(
+        success && said.contains("goes on with the run in told"),
+        "{said}"
+    );
+
     // An unfinished fine-tuning holds no encoder yet.
     std::fs::remove_file(dir.join("run/model.safetensors")).unwrap();
     let (success, said) = intertwine(&["probe", "run", "--data", "packed"]);
-    assert!(!success && said.contains("go on with its run"), "{said}");
+    assert!(
+        !success && said.contains("go on with it (--resume)"),
+        "{said}"
+    );
 }

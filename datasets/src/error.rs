@@ -24,7 +24,7 @@ pub enum DatasetError {
     },
     /// No packed set is there.
     #[error("`{}`: {}", path.display(), match exists {
-        true => "no packed set, there is no manifest.json in it; make one with `pack-dataset SOURCE OUT` and name OUT",
+        true => "no packed set, which is a folder with manifest.json; make one with `pack-dataset SOURCE OUT` and name OUT",
         false => "there is no such folder",
     })]
     NoSet {

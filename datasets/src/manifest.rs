@@ -70,7 +70,9 @@ impl Manifest {
         let path = folder.join(MANIFEST);
         let length = match fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(error)
+                if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) =>
+            {
                 return Err(DatasetError::NoSet {
                     path: folder.into(),
                     exists: folder.exists(),

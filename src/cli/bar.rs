@@ -69,6 +69,16 @@ impl Bar {
         self.bar.set_message(remark);
     }
 
+    /// Writes a line above the bar.
+    pub fn line(&self, text: &str) {
+        match self.bar.is_hidden() {
+            true => eprintln!("{}: {text}", self.bar.prefix()),
+            false => self
+                .bar
+                .println(format!("{:>10} {text}", self.bar.prefix())),
+        }
+    }
+
     /// Takes the bar away.
     pub fn clear(&self) {
         self.bar.finish_and_clear();

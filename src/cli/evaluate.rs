@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use intertwine_datasets::PackedSet;
 
 use super::bar::Bar;
@@ -54,11 +54,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     match (&args.model, &args.data, &args.gt, &args.dt) {
         (Some(model), Some(data), None, None) => {
-            let model = if model.is_dir() {
-                model.join("model.onnx")
-            } else {
-                model.clone()
+            let model = match model.is_dir() {
+                true => model.join("model.onnx"),
+                false => model.clone(),
             };
+            ensure!(
+                model.exists(),
+                "{}: no detector there; is it a finished fine-tuning? (One that was stopped goes on with --resume.)",
+                model.display()
+            );
             let data = PackedSet::open(data)?;
             let report = score(&model, &data)?;
             tell(&report, args.json.as_deref())?;

@@ -11,7 +11,7 @@ use super::evaluate;
 use super::settings::Settings;
 use crate::finetune::config::PRESETS;
 use crate::finetune::{finetune, FinetuneConfig, Job, Outcome, Progress, Start};
-use crate::run::Interrupt;
+use crate::run::{is_begun, Interrupt};
 
 /// Fine-tune a detector on labelled pictures.
 #[derive(clap::Args)]
@@ -53,15 +53,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let pictures = data.len() as u64;
     let steps = config.steps(pictures);
-    announce(
-        "finetune",
-        config.pictures(pictures),
-        config.optim.batch,
-        steps,
-        &settings.out,
-    );
-    if let Some(start) = &init {
-        eprintln!("starts from {}", start.described(&config));
+    match settings.resume && is_begun(&settings.out) {
+        true => eprintln!(
+            "finetune: goes on with the run in {}",
+            settings.out.display()
+        ),
+        false => {
+            announce(
+                "finetune",
+                config.pictures(pictures),
+                config.optim.batch,
+                steps,
+                &settings.out,
+            );
+            if let Some(start) = &init {
+                eprintln!("starts from {}", start.described(&config));
+            }
+        }
     }
     let mut bars = Bars::new(steps);
     let outcome = finetune(job, &mut |progress| bars.advance(progress))?;
@@ -139,6 +147,19 @@ impl Bars {
                 if self.is_learnt {
                     self.training.abandon();
                 }
+            }
+            Progress::Scored {
+                step,
+                ap,
+                ap50,
+                mask_ap,
+            } => {
+                let figures = [("box AP", ap), ("AP50", ap50), ("mask AP", mask_ap)];
+                let figures = figures
+                    .iter()
+                    .filter_map(|(name, ap)| Some(format!("{name} {:.3}", (*ap)?)));
+                let figures = Vec::from_iter(figures).join(", ");
+                self.training.line(&format!("after step {step}: {figures}"));
             }
             Progress::Evaluated { seen, pictures } => {
                 let bar = || Bar::of("evaluate", pictures, "pictures");

@@ -23,7 +23,8 @@ use crate::report::pictures::{contact_sheet, png};
     after_help = "Examples:\n  intertwine probe runs/first --data packed/val\n  intertwine probe vit_tiny.safetensors --data packed/val --neighbours sheet.png --embeddings cls.npy\n  intertwine probe augreg.safetensors --data packed/val --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5"
 )]
 pub struct Args {
-    /// A pretraining run, its model.safetensors, or a vision transformer under timm's names.
+    /// A pretraining run, which need not have ended, or a finished fine-tuning; their model.safetensors, or a vision
+    /// transformer under timm's names.
     #[arg(value_name = "RUN|SAFETENSORS")]
     encoder: PathBuf,
     /// A packed set. Classes are those of its pictures, or of the largest object in each.
@@ -89,6 +90,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         progress.advance(done, String::new());
     })?;
     progress.clear();
+    if let Some(step) = encoder.stopped_after() {
+        println!("of a pretraining that has done {step} steps, and not ended");
+    }
     let grid = figures.side / encoder.patch();
     print(&figures, grid);
     if encoder.is_foreign() {
@@ -191,6 +195,7 @@ fn print(figures: &Figures, grid: usize) {
         figures.pictures, figures.side, figures.with_class, figures.classes
     );
     for (name, value) in [
+        ("class, always the commonest", figures.commonest),
         ("class by 20 nearest, CLS", figures.knn),
         ("class by 20 nearest, mean of patches", figures.knn_patches),
         ("class by a linear fit to CLS", figures.linear),

@@ -155,6 +155,7 @@ pub fn demo(
                 at = (step, steps);
                 say(name, step, steps, &format!("loss {:.3}", losses.loss));
             }
+            Progress::Scored { .. } => {}
             Progress::Evaluated { seen, pictures } => {
                 say(name, at.0, at.1, &format!("evaluated {seen} of {pictures}"));
             }

@@ -27,6 +27,13 @@ pub fn sections(
     score: &Report,
 ) -> Result<Vec<Section>, ScoreError> {
     let mut pairs = Pairs::new(model, data)?;
+    let mut thresholds = *pairs.detector.thresholds();
+    let mut why = "its threshold for display";
+    // What a weak detector finds is below that, and would leave its pictures empty.
+    if let Some(best) = score.first.best_threshold() {
+        (thresholds.score, why) = (best.score as f32, "where F1 is highest");
+        pairs.detector.set_thresholds(thresholds);
+    }
     let shown = PICTURES.min(data.len());
     let records = (0..shown).map(|i| (2 * i + 1) * data.len() / (2 * shown));
     let pictures = records
@@ -39,13 +46,16 @@ pub fn sections(
     ));
     let figures = figures.tiles(tiles(score)).table(classes(score));
     let mut all = vec![match score.first.best_threshold() {
-        Some(best) => figures.line_plot(thresholds(score)).text(advice(best)),
+        Some(best) => figures.line_plot(kept(score)).text(advice(best)),
         None => figures,
     }];
     if !pictures.is_empty() {
         let section = Section::new("Labels and detections").text(
-            "Pictures from all over the set: on the left what is labelled, on the right what the exported detector finds, \
-             above its display threshold.",
+            format!(
+                "Pictures from all over the set: on the left what is labelled, on the right what the exported detector finds with \
+                 a score of {:.2} or more, {why}.",
+                thresholds.score
+            ),
         );
         all.push(section.pictures(pictures));
     }
@@ -78,7 +88,7 @@ fn tiles(score: &Report) -> Vec<Tile> {
 }
 
 /// What thresholds of the score keep, of boxes.
-fn thresholds(score: &Report) -> LinePlot {
+fn kept(score: &Report) -> LinePlot {
     let curve = |of: fn(&Kept) -> f64| {
         let kept = score.first.thresholds.iter();
         Vec::from_iter(kept.map(|kept| (kept.score, of(kept))))

@@ -39,6 +39,9 @@ pub enum FinetuneError {
     Report(#[from] ReportError),
     #[error("cannot evaluate on the pictures of --val; mend them, or do without: --resume --set watch.evaluations=0 goes on from here")]
     Score(#[from] ScoreError),
+    /// Pictures that show nothing to be found.
+    #[error("--val {}: none of its pictures has an object, so there is nothing to evaluate on; were the labels packed with them? See pack-dataset --check", path.display())]
+    NothingToFind { path: PathBuf },
     /// Pictures that do not belong to the data.
     #[error("--val {}", path.display())]
     Val { path: PathBuf, source: ScoreError },

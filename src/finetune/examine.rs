@@ -28,11 +28,11 @@ pub(super) struct Examiner<'a> {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Brief {
     #[serde(skip_serializing_if = "Option::is_none")]
-    ap: Option<f64>,
+    pub ap: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ap50: Option<f64>,
+    pub ap50: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mask_ap: Option<f64>,
+    pub mask_ap: Option<f64>,
 }
 
 impl From<&Report> for Brief {

@@ -97,8 +97,12 @@ impl Start {
                 data.window
             ),
         };
+        let stopped = match stored::stopped_after(&self.weights) {
+            Some(step) => format!(" (of a pretraining that has done {step} steps, and not ended)"),
+            None => String::new(),
+        };
         format!(
-            "{}: {} of {} blocks; {window}colours: mean {}, std {}, {origin}",
+            "{}{stopped}: {} of {} blocks; {window}colours: mean {}, std {}, {origin}",
             self.path.display(),
             model.arch,
             model.depth,

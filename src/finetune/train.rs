@@ -64,6 +64,17 @@ pub enum Progress {
         /// Figures of this step.
         losses: Losses,
     },
+    /// The detector was evaluated.
+    Scored {
+        /// Steps done.
+        step: u64,
+        /// Average precision of boxes; none where nothing is labelled.
+        ap: Option<f64>,
+        /// The same at an IoU of 0.50.
+        ap50: Option<f64>,
+        /// Of masks.
+        mask_ap: Option<f64>,
+    },
     /// A picture was looked at to evaluate the detector.
     Evaluated {
         /// Pictures looked at.
@@ -161,10 +172,14 @@ fn train<A: Arch, D: Backend>(
     } = job;
     let spec = detector_spec::<A>(config, data)?;
     if let Some(val) = val {
+        let path = || val.folder().to_owned();
         match_classes(data.categories(), val).map_err(|source| FinetuneError::Val {
-            path: val.folder().to_owned(),
+            path: path(),
             source,
         })?;
+        if !any_object(val, 0..val.len(), |object| !object.crowd)? {
+            return Err(FinetuneError::NothingToFind { path: path() });
+        }
     }
     // What cannot be is refused before there is a folder that was begun with it.
     let mut learner = Learner::<A, D>::new(dev, config, spec, init.map(|start| &start.weights))?;
@@ -204,6 +219,14 @@ fn train<A: Arch, D: Backend>(
                 return found.map(|_| Outcome::Interrupted { step, steps });
             }
             score = found?;
+            if let Some(Brief { ap, ap50, mask_ap }) = score {
+                (examiner.tell)(Progress::Scored {
+                    step,
+                    ap,
+                    ap50,
+                    mask_ap,
+                });
+            }
         }
         let taken = learner.step(config, step, steps, || feed.next_part());
         let (losses, rates) = match taken {

@@ -402,6 +402,7 @@ impl Climb<'_> {
                         &format!("fine-tuning {what}, loss {:.3}", losses.loss),
                     );
                 }
+                finetune::Progress::Scored { .. } => {}
                 finetune::Progress::Evaluated { seen, pictures } => {
                     at.meanwhile(&format!("evaluating {what}, {seen} of {pictures}"));
                 }

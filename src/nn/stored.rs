@@ -9,6 +9,7 @@ use super::vit::VitConfig;
 use super::weights::{StateDict, WeightsError};
 use crate::config::Validate;
 use crate::field::Normalisation;
+use crate::run::CHECKPOINT;
 
 /// The teacher's encoder in the checkpoint of a pretraining.
 const TEACHER: &str = "teacher.vit.";
@@ -19,10 +20,7 @@ const TEACHER: &str = "teacher.vit.";
 /// # Errors
 /// As [`StateDict::read`]; a checkpoint that holds no encoder.
 pub fn read(path: &Path) -> Result<(PathBuf, StateDict), WeightsError> {
-    let (model, checkpoint) = (
-        path.join("model.safetensors"),
-        path.join("checkpoints/last.safetensors"),
-    );
+    let (model, checkpoint) = (path.join("model.safetensors"), path.join(CHECKPOINT));
     let unfinished = !model.exists() && checkpoint.exists();
     let file = match path.is_dir() {
         true if unfinished => checkpoint,
@@ -41,12 +39,16 @@ pub fn read(path: &Path) -> Result<(PathBuf, StateDict), WeightsError> {
             weights.tensors = of_teacher.collect();
         }
         false if unfinished || is_checkpoint => {
-            let reason = "a checkpoint without an encoder to start from; go on with its run (--resume) to its end".into();
-            return Err(WeightsError::Format { path: file, reason });
+            return Err(WeightsError::Unfinished { path: file });
         }
         false => {}
     }
     Ok((file, weights))
+}
+
+/// Steps that the pretraining had done of whose checkpoint these weights are.
+pub fn stopped_after(weights: &StateDict) -> Option<u64> {
+    weights.metadata.get("step")?.parse().ok()
 }
 
 /// What the notes of an encoder's file say: the network, and how it sees pictures. `None` for a file that is not ours.

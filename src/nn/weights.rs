@@ -31,6 +31,12 @@ pub enum WeightsError {
         /// What is wrong.
         reason: String,
     },
+    /// A run that has not come so far.
+    #[error("{}: the checkpoint of a run that has not ended, without an encoder to start from; go on with it (--resume)", path.display())]
+    Unfinished {
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// A tensor has another shape than the network.
     #[error("{origin}: tensor `{name}` has shape {found:?}, the network needs {expected:?}; check `arch`, `depth` and the head sizes in the config")]
     Shape {

@@ -35,6 +35,7 @@ pub struct Encoder {
     network: Box<dyn Encode>,
     normalisation: Normalisation,
     usual: Usual,
+    stopped_after: Option<u64>,
 }
 
 trait Encode: Send + Sync {
@@ -79,7 +80,12 @@ impl Encoder {
         if let Some((config, normalisation, usual)) =
             stored::notes(&dict.metadata).map_err(foreign)?
         {
-            return Self::from_weights(&config, &dict, normalisation, usual);
+            let stopped_after = stored::stopped_after(&dict);
+            let encoder = Self::from_weights(&config, &dict, normalisation, usual)?;
+            return Ok(Self {
+                stopped_after,
+                ..encoder
+            });
         }
         let (config, positions) = timm::take(&mut dict).map_err(foreign)?;
         Self::load(&config, &dict, Normalisation::IMAGENET, Some(positions))
@@ -122,6 +128,7 @@ impl Encoder {
             network,
             normalisation,
             usual: Usual::default(),
+            stopped_after: None,
         })
     }
 
@@ -149,6 +156,7 @@ impl Encoder {
             network,
             normalisation,
             usual: Usual::default(),
+            stopped_after: None,
         })
     }
 
@@ -178,6 +186,11 @@ impl Encoder {
     /// How it has seen pictures, as far as its file says.
     pub fn usual(&self) -> Usual {
         self.usual
+    }
+
+    /// Steps of its pretraining, if that has not ended.
+    pub fn stopped_after(&self) -> Option<u64> {
+        self.stopped_after
     }
 
     /// Values of a token.

@@ -124,6 +124,8 @@ pub struct Figures {
     pub with_class: usize,
     /// Different classes of those.
     pub classes: usize,
+    /// Share of the commonest class: what always answering with it would reach.
+    pub commonest: Option<f64>,
     /// Share of the pictures whose class their 20 nearest neighbours by CLS give.
     pub knn: Option<f64>,
     /// The same of the mean of the patches.
@@ -229,6 +231,7 @@ pub fn probe(
         side: grid * encoder.patch(),
         with_class: known.len(),
         classes: count,
+        commonest: commonest(&known, count),
         knn: knn::accuracy(&cls, &known, protocol),
         knn_patches: knn::accuracy(&means, &known, protocol),
         linear: readout::classes(&cls, &known, count, seed),
@@ -245,6 +248,16 @@ pub fn probe(
         classes,
     };
     Ok((figures, embeddings))
+}
+
+/// The share of the class that most have; none without classes.
+fn commonest(classes: &[u32], count: usize) -> Option<f64> {
+    let mut of_each = vec![0usize; count];
+    classes
+        .iter()
+        .for_each(|&class| of_each[class as usize] += 1);
+    let most = of_each.into_iter().max()?;
+    Some(most as f64 / classes.len() as f64)
 }
 
 /// Patches a side of what the encoder is to see.

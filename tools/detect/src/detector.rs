@@ -55,7 +55,7 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Reads a model from a file. It keeps what is fit to be shown: see
+    /// Reads a model from a file, or from `model.onnx` in a folder, as fine-tuning writes it. It keeps what is fit to be shown: see
     /// [`set_thresholds`](Self::set_thresholds).
     ///
     /// # Errors
@@ -69,6 +69,8 @@ impl Detector {
     /// # Errors
     /// As [`load`](Self::load); options that do not go together.
     pub fn load_with(path: &Path, options: Options) -> Result<Self, DetectError> {
+        let in_folder = path.is_dir().then(|| path.join("model.onnx"));
+        let path = in_folder.as_deref().unwrap_or(path);
         let read = || {
             let bytes = std::fs::read(path)?;
             let model = Model::decode(&bytes)?;

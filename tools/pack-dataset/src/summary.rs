@@ -100,7 +100,10 @@ fn warn_of_quarantine(quarantined: &[Quarantined]) {
 fn next_command(report: &PackReport, out: &Path) -> String {
     let out = out.display();
     if report.instances > 0 {
-        return format!("intertwine finetune --data {out} --val VAL --out runs/detector  (VAL: the packed validation set)");
+        return format!(
+            "intertwine finetune --data {out} --val VAL --out runs/detector  (to learn from; a set to evaluate on is VAL. \
+             Before it: intertwine pretrain, for --init)"
+        );
     }
     format!("intertwine pretrain --data {out} --out runs/first")
 }

@@ -94,6 +94,12 @@ fn describe(done: &Done, card: &ModelCard) -> String {
     let mut line = format!("{} x {}", done.size.0, done.size.1);
     if counts.is_empty() {
         line.push_str(", nothing found");
+        if let Some(best) = done.detections.first() {
+            line.push_str(&format!(
+                " (the best has a score of {:.2}; see --score)",
+                best.score
+            ));
+        }
     }
     for (class, count) in counts {
         line.push_str(&format!(", {count} {}", card.classes[class].name));
