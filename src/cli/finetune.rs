@@ -135,9 +135,6 @@ impl Bars {
                 steps,
                 losses: l,
             } => {
-                if let Some(evaluation) = self.evaluation.take() {
-                    evaluation.clear();
-                }
                 let remark = format!(
                     "loss {:.3} (class {:.3} box {:.3} mask {:.3})",
                     l.loss, l.class, l.bbox, l.mask
@@ -159,6 +156,9 @@ impl Bars {
                     .iter()
                     .filter_map(|(name, ap)| Some(format!("{name} {:.3}", (*ap)?)));
                 let figures = Vec::from_iter(figures).join(", ");
+                if let Some(evaluation) = self.evaluation.take() {
+                    evaluation.clear();
+                }
                 self.training.line(&format!("after step {step}: {figures}"));
             }
             Progress::Evaluated { seen, pictures } => {
