@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
+use intertwine_datasets::PackedSet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -193,7 +194,7 @@ pub fn claim<C: Serialize + DeserializeOwned>(
 ) -> Result<Lock, RunError> {
     let written = |config: &C| toml::to_string(config).expect("a config is plain data");
     let config = &written(config);
-    if folder.join("manifest.json").exists() {
+    if PackedSet::is_in(folder) {
         return Err(RunError::PackedSet {
             path: folder.to_owned(),
         });

@@ -1,9 +1,10 @@
 //! A fine-tuning is evaluated on the way and at the end; stopped while it is, it goes on and comes out the same.
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use intertwine::config::resolve;
@@ -14,27 +15,29 @@ use intertwine_datasets::scenes::{write_coco, SceneConfig};
 use intertwine_datasets::{pack, PackOptions, PackedSet, Source};
 use serde_json::Value;
 
-/// Four steps, evaluated after two of them and at the end, asked to stop when so many pictures have been looked at in this
+/// Four steps, evaluated after two of them and at the end.
+const SMALL: [&str; 7] = [
+    "model.depth=1",
+    "detector.size=32",
+    "detector.channels=16",
+    "optim.batch=4",
+    "optim.epochs=1.0",
+    "run.checkpoint_every=100",
+    "watch.evaluations=1",
+];
+
+/// Asked to stop when so many pictures have been looked at in this
 /// call.
 fn run(dir: &Path, out: &str, stop_after: usize) -> Outcome {
     attempt(dir, out, "val", stop_after).unwrap()
 }
 
 fn attempt(dir: &Path, out: &str, val: &str, stop_after: usize) -> Result<Outcome, FinetuneError> {
-    let settings = [
-        "model.depth=1",
-        "detector.size=32",
-        "detector.channels=16",
-        "optim.batch=4",
-        "optim.epochs=1.0",
-        "run.checkpoint_every=100",
-        "watch.evaluations=1",
-    ];
     let config = resolve(
         finetune::config::PRESETS,
         "pico",
         None,
-        &settings.map(String::from),
+        &SMALL.map(String::from),
     );
     let [data, val] = ["packed", val].map(|name| PackedSet::open(&dir.join(name)).unwrap());
     let interrupt = Interrupt::default();
@@ -203,10 +206,8 @@ fn a_detector_is_scored_drawn_and_copied_by_the_program() {
     support::packed_at(dir, "val", 16..22);
     run(dir, "run", usize::MAX);
     let intertwine = |args: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_intertwine"));
-        let output = command.current_dir(dir).args(args).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        (output.status.success(), said)
+        let (success, _, said) = program::intertwine(dir, args);
+        (success, said)
     };
     let evaluate = ["evaluate", "--model", "run", "--data", "val"];
     let files = ["--json", "made/ap.json", "--report", "made/ap.html"];
@@ -237,16 +238,8 @@ fn a_detector_is_scored_drawn_and_copied_by_the_program() {
     assert!(before == std::fs::read(dir.join("run/model.onnx")).unwrap());
 
     // While it learns it says how good it is; a folder that is no run is left alone.
-    let few = [
-        "model.depth=1",
-        "detector.size=32",
-        "detector.channels=16",
-        "optim.batch=4",
-        "optim.epochs=1.0",
-        "watch.evaluations=1",
-    ];
     let mut finetune = vec!["finetune", "--data", "packed", "--val", "val"];
-    finetune.extend(few.iter().flat_map(|setting| ["--set", setting]));
+    finetune.extend(SMALL.iter().flat_map(|setting| ["--set", setting]));
     let (success, said) = intertwine(&[&finetune[..], &["--out", "told"]].concat());
     assert!(
         success && said.contains("after step 2: box AP 0."),

@@ -1,10 +1,11 @@
 //! `intertwine probe`: weights from elsewhere give the features they gave there, and the figures tell what they should.
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use image::{Rgb, RgbImage};
 use intertwine::field::{Normalisation, Window};
@@ -12,6 +13,7 @@ use intertwine::nn::weights::{HostTensor, StateDict};
 use intertwine::probe::encoder::{Encoder, Shown};
 use intertwine_datasets::{pack, PackOptions, Source};
 use intertwine_detect::Detector;
+use program::intertwine;
 
 /// What timm makes of a picture with computed weights; `tests/peers/timm_features.py` writes it.
 #[derive(serde::Deserialize)]
@@ -307,20 +309,6 @@ fn what_is_no_encoder_is_refused_with_a_reason() {
             "{said}"
         );
     }
-}
-
-fn intertwine(dir: &Path, args: &[&str]) -> (bool, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_intertwine"))
-        .current_dir(dir)
-        .args(args)
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.success(),
-        text(output.stdout),
-        text(output.stderr),
-    )
 }
 
 /// Pictures of three colours in folders of their names, noisy: any encoder tells them apart.

@@ -15,6 +15,7 @@ use crate::import::Importer;
 use crate::journal::{Journal, Past, Step, Task, JOURNAL};
 use crate::manifest::{Manifest, MANIFEST};
 use crate::options::Existing;
+use crate::packed_set::PackedSet;
 use crate::quarantine::QUARANTINE;
 use crate::resume::still_valid;
 use crate::shard::sync_folder;
@@ -181,7 +182,7 @@ impl Staging {
 
     fn replace(&self) -> Result<()> {
         let (set, old, out) = (self.folder(), self.work.join("old"), &self.out);
-        let replaces = out.join(MANIFEST).exists();
+        let replaces = PackedSet::is_in(out);
         if replaces {
             fs::rename(out, &old).map_err(DatasetError::io("move away", out))?;
         }

@@ -34,6 +34,11 @@ pub struct PackedSet {
 }
 
 impl PackedSet {
+    /// Whether there is one in `folder`; whether it is whole, [`Self::open`] says.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(MANIFEST).exists()
+    }
+
     /// Opens the packed set in `folder`: reads the manifest, maps the shards and checks their indices.
     ///
     /// # Errors

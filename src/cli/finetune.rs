@@ -10,7 +10,7 @@ use super::bar::{announce, Bar};
 use super::evaluate;
 use super::settings::Settings;
 use crate::finetune::config::PRESETS;
-use crate::finetune::{finetune, FinetuneConfig, Job, Outcome, Progress, Start};
+use crate::finetune::{finetune, Brief, FinetuneConfig, Job, Outcome, Progress, Start};
 use crate::run::{is_begun, Interrupt};
 
 /// Fine-tune a detector on labelled pictures.
@@ -145,12 +145,8 @@ impl Bars {
                     self.training.abandon();
                 }
             }
-            Progress::Scored {
-                step,
-                ap,
-                ap50,
-                mask_ap,
-            } => {
+            Progress::Scored { step, score } => {
+                let Brief { ap, ap50, mask_ap } = score;
                 let figures = [("box AP", ap), ("AP50", ap50), ("mask AP", mask_ap)];
                 let figures = figures
                     .iter()

@@ -89,7 +89,7 @@ impl Presets {
         Ok(out)
     }
 
-    pub(super) fn unknown(&self, name: &str) -> ConfigError {
+    fn unknown(&self, name: &str) -> ConfigError {
         let known: Vec<String> = self.names().collect();
         ConfigError::UnknownPreset {
             name: name.to_owned(),

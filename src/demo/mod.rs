@@ -237,7 +237,7 @@ impl Sets {
             let range = first..first + count;
             first += count;
             let packed = out.join("packed").join(name);
-            if !packed.join("manifest.json").exists() {
+            if !PackedSet::is_in(&packed) {
                 say(name, 0, count, "drawing and packing");
                 let drawn = out.join("drawn").join(name);
                 let source = if labelled {

@@ -26,40 +26,43 @@ pub fn sections(
     data: &PackedSet,
     score: &Report,
 ) -> Result<Vec<Section>, ScoreError> {
+    let best = score.first.best_threshold();
+    let mut figures = Section::new("Average precision")
+        .text(format!(
+            "COCO's definition, on the {} pictures of {}.",
+            data.len(),
+            data.folder().display()
+        ))
+        .tiles(tiles(score))
+        .table(classes(score));
+    if let Some(best) = best {
+        figures = figures.line_plot(kept(score)).text(advice(best));
+    }
     let mut pairs = Pairs::new(model, data)?;
     let mut thresholds = *pairs.detector.thresholds();
     let mut why = "its threshold for display";
     // What a weak detector finds is below that, and would leave its pictures empty.
-    if let Some(best) = score.first.best_threshold() {
+    if let Some(best) = best {
         (thresholds.score, why) = (best.score as f32, "where F1 is highest");
         pairs.detector.set_thresholds(thresholds);
     }
     let shown = PICTURES.min(data.len());
+    if shown == 0 {
+        return Ok(vec![figures]);
+    }
     let records = (0..shown).map(|i| (2 * i + 1) * data.len() / (2 * shown));
     let pictures = records
         .map(|record| pairs.draw(record))
         .collect::<Result<Vec<_>, _>>()?;
-    let figures = Section::new("Average precision").text(format!(
-        "COCO's definition, on the {} pictures of {}.",
-        data.len(),
-        data.folder().display()
-    ));
-    let figures = figures.tiles(tiles(score)).table(classes(score));
-    let mut all = vec![match score.first.best_threshold() {
-        Some(best) => figures.line_plot(kept(score)).text(advice(best)),
-        None => figures,
-    }];
-    if !pictures.is_empty() {
-        let section = Section::new("Labels and detections").text(
-            format!(
-                "Pictures from all over the set: on the left what is labelled, on the right what the exported detector finds with \
-                 a score of {:.2} or more, {why}.",
-                thresholds.score
-            ),
-        );
-        all.push(section.pictures(pictures));
-    }
-    Ok(all)
+    let about = format!(
+        "Pictures from all over the set: on the left what is labelled, on the right what the exported detector finds with \
+         a score of {:.2} or more, {why}.",
+        thresholds.score
+    );
+    let drawn = Section::new("Labels and detections")
+        .text(about)
+        .pictures(pictures);
+    Ok(vec![figures, drawn])
 }
 
 /// As COCO's tables have it; nothing where there is no such object.

@@ -50,8 +50,9 @@ pub struct FinetuneConfig {
     pub run: RunConfig,
 }
 
-/// How a run is watched while it learns. Nothing of what is learnt depends on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a run is watched while it learns. Nothing of what is learnt depends on it. By default, as in a run that is older than
+/// these keys, not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WatchConfig {
     /// How often the detector is evaluated on the way, evenly spread, where there are pictures to evaluate on. At the end it
@@ -66,13 +67,6 @@ impl WatchConfig {
             u128::from(step) * u128::from(self.evaluations.saturating_add(1)) / u128::from(steps)
         };
         (1..steps).contains(&step) && before(step) > before(step - 1)
-    }
-}
-
-impl Default for WatchConfig {
-    /// Of a run that is older than this key.
-    fn default() -> Self {
-        Self { evaluations: 0 }
     }
 }
 

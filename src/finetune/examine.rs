@@ -12,6 +12,7 @@ use super::error::FinetuneError;
 use super::train::{Progress, Tell};
 use crate::evaluate::model::{evaluate_detector, ScoreError};
 use crate::evaluate::Report;
+use crate::export::ParityReport;
 use crate::files::write_atomic;
 use crate::run::{Interrupt, RunFolder};
 
@@ -24,13 +25,16 @@ pub(super) struct Examiner<'a> {
     pub spent: Duration,
 }
 
-/// The figures that go into a run's metrics.
+/// The figures that are told while a run learns, and go into its metrics; none of what is not labelled.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Brief {
+pub struct Brief {
+    /// Average precision of boxes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ap: Option<f64>,
+    /// The same at an IoU of 0.50.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ap50: Option<f64>,
+    /// Average precision of masks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask_ap: Option<f64>,
 }
@@ -38,15 +42,13 @@ pub(super) struct Brief {
 impl From<&Report> for Brief {
     fn from(report: &Report) -> Self {
         // -1 is COCO's word for nothing to find.
-        let [ap, ap50, ..] = report
-            .first
-            .stats
-            .map(|ap| Some(ap).filter(|ap| *ap >= 0.0));
-        let masks = report.masks.as_ref().map(|masks| masks.stats[0]);
+        let known = |ap: f64| Some(ap).filter(|ap| *ap >= 0.0);
+        let [ap, ap50, ..] = report.first.stats.map(known);
+        let masks = report.masks.as_ref();
         Self {
             ap,
             ap50,
-            mask_ap: masks.filter(|ap| *ap >= 0.0),
+            mask_ap: masks.and_then(|masks| known(masks.stats[0])),
         }
     }
 }
@@ -69,7 +71,7 @@ impl<'a> Examiner<'a> {
     pub fn on_the_way(
         &mut self,
         folder: &RunFolder,
-        export: impl FnOnce(&Path) -> Result<(), FinetuneError>,
+        export: impl FnOnce(&Path) -> Result<ParityReport, FinetuneError>,
     ) -> Result<Option<Brief>, FinetuneError> {
         if self.val.is_none() {
             return Ok(None);

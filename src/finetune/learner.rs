@@ -39,6 +39,13 @@ pub(super) struct Rates {
 }
 
 impl<A: Arch, D: Backend> Learner<A, D> {
+    /// The detector's weights, on the host.
+    pub fn weights(&self) -> StateDict {
+        let mut dict = StateDict::default();
+        dict.insert_module("", &self.model);
+        dict
+    }
+
     /// A new detector, on an encoder's weights if there are any.
     ///
     /// # Errors

@@ -29,5 +29,6 @@ pub mod train;
 
 pub use config::FinetuneConfig;
 pub use error::FinetuneError;
+pub use examine::Brief;
 pub use start::Start;
 pub use train::{finetune, watch, Job, Outcome, Progress};

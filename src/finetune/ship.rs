@@ -31,9 +31,8 @@ pub(super) fn ship<A: Arch, D: Backend>(
     folder: &RunFolder,
 ) -> Result<(PathBuf, ParityReport), FinetuneError> {
     let path = folder.path().join("model.onnx");
-    let parity = onnx(learner, config, data, &path)?;
-    let mut dict = StateDict::default();
-    dict.insert_module("", &learner.model);
+    let mut dict = learner.weights();
+    let parity = onnx(learner, &dict, config, data, &path)?;
     dict.metadata
         .insert("format".into(), "intertwine-detector-1".into());
     // So that another fine-tuning can start from its encoder.
@@ -49,12 +48,13 @@ pub(super) fn ship<A: Arch, D: Backend>(
     Ok((path, parity))
 }
 
-/// Exports the model as it is now to `path`, after checking it against training on a picture of the data.
+/// Exports the model, with its [weights](Learner::weights), to `path`, after checking it against training on a picture of the data.
 ///
 /// # Errors
 /// If the two differ, or the file cannot be written.
 pub(super) fn onnx<A: Arch, D: Backend>(
     learner: &Learner<A, D>,
+    dict: &StateDict,
     config: &FinetuneConfig,
     data: &PackedSet,
     path: &Path,
@@ -66,8 +66,6 @@ pub(super) fn onnx<A: Arch, D: Backend>(
         anchors,
         ..
     } = learner;
-    let mut dict = StateDict::default();
-    dict.insert_module("", model);
     let mut weights = Weights::new();
     for (name, tensor) in &dict.tensors {
         if !["mask_token", "pos_mask_token", "pos_field.weight"].contains(&name.as_str()) {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dfdx::prelude::*;
 use intertwine_datasets::{DatasetError, Instance, PackedSet};
@@ -68,12 +68,8 @@ pub enum Progress {
     Scored {
         /// Steps done.
         step: u64,
-        /// Average precision of boxes; none where nothing is labelled.
-        ap: Option<f64>,
-        /// The same at an IoU of 0.50.
-        ap50: Option<f64>,
-        /// Of masks.
-        mask_ap: Option<f64>,
+        /// What it reaches.
+        score: Brief,
     },
     /// A picture was looked at to evaluate the detector.
     Evaluated {
@@ -208,10 +204,20 @@ fn train<A: Arch, D: Backend>(
     let mut feed = batches(data, config, &learner.spec, step)?;
     let mut examiner = Examiner::new(val, interrupt, progress);
     let (first, start) = (step, Instant::now());
+    let times = |step, images_per_s, data_wait, spent: Duration| {
+        let seconds = start.elapsed();
+        Times {
+            step,
+            seconds: seconds.as_secs_f64(),
+            images_per_s,
+            data_wait,
+            watching: val.map(|_| spent.div_duration_f64(seconds)),
+        }
+    };
     while step < steps {
         let mut score = None;
         if config.watch.is_due(step, steps) {
-            let export = |path: &Path| onnx(&learner, config, data, path).map(drop);
+            let export = |path: &Path| onnx(&learner, &learner.weights(), config, data, path);
             let found = examiner.on_the_way(&folder, export);
             if found.is_err() || interrupt.requested() {
                 log.sync()?;
@@ -219,13 +225,8 @@ fn train<A: Arch, D: Backend>(
                 return found.map(|_| Outcome::Interrupted { step, steps });
             }
             score = found?;
-            if let Some(Brief { ap, ap50, mask_ap }) = score {
-                (examiner.tell)(Progress::Scored {
-                    step,
-                    ap,
-                    ap50,
-                    mask_ap,
-                });
+            if let Some(score) = score {
+                (examiner.tell)(Progress::Scored { step, score });
             }
         }
         let taken = learner.step(config, step, steps, || feed.next_part());
@@ -240,15 +241,10 @@ fn train<A: Arch, D: Backend>(
         };
         let last = step + 1 == steps;
         if step.is_multiple_of(config.run.log_every) || last || score.is_some() {
-            let (seconds, spent) = (start.elapsed(), examiner.spent);
+            let spent = examiner.spent;
             let images = (step + 1 - first) as f64 * config.optim.batch as f64;
-            let times = Times {
-                step,
-                seconds: seconds.as_secs_f64(),
-                images_per_s: images / (seconds - spent).as_secs_f64(),
-                data_wait: feed.stats().wait_share(),
-                watching: val.map(|_| spent.div_duration_f64(seconds)),
-            };
+            let rate = images / (start.elapsed() - spent).as_secs_f64();
+            let times = times(step, rate, feed.stats().wait_share(), spent);
             let line = Line {
                 step,
                 losses,
@@ -286,14 +282,7 @@ fn train<A: Arch, D: Backend>(
             step,
             score: score.into(),
         };
-        let seconds = start.elapsed();
-        let times = Times {
-            step,
-            seconds: seconds.as_secs_f64(),
-            images_per_s: images_per_second,
-            data_wait: stats.wait_share(),
-            watching: Some(examiner.spent.div_duration_f64(seconds)),
-        };
+        let times = times(step, images_per_second, stats.wait_share(), examiner.spent);
         log.write(&line, &times)?;
         log.sync()?;
         let evaluation = page::sections(&path, val, score)?;

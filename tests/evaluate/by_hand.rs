@@ -65,16 +65,21 @@ const A: [f64; 4] = [10.0, 10.0, 40.0, 40.0];
 const B: [f64; 4] = [55.0, 55.0, 40.0, 40.0];
 const NOWHERE: [f64; 4] = [0.0, 60.0, 9.0, 9.0];
 
-#[test]
-fn thresholds_keep_what_scores_as_much() {
-    let summary = score(
+/// Two objects, and three detections of falling score: of the first, of nothing, of the second.
+fn hit_miss_hit() -> Summary {
+    score(
         vec![annotation(1, 1, A), annotation(2, 1, B)],
         vec![
             detection(1, A, 0.9),
             detection(1, NOWHERE, 0.8),
             detection(1, B, 0.7),
         ],
-    );
+    )
+}
+
+#[test]
+fn thresholds_keep_what_scores_as_much() {
+    let summary = hit_miss_hit();
     let scores: Vec<f64> = summary.thresholds.iter().map(|kept| kept.score).collect();
     assert_eq!((scores.len(), scores[0], scores[18]), (19, 0.05, 0.95));
     for kept in &summary.thresholds {
@@ -101,14 +106,7 @@ fn thresholds_keep_what_scores_as_much() {
 
 #[test]
 fn average_precision_of_a_hit_a_miss_and_a_hit() {
-    let summary = score(
-        vec![annotation(1, 1, A), annotation(2, 1, B)],
-        vec![
-            detection(1, A, 0.9),
-            detection(1, NOWHERE, 0.8),
-            detection(1, B, 0.7),
-        ],
-    );
+    let summary = hit_miss_hit();
     // Precision 1 up to recall 1/2 (51 of the 101 recalls), 2/3 beyond.
     let ap = (51.0 + 50.0 * 2.0 / 3.0) / 101.0;
     for stat in [0, 1, 2] {
