@@ -142,7 +142,8 @@ fn what_was_done_between_two_snapshots_is_their_difference() {
     assert_eq!(c.since(a).since(&b.since(a)), c.since(b));
 }
 
-/// A run with a slow source or a slow consumer, consumed outside the pool so that nobody helps.
+/// A run with a slow source or a slow consumer, consumed outside the pool: its thread helps only with what
+/// no worker has begun.
 fn run(source_ms: u32, consumer_ms: u32) -> Stats {
     let mut run = source("Source", Some(12), move |position| {
         sleep(source_ms * MS);
@@ -160,17 +161,18 @@ fn run(source_ms: u32, consumer_ms: u32) -> Stats {
 
 #[test]
 fn waiting_is_charged_to_whoever_waits() {
+    // How much of the wait goes into helping depends on how soon the pool wakes, so only their sum is known.
     let slow_data = run(20, 0);
-    assert!(slow_data.waiting > slow_data.consumer_busy, "{slow_data:?}");
-    assert!(slow_data.waiting > slow_data.full, "{slow_data:?}");
+    assert!(slow_data.wait() > slow_data.consumer_busy, "{slow_data:?}");
+    assert!(slow_data.wait() > slow_data.full, "{slow_data:?}");
     let slow_consumer = run(0, 10);
     assert!(slow_consumer.consumer_busy >= 120 * MS, "{slow_consumer:?}");
     assert!(
-        slow_consumer.consumer_busy > slow_consumer.waiting,
+        slow_consumer.consumer_busy > slow_consumer.wait(),
         "{slow_consumer:?}"
     );
     assert!(
-        slow_consumer.full > slow_consumer.waiting,
+        slow_consumer.full > slow_consumer.wait(),
         "{slow_consumer:?}"
     );
 }
