@@ -17,9 +17,9 @@ const LARGEST_SIDE: u32 = 2048;
 const MASK_SHARE: f32 = 0.45;
 
 /// Draws detections on a copy of the picture they were found in. Small pictures are enlarged by a whole
-/// factor first. Stronger detections lie above weaker ones, labels above everything. Of boxes of different
-/// classes in one place (IoU above one half) only the strongest is drawn: a thing with several names on it
-/// cannot be read.
+/// factor first. Stronger detections lie above weaker ones, labels above everything; where stronger labels leave no room for
+/// one, its box has none. Of boxes of different classes in one place (IoU above one half) only the strongest is drawn: a thing
+/// with several names on it cannot be read.
 ///
 /// Every class has a colour of its own; in a model of one class every detection has.
 ///
@@ -96,9 +96,14 @@ fn paint(picture: &RgbImage, shown: &[(&Detection, String, Rgb<u8>)]) -> RgbImag
     for (detection, _, color) in shown.iter().rev() {
         outline(&mut canvas, scaled(detection), line.into(), *color);
     }
-    for (detection, label, color) in shown.iter().rev() {
-        let [x0, y0, ..] = scaled(detection);
-        write_label(&mut canvas, [x0, y0], text, label, *color);
+    let mut taken = Vec::new();
+    for (detection, label, color) in shown {
+        let size = label_size(label, text);
+        let room = room(canvas.dimensions(), scaled(detection), size, &taken);
+        if let Some(bar) = room {
+            write_label(&mut canvas, bar, text, label, *color);
+            taken.push(bar);
+        }
     }
     canvas
 }
@@ -181,16 +186,52 @@ fn outline(canvas: &mut RgbImage, [x0, y0, x1, y1]: [i64; 4], line: i64, color: 
     fill(canvas, [(x1 - line).max(x0), y0, x1, y1], color);
 }
 
-/// Writes a label on a bar above the point, or below it where the picture ends; moved left where it would
-/// leave the picture.
-fn write_label(canvas: &mut RgbImage, [x, y]: [i64; 2], scale: u32, label: &str, color: Rgb<u8>) {
+/// Width and height of a label's bar.
+fn label_size(label: &str, scale: u32) -> [i64; 2] {
     let unit = i64::from(scale);
     let advance = i64::from(font::WIDTH + 1) * unit;
     let width = label.chars().count() as i64 * advance + unit;
-    let height = i64::from(font::HEIGHT + 2) * unit;
-    let x = x.min(i64::from(canvas.width()) - width).max(0);
-    let y = if y >= height { y - height } else { y };
-    fill(canvas, [x, y, x + width, y + height], color);
+    [width, i64::from(font::HEIGHT + 2) * unit]
+}
+
+/// Where the bar of a box's label has room: above the box, in it, below it, moved left where it would leave the picture. `None`
+/// where stronger labels leave none: what is written over another cannot be read, nor can the other.
+fn room(
+    (width, height): (u32, u32),
+    [x0, y0, x1, y1]: [i64; 4],
+    [w, h]: [i64; 2],
+    taken: &[[i64; 4]],
+) -> Option<[i64; 4]> {
+    let (width, height) = (i64::from(width), i64::from(height));
+    let places = [
+        (x0, y0 - h),
+        (x0, y0),
+        (x0, y1),
+        (x0, y1 - h),
+        (x1 - w, y0 - h),
+        (x1 - w, y1),
+    ];
+    let bars = places.into_iter().filter_map(|(x, y)| {
+        let x = x.min(width - w).max(0);
+        (y >= 0 && y + h <= height).then_some([x, y, x + w, y + h])
+    });
+    let apart =
+        |a: &[i64; 4], b: &[i64; 4]| a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1];
+    let mut free = bars.filter(|bar| taken.iter().all(|other| apart(bar, other)));
+    free.next()
+}
+
+/// Writes a label on its bar.
+fn write_label(
+    canvas: &mut RgbImage,
+    [x, y, x1, y1]: [i64; 4],
+    scale: u32,
+    label: &str,
+    color: Rgb<u8>,
+) {
+    let unit = i64::from(scale);
+    let advance = i64::from(font::WIDTH + 1) * unit;
+    fill(canvas, [x, y, x1, y1], color);
     let ink = match luminance(color) > 140.0 {
         true => Rgb([0; 3]),
         false => Rgb([255; 3]),

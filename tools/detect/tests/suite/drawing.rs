@@ -124,6 +124,36 @@ fn of_labels_all_are_drawn_and_no_score_is_written() {
     assert!(name < 2 * letter, "{name} {with_score}");
 }
 
+/// Below the box's upper left corner a label's bar is as wide as the label, in the box's colour.
+#[test]
+fn labels_are_not_written_over_one_another() {
+    let picture = RgbImage::from_pixel(600, 500, Rgb([100; 3]));
+    let names = classes(&["aaaa", "bbbb", "cccc"]);
+    // Their labels belong in the same place, above their common corner.
+    let corner =
+        |side: f32, class| detection([100.0, 100.0, 100.0 + side, 100.0 + side], class, None);
+    let found = [corner(300.0, 0), corner(200.0, 1), corner(100.0, 2)];
+    let with = |count: usize| draw(&picture, &found[..count], &names);
+    let (one, two, three) = (with(1), with(2), with(3));
+    let bar = |drawn: &RgbImage, first: u32| {
+        let rows = (first..first + 18).flat_map(|y| (100..150).map(move |x| (x, y)));
+        Vec::from_iter(rows.map(|(x, y)| *drawn.get_pixel(x, y)))
+    };
+    let above = bar(&one, 100 - 18);
+    assert!(!above.contains(&Rgb([100; 3])), "all of it is the label's");
+    assert_eq!((bar(&two, 82), bar(&three, 82)), (above.clone(), above));
+    // The second is in its box, the third below its own.
+    let inside = bar(&two, 100);
+    assert!(!inside.contains(&Rgb([100; 3])));
+    assert_eq!(bar(&three, 100), inside);
+    assert!(!bar(&three, 200).contains(&Rgb([100; 3])));
+    // Where there is no room, a box has no label: of sixteen in one place some are not written, and those that are stay.
+    let crowd = vec![corner(20.0, 0); 16];
+    let drawn = |count: usize| draw(&picture, &crowd[..count], &names);
+    assert_eq!(drawn(16), drawn(15));
+    assert_ne!(drawn(2), drawn(1));
+}
+
 #[test]
 fn a_track_has_its_id_in_the_label_and_keeps_its_colour() {
     let picture = RgbImage::from_pixel(600, 500, Rgb([100; 3]));
