@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -217,6 +217,33 @@ pub(super) fn label_files(folder: &Path) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
+}
+
+/// The label files of a folder and of its folder `annotations` that are COCO's by their beginning, whatever their names.
+pub(super) fn recognised_files(folder: &Path) -> Vec<PathBuf> {
+    let files = label_files(folder).into_iter().take(LOOKED_INTO);
+    files.filter(|file| begins_as_coco(file)).collect()
+}
+
+/// Files that are looked into at most: where each picture has a file of its own, there may be a million.
+const LOOKED_INTO: usize = 64;
+/// Bytes in which one of the lists begins: before them are but the licences.
+const BEGINNING: u64 = 64 << 10;
+
+/// Whether one of COCO's lists begins near the beginning of a file.
+fn begins_as_coco(file: &Path) -> bool {
+    let mut text = Vec::new();
+    let read = fs::File::open(file).and_then(|file| file.take(BEGINNING).read_to_end(&mut text));
+    let begins_list = |text: &[u8], key: &[u8]| {
+        let rest = text.strip_prefix(key).map(<[u8]>::trim_ascii_start);
+        let value = rest.and_then(|rest| rest.strip_prefix(b":"));
+        value.is_some_and(|value| value.trim_ascii_start().starts_with(b"["))
+    };
+    read.is_ok()
+        && (0..text.len()).any(|at| {
+            let keys = [&b"\"images\""[..], b"\"annotations\""];
+            keys.into_iter().any(|key| begins_list(&text[at..], key))
+        })
 }
 
 fn images(document: &Document, refused: &mut Vec<Quarantined>) -> Vec<Image> {

@@ -31,14 +31,18 @@ fn folder(path: &Path) -> Result<Format> {
         _ if yolo::is_root(path) => Format::Yolo,
         _ if !walk::with_extension(path, "tar").is_empty() => Format::WebDataset,
         _ => {
-            // The splits of an export, mostly: as one folder they would be mixed, and their labels lost.
-            let inner = walk::subfolders(path);
-            let labels: Vec<_> = inner.iter().flat_map(|f| coco::known_files(f)).collect();
+            // The splits of a set, mostly: as one folder they would be mixed, and their labels lost.
+            let mut labels = coco::recognised_files(path);
+            for inner in walk::subfolders(path) {
+                labels.extend(coco::recognised_files(&inner));
+            }
+            labels.sort();
+            labels.dedup();
             if !labels.is_empty() {
                 let labels = list_paths(&labels);
                 let what = format!(
-                    "holds COCO data sets, give one of them: {labels}; --format folder packs all its pictures, without \
-                     labels"
+                    "holds COCO's labels, give one of these files: {labels}; --format folder packs all its pictures, \
+                     without labels"
                 );
                 return Err(DatasetError::source(path, what));
             }

@@ -192,3 +192,28 @@ fn an_export_of_several_coco_sets_is_not_taken_for_plain_pictures() {
     fs::remove_dir_all(folder.path().join("packed")).unwrap();
     assert_eq!(packed(&folder, Source::new(root.join("valid"))).0.len(), 1);
 }
+
+#[test]
+fn labels_of_coco_are_not_passed_over_whatever_their_names() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("set");
+    let mut files = Vec::new();
+    for split in ["train", "val"] {
+        save(&root.join(split).join("a.png"), &draw(12, 12, 1));
+        let labels = r#"{"info": {"images": 1}, "images" :
+            [{"id": 1, "file_name": "a.png"}], "annotations": [], "categories": []}"#;
+        let name = format!("annotations/instances_{split}2017.json");
+        files.push(write(&root.join(name), labels).display().to_string());
+    }
+    let error = refusal(Source::new(&root));
+    assert!(error.contains(&files.join(", ")), "{error}");
+    assert_eq!(packed(&folder, Source::new(&files[1])).0.len(), 1);
+    // What other programs write beside pictures says nothing of them here.
+    fs::remove_dir_all(root.join("annotations")).unwrap();
+    fs::remove_dir_all(folder.path().join("packed")).unwrap();
+    write(
+        &root.join("train/a.json"),
+        r#"{"shapes": [], "imagePath": "a.png", "images": "one"}"#,
+    );
+    assert_eq!(packed(&folder, Source::new(&root)).0.len(), 2);
+}

@@ -1,5 +1,6 @@
 //! `pack-dataset`: packs a folder of pictures or a labelled data set into shards.
 
+mod report;
 mod summary;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use intertwine_datasets::{
     inspect, pack, Encoding, Existing, Format, PackOptions, Progress, Resize, Source,
 };
 use intertwine_flow::Told;
+use report::Place;
 
 /// Exit status of `--strict` when something was found.
 const FOUND: u8 = 3;
@@ -206,6 +208,7 @@ fn run() -> Result<ExitCode> {
         .build()
         .context("cannot start the threads")?;
     let (source, options) = (arguments.source(), arguments.options());
+    let place = arguments.report.as_deref().map(Place::tried).transpose()?;
     let bar = progress_bar();
     let progress = |progress: Progress| {
         let begins = bar.length() == Some(0);
@@ -239,10 +242,8 @@ fn run() -> Result<ExitCode> {
             bar.finish_and_clear();
             let found = found?;
             summary::inspected(&found);
-            if let Some(path) = &arguments.report {
-                let page = pool.install(|| found.html());
-                let context = || format!("cannot write `{}`", path.display());
-                std::fs::write(path, page).with_context(context)?;
+            if let (Some(place), Some(path)) = (&place, &arguments.report) {
+                place.write(&pool.install(|| found.html()))?;
                 println!("Report: {}", path.display());
             }
             found.found_something()

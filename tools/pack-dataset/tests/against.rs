@@ -7,14 +7,18 @@ use std::process::{Command, Output};
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
 
-fn check(yaml: &Path, more: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_pack-dataset"))
+fn checking(yaml: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pack-dataset"));
+    command
         .args([yaml.as_os_str(), "--check".as_ref()])
         .args(["--split", "train", "--against"])
         .arg(yaml)
-        .args(more)
-        .output()
-        .unwrap()
+        .args(more);
+    command
+}
+
+fn check(yaml: &Path, more: &[&str]) -> Output {
+    checking(yaml, more).output().unwrap()
 }
 
 #[test]
@@ -41,6 +45,24 @@ fn a_split_is_held_against_another_of_the_same_set() {
     ] {
         assert!(said.contains(part), "`{part}` is not in: {said}");
     }
+    // The report's place is tried before a picture is read, and what is there stays until there is another.
+    let report = folder.path().join("pages/report.html");
+    let with_report = |path: &Path| {
+        let option = ["--against-split", "val", "--report"];
+        let mut command = checking(&yaml, &option);
+        command.arg(path).output().unwrap()
+    };
+    assert!(with_report(&report).status.success());
+    let page = fs::read_to_string(&report).unwrap();
+    assert!(page.contains("images/train/a.png"));
+    assert_eq!(fs::read_dir(report.parent().unwrap()).unwrap().count(), 1);
+    for place in [folder.path(), &report.join("within.html")] {
+        let output = with_report(place);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains("cannot write"));
+        assert!(output.stdout.is_empty(), "it has looked at the pictures");
+    }
+    assert_eq!(fs::read_to_string(&report).unwrap(), page);
     // Which split is meant is not guessed, and said is how to say it.
     let output = check(&yaml, &[]);
     let error = String::from_utf8(output.stderr).unwrap();
