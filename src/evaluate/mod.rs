@@ -50,7 +50,7 @@ pub use detections::{Detection, Detections};
 pub use error::{EvaluateError, Problem};
 pub use ground_truth::{Annotation, Category, GroundTruth, ImageInfo};
 pub use summary::{CategoryAp, Report, Summary};
-pub use threshold::Kept;
+pub use threshold::{Counts, Kept};
 
 use curve::CategoryCurves;
 use ground_truth::ANNOTATIONS;

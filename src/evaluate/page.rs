@@ -36,7 +36,10 @@ pub fn sections(
         .tiles(tiles(score))
         .table(classes(score));
     if let Some(best) = best {
-        figures = figures.line_plot(kept(score)).text(advice(best));
+        let counted = "In the table: objects found and missed, and detections that are none of the class's, of boxes.";
+        figures = figures
+            .line_plot(kept(score))
+            .text(format!("{} {counted}", advice(best)));
     }
     let mut pairs = Pairs::new(model, data)?;
     let mut thresholds = *pairs.detector.thresholds();
@@ -117,19 +120,11 @@ pub fn advice(best: &Kept) -> String {
 
 /// A row a class, those with the most objects first.
 fn classes(score: &Report) -> Table {
-    let heads = match score.masks {
-        None => &["class", "objects", "AP", "AP50", "AP75", "recall"][..],
-        Some(_) => &[
-            "class",
-            "objects",
-            "AP",
-            "AP50",
-            "AP75",
-            "recall",
-            "mask AP",
-            "mask AP50",
-        ],
-    };
+    let mut heads = vec!["class", "objects", "AP", "AP50", "AP75", "recall"];
+    if score.masks.is_some() {
+        heads.extend(["mask AP", "mask AP50"]);
+    }
+    heads.extend(["found", "missed", "wrong"]);
     let masks = score.masks.iter().flat_map(|masks| &masks.per_category);
     let masks = masks.map(Some).chain(std::iter::repeat(None));
     let mut rows: Vec<(&CategoryAp, _)> = score.first.per_category.iter().zip(masks).collect();
@@ -138,9 +133,11 @@ fn classes(score: &Report) -> Table {
         let mut cells = vec![class.name.clone(), class.instances.to_string()];
         cells.extend([class.ap, class.ap50, class.ap75, class.ar].map(number));
         cells.extend(masks.into_iter().flat_map(|m| [m.ap, m.ap50]).map(number));
+        let counts = class.at_best.map(|c| [c.found, c.missed, c.wrong]);
+        cells.extend(counts.into_iter().flatten().map(|count| count.to_string()));
         cells
     });
-    Table::new(heads.iter().copied()).rows(cells)
+    Table::new(heads).rows(cells)
 }
 
 /// A set beside a detector, which know the same classes; the set may know more.

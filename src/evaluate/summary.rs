@@ -5,7 +5,7 @@ use std::fmt;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::curve::{AreaCurve, CategoryCurves, PerIou};
-use super::threshold::{kept, Kept};
+use super::threshold::{best, kept, Counts, Kept};
 use super::{Category, IouType};
 
 /// Places of the area ranges.
@@ -58,6 +58,8 @@ pub struct CategoryAp {
     pub ap_large: f64,
     /// Average recall with 100 detections a picture.
     pub ar: f64,
+    /// With the threshold of the highest F1 over all categories; none where no object is labelled.
+    pub at_best: Option<Counts>,
 }
 
 impl Summary {
@@ -79,6 +81,8 @@ impl Summary {
             )
         };
         let per_category = categories.iter().zip(curves);
+        let thresholds = kept(curves);
+        let best = best(&thresholds).map(|best| best.score);
         Self {
             iou_type,
             stats: [
@@ -97,22 +101,20 @@ impl Summary {
             ],
             per_iou: (0..super::IOU_THRESHOLDS.len()).map(ap_at).collect(),
             per_category: per_category
-                .map(|(category, curves)| CategoryAp::new(category, curves))
+                .map(|(category, curves)| CategoryAp::new(category, curves, best))
                 .collect(),
-            thresholds: kept(curves),
+            thresholds,
         }
     }
 
     /// The threshold of the highest F1; of equal ones the lowest.
     pub fn best_threshold(&self) -> Option<&Kept> {
-        // `max_by` has the last of equals.
-        let falling = self.thresholds.iter().rev();
-        falling.max_by(|a, b| a.f1.total_cmp(&b.f1))
+        best(&self.thresholds)
     }
 }
 
 impl CategoryAp {
-    fn new(category: &Category, curves: &CategoryCurves) -> Self {
+    fn new(category: &Category, curves: &CategoryCurves, best: Option<f64>) -> Self {
         let of = |area: usize, number: fn(&AreaCurve) -> f64| {
             curves.areas[area].as_ref().map_or(-1.0, number)
         };
@@ -129,6 +131,7 @@ impl CategoryAp {
             ap_medium: of(MEDIUM, |curve| mean_iou(&curve.precision)),
             ap_large: of(LARGE, |curve| mean_iou(&curve.precision)),
             ar: of(ALL, |curve| mean_iou(&curve.recall)),
+            at_best: best.map(|threshold| Counts::new(curves, threshold)),
         }
     }
 }

@@ -18,6 +18,41 @@ pub struct Kept {
     pub f1: f64,
 }
 
+/// What the threshold of the highest F1 leaves of one category, at an IoU of 0.50.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Objects that are found.
+    pub found: usize,
+    /// Objects that are not.
+    pub missed: usize,
+    /// Detections that are none of its objects.
+    pub wrong: usize,
+}
+
+impl Counts {
+    pub(super) fn new(category: &CategoryCurves, threshold: f64) -> Self {
+        let kept = |right: bool| {
+            let judged = category.judged.iter();
+            judged
+                .filter(|(score, is_right)| *score >= threshold && *is_right == right)
+                .count()
+        };
+        let objects = category.areas[0].as_ref().map_or(0, |all| all.positives);
+        Self {
+            found: kept(true),
+            missed: objects - kept(true),
+            wrong: kept(false),
+        }
+    }
+}
+
+/// The threshold of the highest F1; of equal ones the lowest.
+pub(super) fn best(thresholds: &[Kept]) -> Option<&Kept> {
+    // `max_by` has the last of equals.
+    let falling = thresholds.iter().rev();
+    falling.max_by(|a, b| a.f1.total_cmp(&b.f1))
+}
+
 /// Of each threshold 0.05, 0.10, .., 0.95; none where there is no object to be found.
 pub(super) fn kept(categories: &[CategoryCurves]) -> Vec<Kept> {
     let positives: usize = categories

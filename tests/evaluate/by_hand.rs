@@ -1,8 +1,8 @@
 //! Cases small enough to be worked out on paper, and what pycocotools does not show.
 
 use intertwine::evaluate::{
-    evaluate, Annotation, Category, Detection, Detections, GroundTruth, ImageInfo, IouType, Report,
-    Summary,
+    evaluate, Annotation, Category, Counts, Detection, Detections, GroundTruth, ImageInfo, IouType,
+    Report, Summary,
 };
 use intertwine_rle::Rle;
 
@@ -99,9 +99,33 @@ fn thresholds_keep_what_scores_as_much() {
     }
     let best = summary.best_threshold().unwrap();
     assert_eq!((best.score, best.f1), (0.05, 0.8));
+    let counts = |found, missed, wrong| {
+        Some(Counts {
+            found,
+            missed,
+            wrong,
+        })
+    };
+    assert_eq!(summary.per_category[0].at_best, counts(2, 0, 1));
+    // With three wrong ones between, the best threshold leaves them out, and the second object with them.
+    let mut found = vec![detection(1, A, 0.9), detection(1, B, 0.4)];
+    found.extend([0.41, 0.42, 0.43].map(|score| detection(1, NOWHERE, score)));
+    let of_nothing = Detection {
+        category_id: 6,
+        ..detection(1, A, 0.6)
+    };
+    let summary = score(
+        vec![annotation(1, 1, A), annotation(2, 1, B)],
+        [found, vec![of_nothing]].concat(),
+    );
+    let best = summary.best_threshold().unwrap();
+    assert_near(best.score, 0.65);
+    assert_eq!(summary.per_category[0].at_best, counts(1, 1, 0));
+    assert_eq!(summary.per_category[1].at_best, counts(0, 0, 0));
     // With nothing to be found there is nothing to choose.
     let none = score(Vec::new(), vec![detection(1, A, 0.9)]);
     assert_eq!(none.best_threshold(), None);
+    assert_eq!(none.per_category[0].at_best, None);
 }
 
 #[test]
