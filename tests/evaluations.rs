@@ -156,6 +156,14 @@ fn an_evaluation_that_fails_costs_no_step() {
     ));
     let read = |run: &str| std::fs::read(dir.join(run).join("metrics.jsonl")).unwrap();
     assert_eq!(read("run"), read("whole"));
+    // Figures of other pictures are not mixed with these.
+    support::packed_at(dir, "other", 30..34);
+    let failure = attempt(dir, "run", "other", usize::MAX).unwrap_err();
+    let said = failure.to_string();
+    assert!(
+        said.contains("begun with --val") && said.contains("or without it"),
+        "{said}"
+    );
 }
 
 /// What a detector is scored on has the classes that it was trained on; that is found out before there is a run.

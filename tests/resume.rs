@@ -354,7 +354,15 @@ fn a_fine_tuning_that_is_killed_early_goes_on_from_the_encoder_it_was_given() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    finish(tuning("killed", "seed=1", &view));
+    // Another encoder is refused; the same, which has learnt on meanwhile, is not looked at again.
+    let mut other = tuning("killed", "seed=1", &view);
+    let output = other.stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(said.contains("begun with --init"), "{said}");
+    let encoder = |run: &str| dir.path().join(run).join("model.safetensors");
+    std::fs::copy(encoder("seed=1"), encoder("seed=0")).unwrap();
+    finish(tuning("killed", "seed=0", &view));
     assert!(results(dir.path(), "whole") == results(dir.path(), "killed"));
 }
 

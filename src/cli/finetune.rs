@@ -10,7 +10,7 @@ use super::bar::{announce, Bar};
 use super::evaluate;
 use super::settings::Settings;
 use crate::finetune::config::PRESETS;
-use crate::finetune::{finetune, Brief, FinetuneConfig, Job, Outcome, Progress, Start};
+use crate::finetune::{finetune, too_small, Brief, FinetuneConfig, Job, Outcome, Progress, Start};
 use crate::run::{is_begun, Interrupt};
 
 /// Fine-tune a detector on labelled pictures.
@@ -66,8 +66,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 steps,
                 &settings.out,
             );
+            let mut detector = config.clone();
             if let Some(start) = &init {
                 eprintln!("starts from {}", start.described(&config));
+                detector = start.adopted(detector);
+            }
+            if let Some(note) = too_small(&detector, &data)? {
+                eprintln!("note: {note}");
             }
         }
     }
@@ -135,11 +140,12 @@ impl Bars {
                 steps,
                 losses: l,
             } => {
-                let remark = format!(
-                    "loss {:.3} (class {:.3} box {:.3} mask {:.3})",
-                    l.loss, l.class, l.bbox, l.mask
-                );
-                self.training.advance(step, remark);
+                let mut parts = format!("class {:.3} box {:.3}", l.class, l.bbox);
+                if let Some(mask) = l.mask {
+                    parts += &format!(" mask {mask:.3}");
+                }
+                self.training
+                    .advance(step, format!("loss {:.3} ({parts})", l.loss));
                 self.is_learnt = step == steps;
                 if self.is_learnt {
                     self.training.abandon();

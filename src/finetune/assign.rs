@@ -1,9 +1,10 @@
 //! Which anchor point answers for which object.
 //!
 //! [`DynamicTopK`] is RTMDet's (Lyu et al. 2022, section 3.3, after OTA and SimOTA); [`Fcos`] is the static rule of
-//! FCOS (Tian et al. 2019), kept as its oracle and fallback.
+//! FCOS (Tian et al. 2019), its oracle and fallback. A config names one of them.
 
 use intertwine_detect::iou;
+use serde::{Deserialize, Serialize};
 
 use super::boxes::{area, centre, contains};
 use crate::export::DetectorSpec;
@@ -56,6 +57,46 @@ pub trait Assigner: Send + Sync {
         predictions: Predictions<'_>,
         objects: &[Object],
     ) -> Vec<Option<usize>>;
+}
+
+/// Which rule chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// [`DynamicTopK`].
+    #[default]
+    Dynamic,
+    /// [`Fcos`].
+    Fcos,
+}
+
+/// How anchors are chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssignConfig {
+    /// The rule.
+    pub rule: Rule,
+    /// The most anchors for an object, at least 1, of the dynamic rule.
+    pub top_k: usize,
+}
+
+impl Default for AssignConfig {
+    fn default() -> Self {
+        Self {
+            rule: Rule::default(),
+            top_k: DynamicTopK::default().top_k,
+        }
+    }
+}
+
+impl AssignConfig {
+    /// Who chooses.
+    pub fn assigner(&self) -> Box<dyn Assigner> {
+        match self.rule {
+            Rule::Dynamic => Box::new(DynamicTopK { top_k: self.top_k }),
+            Rule::Fcos => Box::new(Fcos::default()),
+        }
+    }
 }
 
 /// Cost = soft-label classification + 3 * -log IoU + 10^(distance / stride - 3); each object takes as many
@@ -284,6 +325,12 @@ pub(super) mod tests {
         let owners = DynamicTopK::default().assign(&anchors, p, &objects);
         // 16 points lie inside, each overlapping wholly; 13 at most.
         assert_eq!(owners.iter().flatten().count(), 13);
+        // As a config says; FCOS takes the four points that are closer to the centre than a stride and a half.
+        for (rule, top_k, expected) in [(Rule::Dynamic, 5, 5), (Rule::Fcos, 5, 4)] {
+            let assigner = AssignConfig { rule, top_k }.assigner();
+            let owners = assigner.assign(&anchors, p, &objects);
+            assert_eq!(owners.iter().flatten().count(), expected, "{rule:?}");
+        }
         // With boxes that overlap by 0.1 each, 1.3 -> 1: the one nearest to the centre.
         let small: Vec<[f32; 4]> = boxes
             .iter()

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::assign::AssignConfig;
 use super::error::FinetuneError;
 use super::loss::LossWeights;
 use crate::augment::detection::DetectionAugmentConfig;
@@ -39,6 +40,9 @@ pub struct FinetuneConfig {
     pub detector: DetectorConfig,
     /// The labelled pictures and how they vary.
     pub data: DataConfig,
+    /// Which anchors answer for an object.
+    #[serde(default)]
+    pub assign: AssignConfig,
     /// Weights of the loss.
     pub loss: LossWeights,
     /// How it learns.
@@ -260,6 +264,7 @@ impl Validate for FinetuneConfig {
             (self.optim.batch, "optim.batch"),
             (self.detector.channels, "detector.channels"),
             (self.detector.size, "detector.size"),
+            (self.assign.top_k, "assign.top_k"),
         ] {
             require(value > 0, key, || "must be at least 1".into())?;
         }

@@ -7,7 +7,7 @@
 //! - [`objective`]: that loss for a batch, on the tape.
 //! - [`data`]: shards to batches of labelled squares, as a typed graph.
 //! - `learner`: a detector in training, and one step. [`train`]: the loop.
-//! - [`start`]: the encoder that it starts from.
+//! - [`start`]: the encoder that it starts from. `small`: objects that are too small for it.
 //! - [`error`]: why it failed. `examine`: average precision on the way and at the end.
 //! - `ship`: at its end the model is exported, so that what is evaluated is what ships.
 
@@ -22,6 +22,7 @@ pub mod loss;
 pub mod model;
 pub mod objective;
 mod ship;
+mod small;
 pub mod start;
 #[cfg(test)]
 mod tests;
@@ -30,5 +31,6 @@ pub mod train;
 pub use config::FinetuneConfig;
 pub use error::FinetuneError;
 pub use examine::Brief;
+pub use small::too_small;
 pub use start::Start;
 pub use train::{finetune, watch, Job, Outcome, Progress};

@@ -4,7 +4,7 @@
 use dfdx::prelude::*;
 use rayon::prelude::*;
 
-use super::assign::{Anchor, DynamicTopK};
+use super::assign::Anchor;
 use super::config::FinetuneConfig;
 use super::loss::{picture_loss, RawPicture, Sums, Target};
 use super::model::Outputs;
@@ -21,8 +21,9 @@ pub struct Losses {
     pub class: f64,
     /// 1 - GIoU.
     pub bbox: f64,
-    /// Masks.
-    pub mask: f64,
+    /// Masks, where the detector makes any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<f64>,
     /// Assigned anchors a picture.
     pub positives: f64,
 }
@@ -34,10 +35,12 @@ impl Losses {
             (&mut self.loss, other.loss),
             (&mut self.class, other.class),
             (&mut self.bbox, other.bbox),
-            (&mut self.mask, other.mask),
             (&mut self.positives, other.positives),
         ] {
             *sum += share * value;
+        }
+        if let Some(mask) = other.mask {
+            *self.mask.get_or_insert_default() += share * mask;
         }
     }
 }
@@ -118,7 +121,7 @@ pub fn batch_loss<D: Backend>(
 ) -> (Scalar<D, OwnedTape<f32, D>>, Losses) {
     let count = targets.len();
     let host = on_host(&outputs, count);
-    let weights = &config.loss;
+    let (weights, assigner) = (&config.loss, config.assign.assigner());
     let results: Vec<_> = host
         .par_iter()
         .zip(targets)
@@ -134,7 +137,7 @@ pub fn batch_loss<D: Backend>(
                 raw,
                 target,
                 spec.image_size as f32,
-                &DynamicTopK::default(),
+                &*assigner,
                 weights,
             )
         })
@@ -148,16 +151,20 @@ pub fn batch_loss<D: Backend>(
         sums.positives += s.positives;
     }
     let (weight, positives) = (sums.weight.max(1.0), sums.positives.max(1.0));
-    let mut losses = Losses {
-        loss: 0.0,
-        class: sums.class / weight,
-        bbox: sums.bbox / weight,
-        mask: sums.mask / positives,
+    let (class, bbox, mask) = (
+        sums.class / weight,
+        sums.bbox / weight,
+        sums.mask / positives,
+    );
+    let losses = Losses {
+        loss: f64::from(weights.class) * class
+            + f64::from(weights.bbox) * bbox
+            + f64::from(weights.mask) * mask,
+        class,
+        bbox,
+        mask: (spec.prototypes > 0).then_some(mask),
         positives: sums.positives / count as f64,
     };
-    losses.loss = f64::from(weights.class) * losses.class
-        + f64::from(weights.bbox) * losses.bbox
-        + f64::from(weights.mask) * losses.mask;
 
     let (mut logits, mut distances, mut coefficients, mut prototypes) =
         (vec![], vec![], vec![], vec![]);

@@ -1,5 +1,7 @@
 //! The encoder that a detector starts from.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::config::FinetuneConfig;
@@ -9,11 +11,14 @@ use crate::nn::stored;
 use crate::nn::timm;
 use crate::nn::vit::VitConfig;
 use crate::nn::weights::{StateDict, WeightsError};
+use crate::run::Source;
 
 /// A trained encoder, and what its file says of it.
 #[derive(Clone, Debug)]
 pub struct Start {
     path: PathBuf,
+    /// BLAKE3 of the file.
+    hash: String,
     pub(super) weights: StateDict,
     /// `None` where only the config of the fine-tuning can say.
     model: Option<VitConfig>,
@@ -48,8 +53,13 @@ impl Start {
             registers = Some(timm::registers(&mut weights).map_err(wrong)?);
             timm::known(&weights).map_err(wrong)?;
         }
+        let hash = hash(&path).map_err(|source| WeightsError::Io {
+            path: path.clone(),
+            source,
+        })?;
         Ok(Self {
             path,
+            hash,
             weights,
             model,
             registers,
@@ -75,8 +85,18 @@ impl Start {
         config
     }
 
-    /// What a detector of this config starts from, in a line: the network, where pictures lie, and colours.
+    /// For the notes of a run with this config.
+    pub(super) fn source(&self, config: &FinetuneConfig) -> Source {
+        Source::new(&self.path, self.about(config), self.hash.clone())
+    }
+
+    /// What a detector of this config starts from, in a line.
     pub fn described(&self, given: &FinetuneConfig) -> String {
+        format!("{}: {}", self.path.display(), self.about(given))
+    }
+
+    /// The network, where pictures lie, and colours.
+    fn about(&self, given: &FinetuneConfig) -> String {
         let FinetuneConfig { model, data, .. } = self.adopted(given.clone());
         let seen = data.normalisation();
         let origin = match self.colours {
@@ -98,16 +118,21 @@ impl Start {
             ),
         };
         let stopped = match stored::stopped_after(&self.weights) {
-            Some(step) => format!(" (of a pretraining that has done {step} steps, and not ended)"),
+            Some(step) => format!("a pretraining that has done {step} steps, and not ended; "),
             None => String::new(),
         };
         format!(
-            "{}{stopped}: {} of {} blocks; {window}colours: mean {}, std {}, {origin}",
-            self.path.display(),
+            "{stopped}{} of {} blocks; {window}colours: mean {}, std {}, {origin}",
             model.arch,
             model.depth,
             normalisation::text(seen.mean),
             normalisation::text(seen.std)
         )
     }
+}
+
+fn hash(path: &Path) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(hasher.finalize().to_string())
 }

@@ -25,7 +25,7 @@ use crate::nn::device::{Device, WithDevice};
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::report::{self, run::finish};
-use crate::run::{precision, Interrupt, RunFolder, Times};
+use crate::run::{precision, Interrupt, RunFolder, Source, Times, Use};
 
 const FORMAT: &str = "intertwine-finetune-1";
 /// Of its report.
@@ -188,6 +188,11 @@ fn train<A: Arch, D: Backend>(
         dict.load_optimizer(&mut learner.optimizer, &learner.model)?;
         step = at;
     }
+    folder.note_origin(&[
+        ("data", Use::Learn, Some(Source::from(&**data))),
+        ("init", Use::Begin, init.map(|start| start.source(config))),
+        ("val", Use::Look, val.map(Source::from)),
+    ])?;
     let checkpoint = |learner: &Learner<A, D>, step: u64| {
         let mut dict = StateDict::checkpoint(FORMAT, step, &data_id);
         dict.insert_module("model", &learner.model);

@@ -26,7 +26,7 @@ use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::probe::Figures;
 use crate::report::{self, run::finish};
-use crate::run::{precision, Interrupt, RunFolder, Times};
+use crate::run::{precision, Interrupt, RunFolder, Source, Times, Use};
 
 /// A pretraining to be done.
 #[derive(Clone, Copy)]
@@ -157,6 +157,10 @@ fn train<A: Arch, D: Backend>(
     if folder.checkpoint().exists() {
         state.load(&folder.checkpoint(), &inputs)?;
     }
+    folder.note_origin(&[
+        ("data", Use::Learn, Some(Source::from(&**data))),
+        ("labels", Use::Look, labels.map(|set| Source::from(&**set))),
+    ])?;
     let mut log = folder.log(state.step)?;
     let encoding = (Encoding::of(&config.model), A::WIDTH);
     let mut feed = batches(data, config, encoding, Rank::ALONE, state.step)?;

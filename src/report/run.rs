@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::pictures::{contact_sheet, first_column};
 use super::{LinePlot, Report, ReportError, Section, Table};
-use crate::run::RunFolder;
+use crate::run::{Origin, RunFolder, Source};
 
 /// Drawings of a run that are shown side by side.
 const STRIP: usize = 8;
@@ -53,6 +53,9 @@ pub fn write(
     if stats.consumed > 0 {
         report = report.section(time_section(stats));
     }
+    if let Some(origin) = Origin::read(folder) {
+        report = report.section(origin_section(&origin));
+    }
     let report = report.section(Section::new("Config").code(config));
     report.write(&folder.join("report.html"))
 }
@@ -92,6 +95,18 @@ fn time_section(stats: &Stats) -> Section {
             Section::new("Where the time went").text(about),
             Section::table,
         )
+}
+
+/// What it was made of.
+fn origin_section(origin: &Origin) -> Section {
+    let row = |(option, source): (&String, &Source)| {
+        let option = format!("--{option}");
+        [option, source.path.clone(), source.about.clone()]
+    };
+    let sources = origin.sources.iter().map(row);
+    Section::new("What it was made of")
+        .text(format!("Begun with intertwine {}.", origin.version))
+        .table(Table::new(["option", "where", "what"]).rows(sources))
 }
 
 /// What a run drew: its last drawing, and the first picture's column of several over time.
