@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config.toml      the resolved config
-//! origin.toml      what it was begun with: data, encoder, version
+//! origin.toml      what it reads: data, encoder, labelled sets; the version that began it
 //! metrics.jsonl    one JSON object a logged step; a function of config and data alone
 //! times.jsonl      wall-clock figures of the same steps; differ from run to run
 //! events.*         the figures of metrics.jsonl, and pictures, for TensorBoard
@@ -40,7 +40,7 @@ use crate::report::pictures::png;
 pub use lock::Lock;
 pub use log::Log;
 pub(crate) use log::Times;
-pub use origin::{Origin, Source, Use};
+pub use origin::{Origin, Rule, Source};
 
 /// Where a run's checkpoint is.
 pub(crate) const CHECKPOINT: &str = "checkpoints/last.safetensors";
@@ -112,27 +112,14 @@ pub enum RunError {
         /// The first line that differs.
         difference: String,
     },
-    /// The run that should go on was made with other data, or from another encoder.
-    #[error("{}: the run there was begun {}, now it is given {now}, which is another; resume with the same{}, or choose another --out", path.display(), begun(option, then.as_deref()), if *optional {" or without it"} else {""})]
+    /// The run that should go on was made of something else.
+    #[error("{}: {problem}, or choose another --out", path.display())]
     OtherSource {
         /// The notes of the run.
         path: PathBuf,
-        /// The option.
-        option: String,
-        /// What was given when it was begun, if anything was.
-        then: Option<String>,
-        /// What is given now.
-        now: String,
-        /// Whether the run can do without.
-        optional: bool,
+        /// What is another, and what would do.
+        problem: String,
     },
-}
-
-fn begun(option: &str, with: Option<&str>) -> String {
-    match with {
-        Some(path) => format!("with --{option} {path}"),
-        None => format!("without --{option}"),
-    }
 }
 
 /// A run folder, kept from other processes as long as a clone of this lives.

@@ -95,6 +95,8 @@ fn a_run_that_is_stopped_while_it_is_evaluated_comes_out_the_same() {
         "Labels and detections",
         "mask AP50",
         "what is labelled",
+        "What it was made of",
+        "16 pictures, 8 classes",
     ] {
         assert!(report.contains(part), "{part}");
     }
@@ -145,7 +147,7 @@ fn an_evaluation_that_fails_costs_no_step() {
         "{failure}"
     );
     assert!(dir.join("run/checkpoints/last.safetensors").exists());
-    // With other pictures it goes on from there, and comes out as if nothing had been.
+    // With the set as it was packed it goes on from there, and comes out as if nothing had been.
     assert!(matches!(
         run(dir, "run", usize::MAX),
         Outcome::Finished { .. }
@@ -161,7 +163,7 @@ fn an_evaluation_that_fails_costs_no_step() {
     let failure = attempt(dir, "run", "other", usize::MAX).unwrap_err();
     let said = failure.to_string();
     assert!(
-        said.contains("begun with --val") && said.contains("or without it"),
+        said.contains("now --val is") && said.contains("or without it"),
         "{said}"
     );
 }
@@ -271,5 +273,23 @@ fn a_detector_is_scored_drawn_and_copied_by_the_program() {
     assert!(
         !success && said.contains("go on with it (--resume)"),
         "{said}"
+    );
+}
+
+/// Of pictures of 48 pixels, whose objects are some 12 wide: a detector of 64 has anchor points 4 pixels apart.
+#[test]
+fn objects_that_are_too_small_are_told_beforehand() {
+    let dir = tempfile::tempdir().unwrap();
+    support::packed(dir.path(), 0..16);
+    let set = PackedSet::open(&dir.path().join("packed")).unwrap();
+    let said = |size: &str| {
+        let config = resolve(finetune::config::PRESETS, "pico", None, &[size.into()]);
+        finetune::too_small(&config.unwrap(), &set).unwrap()
+    };
+    assert_eq!(said("detector.size=64"), None);
+    let note = said("detector.size=16").unwrap();
+    assert!(
+        note.contains("narrower than 4 pixels") && note.contains("with detector.size="),
+        "{note}"
     );
 }

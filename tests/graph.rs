@@ -52,7 +52,7 @@ fn the_tables_of_a_training_graph_add_up() {
             // Twelve pictures are three batches of four.
             assert!(said.contains("12 pictures"), "{said}");
             assert_eq!(column(&table, &stages[3..], 3), [3.0], "batches\n{table}");
-            assert!(said.contains("data: Step waited for "), "{said}");
+            assert!(said.contains("Step waited for it "), "{said}");
             assert_eq!(said.contains("the step alone"), !step.is_empty(), "{said}");
             for (parts, whole) in [
                 (&stages[..], "all stages"),

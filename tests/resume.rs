@@ -134,6 +134,8 @@ fn pretraining_is_the_same_for_any_threads() {
         "20 nearest by CLS",
         "What the teacher sees",
         "after steps 0, 4, 6",
+        "What it was made of",
+        "% of the stream",
     ] {
         assert!(report.contains(part), "{part}");
     }
@@ -346,23 +348,26 @@ fn a_fine_tuning_that_is_killed_early_goes_on_from_the_encoder_it_was_given() {
     for line in ["\nview = 3\n", "\ndrop_path = 0.1\n", "\nfield = 0\n"] {
         assert!(config.contains(line), "{config}");
     }
+    // The same encoder, of a pretraining that has not ended.
+    let checkpoint = |run: &str| dir.path().join(run).join("checkpoints/last.safetensors");
+    std::fs::create_dir_all(checkpoint("going").parent().unwrap()).unwrap();
+    std::fs::copy(checkpoint("seed=0"), checkpoint("going")).unwrap();
     let view = ["--set", "model.view=3", "--resume"];
-    let mut child = tuning("killed", "seed=0", &view[..2]).spawn().unwrap();
-    let checkpoint = dir.path().join("killed/checkpoints/last.safetensors");
-    while !checkpoint.exists() && child.try_wait().unwrap().is_none() {
+    let mut child = tuning("killed", "going", &view[..2]).spawn().unwrap();
+    while !checkpoint("killed").exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    // Another encoder is refused; the same, which has learnt on meanwhile, is not looked at again.
+    // Another encoder is refused; that of the same run, which has learnt on and ended meanwhile, is not looked at again.
     let mut other = tuning("killed", "seed=1", &view);
     let output = other.stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
-    assert!(said.contains("begun with --init"), "{said}");
+    assert!(said.contains("now --init is"), "{said}");
     let encoder = |run: &str| dir.path().join(run).join("model.safetensors");
-    std::fs::copy(encoder("seed=1"), encoder("seed=0")).unwrap();
-    finish(tuning("killed", "seed=0", &view));
+    std::fs::copy(encoder("seed=1"), encoder("going")).unwrap();
+    finish(tuning("killed", "going", &view));
     assert!(results(dir.path(), "whole") == results(dir.path(), "killed"));
 }
 

@@ -148,6 +148,12 @@ impl Mix {
         }
     }
 
+    /// The share of the stream that each set has, 0 to 1.
+    pub fn shares(&self) -> impl Iterator<Item = f64> + '_ {
+        let counts = self.turns.counts().iter();
+        counts.map(|count| *count as f64 / self.turns.window() as f64)
+    }
+
     /// Tells one mix from another: what the sets hold, and their shares.
     pub fn fingerprint(&self) -> String {
         match &self.sets[..] {

@@ -36,7 +36,8 @@ pub fn sections(
         .tiles(tiles(score))
         .table(classes(score));
     if let Some(best) = best {
-        let counted = "In the table: objects found and missed, and detections that are none of the class's, of boxes.";
+        let counted = "So counted, the table says how many boxes of each class were found and missed, and how many detections are \
+                       wrong, a second one of an object among them.";
         figures = figures
             .line_plot(kept(score))
             .text(format!("{} {counted}", advice(best)));

@@ -25,7 +25,7 @@ pub struct Counts {
     pub found: usize,
     /// Objects that are not.
     pub missed: usize,
-    /// Detections that are none of its objects.
+    /// Detections that match none of its objects which no stronger one has found.
     pub wrong: usize,
 }
 

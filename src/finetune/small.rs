@@ -1,6 +1,7 @@
 //! Objects that are too small for a detector: told before hours of training, not found out after.
 
 use intertwine_datasets::{DatasetError, PackedSet};
+use intertwine_detect::card::MAX_INPUT_SIZE;
 
 use super::config::FinetuneConfig;
 use super::data::chosen;
@@ -58,9 +59,19 @@ fn advice(mut needed: Vec<f64>, config: &FinetuneConfig) -> Option<String> {
     let enough = needed[((1.0 - MANY) * (needed.len() - 1) as f64) as usize];
     // So that the coarsest level has no row left over.
     let enough = (enough.ceil() as usize).next_multiple_of(2 * config.model.patch());
+    let cure = match config.detector.fine {
+        false => "detector.fine=true halves that distance".into(),
+        true if enough > MAX_INPUT_SIZE as usize => {
+            "pictures cut into parts before they are packed show them larger".into()
+        }
+        true => format!(
+            "with detector.size={enough}, {:.0} times the patches, at most a tenth would be",
+            (enough as f64 / size as f64).powi(2)
+        ),
+    };
     Some(format!(
         "{:.0}% of the objects are narrower than {} pixels when their pictures are scaled to detector.size={size}, and will \
-         hardly be found: anchor points are that far apart; with detector.size={enough} it is a tenth",
+         hardly be found: anchor points are that far apart; {cure}",
         100.0 * share,
         finest_stride(config),
     ))
@@ -88,11 +99,19 @@ mod tests {
         needed.push(1000.0);
         assert_eq!(advice(needed.clone(), &config), None);
         needed.extend([100.0; 10]);
-        let said = advice(needed, &config).unwrap();
+        let said = advice(needed.clone(), &config).unwrap();
         assert!(
             said.starts_with("55% of the objects are narrower than 8 pixels")
-                && said.contains("with detector.size=128 it is a tenth"),
+                && said.contains("with detector.size=128, 4 times the patches"),
             "{said}"
         );
+        // What is cheaper comes first, and what cannot be is not advised.
+        let huge = needed.iter().map(|side| 100.0 * side).collect();
+        assert!(advice(huge, &config).unwrap().contains("cut into parts"));
+        let mut coarse = config.clone();
+        coarse.detector.fine = false;
+        assert!(advice(needed, &coarse)
+            .unwrap()
+            .contains("detector.fine=true"));
     }
 }

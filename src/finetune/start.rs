@@ -16,6 +16,9 @@ use crate::run::Source;
 /// A trained encoder, and what its file says of it.
 #[derive(Clone, Debug)]
 pub struct Start {
+    /// A run or a file, as given.
+    given: PathBuf,
+    /// The file that was read.
     path: PathBuf,
     /// BLAKE3 of the file.
     hash: String,
@@ -35,8 +38,8 @@ impl Start {
     ///
     /// # Errors
     /// If the file cannot be read, or holds no encoder of widths that we have.
-    pub fn read(path: &Path) -> Result<Self, WeightsError> {
-        let (path, mut weights) = stored::read(path)?;
+    pub fn read(given: &Path) -> Result<Self, WeightsError> {
+        let (path, mut weights) = stored::read(given)?;
         let wrong = |reason| WeightsError::Format {
             path: path.clone(),
             reason,
@@ -58,6 +61,7 @@ impl Start {
             source,
         })?;
         Ok(Self {
+            given: given.to_owned(),
             path,
             hash,
             weights,
@@ -87,7 +91,7 @@ impl Start {
 
     /// For the notes of a run with this config.
     pub(super) fn source(&self, config: &FinetuneConfig) -> Source {
-        Source::new(&self.path, self.about(config), self.hash.clone())
+        Source::new(&self.given, self.about(config), self.hash.clone())
     }
 
     /// What a detector of this config starts from, in a line.

@@ -24,8 +24,9 @@ use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::device::{Device, WithDevice};
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
-use crate::report::{self, run::finish};
-use crate::run::{precision, Interrupt, RunFolder, Source, Times, Use};
+use crate::report;
+use crate::report::run::{finish, History};
+use crate::run::{precision, Interrupt, Rule, RunFolder, Source, Times};
 
 const FORMAT: &str = "intertwine-finetune-1";
 /// Of its report.
@@ -188,10 +189,17 @@ fn train<A: Arch, D: Backend>(
         dict.load_optimizer(&mut learner.optimizer, &learner.model)?;
         step = at;
     }
+    // Figures of different pictures make no curve.
+    let is_scored = !History::read(out).curve("ap").is_empty();
+    let val_rule = if is_scored {
+        Rule::SameOrNone
+    } else {
+        Rule::Any
+    };
     folder.note_origin(&[
-        ("data", Use::Learn, Some(Source::from(&**data))),
-        ("init", Use::Begin, init.map(|start| start.source(config))),
-        ("val", Use::Look, val.map(Source::from)),
+        ("data", Rule::Same, Some(Source::from(&**data))),
+        ("init", Rule::Copied, init.map(|start| start.source(config))),
+        ("val", val_rule, val.map(Source::from)),
     ])?;
     let checkpoint = |learner: &Learner<A, D>, step: u64| {
         let mut dict = StateDict::checkpoint(FORMAT, step, &data_id);

@@ -26,7 +26,7 @@ use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::probe::Figures;
 use crate::report::{self, run::finish};
-use crate::run::{precision, Interrupt, RunFolder, Source, Times, Use};
+use crate::run::{precision, Interrupt, Rule, RunFolder, Source, Times};
 
 /// A pretraining to be done.
 #[derive(Clone, Copy)]
@@ -82,8 +82,8 @@ pub enum Outcome {
     },
 }
 
-/// Pretrains on the job's device. Everything written follows from config, data and kind of device alone (but `times.jsonl`),
-/// whatever the number of threads and however often the run is stopped and resumed.
+/// Pretrains on the job's device. Everything written follows from config, data and kind of device alone (but `times.jsonl`,
+/// and paths in `origin.toml`), whatever the number of threads and however often the run is stopped and resumed.
 ///
 /// # Errors
 /// As [`PretrainError`]; what was written before stays usable.
@@ -158,8 +158,8 @@ fn train<A: Arch, D: Backend>(
         state.load(&folder.checkpoint(), &inputs)?;
     }
     folder.note_origin(&[
-        ("data", Use::Learn, Some(Source::from(&**data))),
-        ("labels", Use::Look, labels.map(|set| Source::from(&**set))),
+        ("data", Rule::Same, Some(Source::from(&**data))),
+        ("labels", Rule::Same, labels.map(|set| Source::from(&**set))),
     ])?;
     let mut log = folder.log(state.step)?;
     let encoding = (Encoding::of(&config.model), A::WIDTH);

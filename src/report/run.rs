@@ -53,7 +53,7 @@ pub fn write(
     if stats.consumed > 0 {
         report = report.section(time_section(stats));
     }
-    if let Some(origin) = Origin::read(folder) {
+    if let Ok(Some(origin)) = Origin::read(folder) {
         report = report.section(origin_section(&origin));
     }
     let report = report.section(Section::new("Config").code(config));

@@ -1,6 +1,7 @@
-//! What a run is made of, noted in its folder: for whoever looks at it later, and so that it goes on with the same.
+//! What a run reads, noted in its folder: for whoever looks at it later, and so that it goes on with the same.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use intertwine_datasets::{Mix, PackedSet};
@@ -47,28 +48,37 @@ impl From<&PackedSet> for Source {
 impl From<&Mix> for Source {
     fn from(mix: &Mix) -> Self {
         let sets = Vec::from_iter(mix.sets().iter().map(|set| Self::from(&**set)));
-        let joined = |of: fn(&Self) -> &str| Vec::from_iter(sets.iter().map(of)).join("; ");
+        if let [set] = &sets[..] {
+            return set.clone();
+        }
+        let paths = Vec::from_iter(sets.iter().map(|set| &*set.path)).join("; ");
+        let about = sets
+            .iter()
+            .zip(mix.shares())
+            .map(|(set, share)| format!("{}, {:.2}% of the stream", set.about, 100.0 * share));
         Self {
-            path: joined(|set| &set.path),
-            about: joined(|set| &set.about),
+            path: paths,
+            about: Vec::from_iter(about).join("; "),
             id: mix.fingerprint(),
         }
     }
 }
 
-/// What a run does with what it reads.
+/// What a run that has begun may be given in the place of what it was given before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    /// Learns from it.
-    Learn,
-    /// Begins with it, and has its own copy from then on.
-    Begin,
-    /// Looks at it, from when it is first given.
-    Look,
+pub enum Rule {
+    /// The same, or nothing where there was nothing.
+    Same,
+    /// The same, or nothing.
+    SameOrNone,
+    /// The same, nothing, or what is in its place now: the run has a copy of its own.
+    Copied,
+    /// Anything.
+    Any,
 }
 
 /// What a run is made of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The version that began it.
     pub version: String,
@@ -78,122 +88,185 @@ pub struct Origin {
 
 impl Origin {
     /// Of the run in a folder; none of a run that is older than such notes.
-    pub fn read(folder: &Path) -> Option<Self> {
-        let text = std::fs::read_to_string(folder.join(FILE)).ok()?;
-        toml::from_str(&text).ok()
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn read(folder: &Path) -> Result<Option<Self>, RunError> {
+        let path = folder.join(FILE);
+        let read = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.and_then(|text| toml::from_str(&text).map_err(io::Error::other)),
+        };
+        read.map(Some)
+            .map_err(|source| RunError::Io { path, source })
     }
 }
 
 impl RunFolder {
-    /// Notes what the run in this folder reads, each with the option that names it, or makes sure that it is what was noted
-    /// when the run was begun. What is not given again stays as it was noted.
+    /// Notes what the run in this folder reads, each with the option that names it. Of a run that has begun it makes sure that
+    /// it is what was noted then.
     ///
     /// # Errors
-    /// If it is another, or what the file system says.
-    pub fn note_origin(&self, sources: &[(&str, Use, Option<Source>)]) -> Result<(), RunError> {
+    /// If it is not, or what the file system says.
+    pub fn note_origin(&self, sources: &[(&str, Rule, Option<Source>)]) -> Result<(), RunError> {
         let path = self.path().join(FILE);
-        let old = Origin::read(self.path());
-        if old.is_none() && is_begun(self.path()) {
-            // Of a run that is older than these notes nothing is known.
-            return Ok(());
-        }
-        let mut origin = old.clone().unwrap_or_else(|| Origin {
+        let mut origin = Origin {
             version: env!("CARGO_PKG_VERSION").into(),
-            ..Origin::default()
-        });
-        for (option, purpose, source) in sources {
-            let Some(source) = source else {
-                continue;
-            };
-            let then = origin.sources.get(*option);
-            let is_same = match then {
-                // An encoder may have learnt on since.
-                Some(then) if *purpose == Use::Begin && then.path == source.path => true,
-                Some(then) => then.id == source.id,
-                None => old.is_none() || *purpose == Use::Look,
-            };
-            if !is_same {
-                return Err(RunError::OtherSource {
-                    path,
-                    option: (*option).into(),
-                    then: then.map(|then| then.path.clone()),
-                    now: source.path.clone(),
-                    optional: *purpose == Use::Look,
-                });
+            sources: BTreeMap::new(),
+        };
+        if is_begun(self.path()) {
+            match Origin::read(self.path())? {
+                Some(then) => origin = then,
+                // Of a run that is older than these notes nothing is known.
+                None => return Ok(()),
             }
-            if then.is_none() {
-                origin.sources.insert((*option).into(), source.clone());
+            for (option, rule, now) in sources {
+                let then = origin.sources.get(*option);
+                if let Some(problem) = problem(option, *rule, then, now.as_ref()) {
+                    return Err(RunError::OtherSource { path, problem });
+                }
             }
         }
-        if old.as_ref() == Some(&origin) {
-            return Ok(());
+        for (option, rule, now) in sources {
+            // What was copied is what the run was begun with, whatever is in its place now.
+            let is_known = *rule == Rule::Copied && origin.sources.contains_key(*option);
+            if let Some(now) = now.as_ref().filter(|_| !is_known) {
+                origin.sources.insert((*option).into(), now.clone());
+            }
         }
         let text = toml::to_string(&origin).expect("an origin is plain data");
         write_atomic(&path, text.as_bytes()).map_err(|source| RunError::Io { path, source })
     }
 }
 
+/// What is wrong with what is given now, and what would do; `None` if nothing is.
+fn problem(
+    option: &str,
+    rule: Rule,
+    then: Option<&Source>,
+    now: Option<&Source>,
+) -> Option<String> {
+    let (then, now) = match (then, now) {
+        _ if rule == Rule::Any => return None,
+        (None, None) => return None,
+        (None, Some(_)) if rule == Rule::SameOrNone => return None,
+        (Some(_), None) if rule != Rule::Same => return None,
+        (Some(then), Some(now)) if then.id == now.id => return None,
+        (Some(then), Some(now)) if rule == Rule::Copied && then.path == now.path => return None,
+        (None, Some(_)) => {
+            return Some(format!(
+                "the run there was begun without --{option}; resume without it"
+            ))
+        }
+        (Some(then), None) => {
+            return Some(format!(
+                "the run there was begun with --{option} {}; resume with it",
+                then.path
+            ))
+        }
+        (Some(then), Some(now)) => (then, now),
+    };
+    let is = match then.path == now.path {
+        true => format!("--{option} {} has changed since", then.path),
+        false => format!("now --{option} is {}, then it was {}", now.path, then.path),
+    };
+    let or_none = match rule {
+        Rule::SameOrNone => " or without it",
+        _ => "",
+    };
+    Some(format!(
+        "{is} the run there was begun ({} then, {} now); resume with the same{or_none}",
+        then.about, now.about
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_run_goes_on_with_what_it_was_begun_with() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = RunFolder::open(dir.path(), &toml::Table::new(), false).unwrap();
-        let source = |path: &str, id: &str| {
-            Some(Source::new(
-                Path::new(path),
-                "10 pictures".into(),
-                id.into(),
-            ))
-        };
-        let note = |data, init, val| {
-            run.note_origin(&[
-                ("data", Use::Learn, data),
-                ("init", Use::Begin, init),
-                ("val", Use::Look, val),
-            ])
-        };
-        let data = || source("/train", "a");
-        note(data(), None, None).unwrap();
-        let said = note(data(), source("/encoder", "e"), None).unwrap_err();
-        assert!(
-            said.to_string()
-                .contains("begun without --init, now it is given /encoder"),
-            "{said}"
-        );
-        // What is looked at may be given later; then it stays.
-        note(data(), None, source("/val", "v")).unwrap();
-        note(data(), None, None).unwrap();
-        assert!(note(data(), None, source("/val", "w")).is_err());
-        assert!(note(source("/train", "b"), None, None).is_err());
-        // Moved, and still the same.
-        note(source("/elsewhere", "a"), None, None).unwrap();
-        let origin = Origin::read(dir.path()).unwrap();
-        let paths = origin.sources.iter();
-        let paths = Vec::from_iter(paths.map(|(option, of)| (option.as_str(), of.path.as_str())));
-        assert_eq!(paths, [("data", "/train"), ("val", "/val")]);
-
-        // Of what it begins with a run has a copy, whatever becomes of it.
-        let dir = tempfile::tempdir().unwrap();
-        let run = RunFolder::open(dir.path(), &toml::Table::new(), false).unwrap();
-        let note = |init| run.note_origin(&[("init", Use::Begin, init)]);
-        note(source("/encoder", "e")).unwrap();
-        note(source("/encoder", "f")).unwrap();
-        note(source("/copy", "e")).unwrap();
-        note(None).unwrap();
-        assert!(note(source("/other", "f")).is_err());
+    fn source(path: &str, id: &str) -> Option<Source> {
+        Some(Source::new(
+            Path::new(path),
+            format!("{id} pictures"),
+            id.into(),
+        ))
     }
 
     #[test]
-    fn an_older_run_has_no_notes_and_gets_none() {
+    fn a_run_goes_on_with_what_it_was_begun_with() {
+        let (a, b, moved) = (
+            source("/a", "1"),
+            source("/b", "2"),
+            source("/elsewhere", "1"),
+        );
+        let learnt_on = source("/a", "3");
+        let refused = |rule, then: &Option<Source>, now: &Option<Source>| {
+            problem("x", rule, then.as_ref(), now.as_ref())
+        };
+        use Rule::{Any, Copied, Same, SameOrNone};
+        for (rule, then, now, is_refused) in [
+            (Same, &a, &a, false),
+            (Same, &a, &moved, false),
+            (Same, &a, &b, true),
+            (Same, &a, &learnt_on, true),
+            (Same, &a, &None, true),
+            (Same, &None, &a, true),
+            (SameOrNone, &a, &None, false),
+            (SameOrNone, &None, &a, false),
+            (SameOrNone, &a, &b, true),
+            (Copied, &a, &learnt_on, false),
+            (Copied, &a, &moved, false),
+            (Copied, &a, &None, false),
+            (Copied, &a, &b, true),
+            (Copied, &None, &a, true),
+            (Any, &a, &b, false),
+        ] {
+            let said = refused(rule, then, now);
+            assert_eq!(said.is_some(), is_refused, "{rule:?} {then:?} {now:?}");
+        }
+        let changed = refused(SameOrNone, &a, &learnt_on).unwrap();
+        assert!(
+            changed.contains("--x /a has changed since") && changed.ends_with("or without it"),
+            "{changed}"
+        );
+        assert!(refused(Copied, &None, &a)
+            .unwrap()
+            .contains("resume without it"));
+    }
+
+    #[test]
+    fn notes_are_of_the_run_that_has_begun() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunFolder::open(dir.path(), &toml::Table::new(), false).unwrap();
+        let note = |data, init| {
+            run.note_origin(&[("data", Rule::Any, data), ("init", Rule::Copied, init)])
+        };
+        let ids = || {
+            let sources = Origin::read(dir.path()).unwrap().unwrap().sources;
+            let ids = sources.values().map(|source| source.id.clone());
+            Vec::from_iter(ids).join(" ")
+        };
+        note(source("/a", "1"), source("/e", "2")).unwrap();
+        // Nothing is learnt yet.
+        note(source("/b", "3"), source("/f", "4")).unwrap();
+        assert_eq!(ids(), "3 4");
         std::fs::write(run.checkpoint(), "").unwrap();
-        let source = Source::new(Path::new("/train"), String::new(), "a".into());
-        run.note_origin(&[("data", Use::Learn, Some(source))])
-            .unwrap();
-        assert_eq!(Origin::read(dir.path()), None);
+        note(source("/c", "5"), source("/f", "6")).unwrap();
+        assert_eq!(ids(), "5 4");
+        note(None, None).unwrap();
+        assert_eq!(ids(), "5 4");
+        let other = note(None, source("/g", "7")).unwrap_err().to_string();
+        assert!(
+            other.contains("now --init is /g, then it was /f"),
+            "{other}"
+        );
+
+        let file = dir.path().join(FILE);
+        std::fs::write(&file, "version = 1").unwrap();
+        assert!(note(None, None).unwrap_err().to_string().contains(FILE));
+        // A run that is older than such notes gets none.
+        std::fs::remove_file(&file).unwrap();
+        note(source("/a", "1"), None).unwrap();
+        assert_eq!(Origin::read(dir.path()).unwrap(), None);
     }
 }

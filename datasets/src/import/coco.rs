@@ -219,31 +219,58 @@ pub(super) fn label_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The label files of a folder and of its folder `annotations` that are COCO's by their beginning, whatever their names.
-pub(super) fn recognised_files(folder: &Path) -> Vec<PathBuf> {
-    let files = label_files(folder).into_iter().take(LOOKED_INTO);
-    files.filter(|file| begins_as_coco(file)).collect()
+/// The label files of COCO's in these folders and in their folders `annotations`: those of [`KNOWN_NAMES`], and, of so many
+/// others, those that begin as such.
+pub(super) fn recognised_files(folders: &[PathBuf]) -> Vec<PathBuf> {
+    // Where each picture has a file of its own, there may be a million.
+    const LOOKED_INTO: usize = 64;
+    let known = folders.iter().flat_map(|folder| known_files(folder));
+    let others = folders.iter().flat_map(|folder| label_files(folder));
+    let others = others.take(LOOKED_INTO).filter(|file| begins_as_coco(file));
+    let mut files: Vec<_> = known.chain(others).collect();
+    files.sort();
+    files.dedup();
+    files
 }
 
-/// Files that are looked into at most: where each picture has a file of its own, there may be a million.
-const LOOKED_INTO: usize = 64;
-/// Bytes in which one of the lists begins: before them are but the licences.
-const BEGINNING: u64 = 64 << 10;
-
-/// Whether one of COCO's lists begins near the beginning of a file.
+/// Whether a file is an object in which a list `images` of objects begins early.
 fn begins_as_coco(file: &Path) -> bool {
+    // Before it are but the licences.
+    const BEGINNING: u64 = 64 << 10;
     let mut text = Vec::new();
     let read = fs::File::open(file).and_then(|file| file.take(BEGINNING).read_to_end(&mut text));
-    let begins_list = |text: &[u8], key: &[u8]| {
-        let rest = text.strip_prefix(key).map(<[u8]>::trim_ascii_start);
-        let value = rest.and_then(|rest| rest.strip_prefix(b":"));
-        value.is_some_and(|value| value.trim_ascii_start().starts_with(b"["))
-    };
-    read.is_ok()
-        && (0..text.len()).any(|at| {
-            let keys = [&b"\"images\""[..], b"\"annotations\""];
-            keys.into_iter().any(|key| begins_list(&text[at..], key))
-        })
+    read.is_ok() && lists_images(&text)
+}
+
+/// Whether `"images": [{` stands right within the object that begins a JSON text, which may end anywhere.
+fn lists_images(text: &[u8]) -> bool {
+    if !text.trim_ascii_start().starts_with(b"{") {
+        return false;
+    }
+    let (mut depth, mut string, mut escaped) = (0, None, false);
+    for (at, byte) in text.iter().enumerate() {
+        match (string, byte) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), b'\\') => escaped = true,
+            (Some(start), b'"') => {
+                string = None;
+                let mut rest = text[at + 1..].iter().filter(|b| !b.is_ascii_whitespace());
+                let follows = [b':', b'[', b'{'];
+                if depth == 1
+                    && &text[start..at] == b"images"
+                    && follows.iter().all(|byte| rest.next() == Some(byte))
+                {
+                    return true;
+                }
+            }
+            (Some(_), _) => {}
+            (None, b'"') => string = Some(at + 1),
+            (None, b'{' | b'[') => depth += 1,
+            (None, b'}' | b']') => depth -= 1,
+            _ => {}
+        }
+    }
+    false
 }
 
 fn images(document: &Document, refused: &mut Vec<Quarantined>) -> Vec<Image> {

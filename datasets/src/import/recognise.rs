@@ -32,17 +32,14 @@ fn folder(path: &Path) -> Result<Format> {
         _ if !walk::with_extension(path, "tar").is_empty() => Format::WebDataset,
         _ => {
             // The splits of a set, mostly: as one folder they would be mixed, and their labels lost.
-            let mut labels = coco::recognised_files(path);
-            for inner in walk::subfolders(path) {
-                labels.extend(coco::recognised_files(&inner));
-            }
-            labels.sort();
-            labels.dedup();
+            let mut folders = vec![path.to_owned()];
+            folders.extend(walk::subfolders(path));
+            let labels = coco::recognised_files(&folders);
             if !labels.is_empty() {
                 let labels = list_paths(&labels);
                 let what = format!(
-                    "holds COCO's labels, give one of these files: {labels}; --format folder packs all its pictures, \
-                     without labels"
+                    "has labels of COCO; --format folder packs its pictures without them; for objects give one of these \
+                     files: {labels}"
                 );
                 return Err(DatasetError::source(path, what));
             }

@@ -211,9 +211,34 @@ fn labels_of_coco_are_not_passed_over_whatever_their_names() {
     // What other programs write beside pictures says nothing of them here.
     fs::remove_dir_all(root.join("annotations")).unwrap();
     fs::remove_dir_all(folder.path().join("packed")).unwrap();
-    write(
-        &root.join("train/a.json"),
-        r#"{"shapes": [], "imagePath": "a.png", "images": "one"}"#,
-    );
+    for (name, text) in [
+        (
+            "train/a.json",
+            r#"{"shapes": [], "imagePath": "a.png", "images": "one"}"#,
+        ),
+        (
+            "train/sam.json",
+            r#"{"image": {"images": [{}]}, "annotations": [{"id": 1}]}"#,
+        ),
+        (
+            "train/ml.json",
+            r#"[{"image": "a.png", "annotations": [], "images": [{}]}]"#,
+        ),
+        (
+            "train/page.json",
+            r#"{"title": "\\\"images\": [{", "images": ["a.png"]}"#,
+        ),
+        ("val/cut.json", r#"{"images": ["#),
+        ("val/none.json", ""),
+    ] {
+        write(&root.join(name), text);
+    }
     assert_eq!(packed(&folder, Source::new(&root)).0.len(), 2);
+    // An export's file is known by its name among any number of others.
+    for number in 0..100 {
+        write(&root.join(format!("val/{number:03}.json")), "{}");
+    }
+    let known = write(&root.join("val/_annotations.coco.json"), "{}");
+    let error = refusal(Source::new(&root));
+    assert!(error.contains(&known.display().to_string()), "{error}");
 }

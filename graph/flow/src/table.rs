@@ -100,15 +100,23 @@ impl Stats {
 
     /// The sentence that says whether the data are the bottleneck.
     pub fn verdict(&self) -> String {
+        let waited = self.wait_share();
+        let verdict = match waited < KEPT_UP {
+            true => "the data kept up",
+            false => "the data was too slow",
+        };
         format!(
-            "data: {} waited for {:.1}% of the time; the stages took {:.1}% of {}",
+            "{verdict}: {} waited for it {:.1}% of the time; its stages took {:.1}% of {}",
             self.sink,
-            100.0 * self.wait_share(),
+            100.0 * waited,
             100.0 * self.data_share(),
             threads(self.threads)
         )
     }
 }
+
+/// Share of a run that its sink may wait for items before they are called too slow.
+const KEPT_UP: f64 = 0.1;
 
 fn seconds(time: Duration) -> String {
     format!("{:.3}", time.as_secs_f64())
@@ -173,8 +181,15 @@ the whole run                               1.000      100.0 %
         );
         assert_eq!(
             stats().verdict(),
-            "data: Step waited for 2.5% of the time; the stages took 7.2% of 2 threads"
+            "the data kept up: Step waited for it 2.5% of the time; its stages took 7.2% of 2 threads"
         );
+        let slow = Stats {
+            waiting: Duration::from_secs(1),
+            ..stats()
+        };
+        assert!(slow
+            .verdict()
+            .starts_with("the data was too slow: Step waited for it 5"));
     }
 
     #[test]

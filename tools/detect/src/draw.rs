@@ -203,6 +203,8 @@ fn room(
     taken: &[[i64; 4]],
 ) -> Option<[i64; 4]> {
     let (width, height) = (i64::from(width), i64::from(height));
+    // In a strip that is lower than a bar it can be only at the top.
+    let strip = (h > height).then_some((x0, 0));
     let places = [
         (x0, y0 - h),
         (x0, y0),
@@ -211,9 +213,12 @@ fn room(
         (x1 - w, y0 - h),
         (x1 - w, y1),
     ];
-    let bars = places.into_iter().filter_map(|(x, y)| {
+    let within = places
+        .into_iter()
+        .filter(|(_, y)| *y >= 0 && y + h <= height);
+    let bars = within.chain(strip).map(|(x, y)| {
         let x = x.min(width - w).max(0);
-        (y >= 0 && y + h <= height).then_some([x, y, x + w, y + h])
+        [x, y, x + w, y + h]
     });
     let apart =
         |a: &[i64; 4], b: &[i64; 4]| a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1];

@@ -1,6 +1,6 @@
 //! The file of a check's report: its place is tried before the pictures are read, and nobody ever sees half of it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -15,11 +15,13 @@ impl Place {
     /// # Errors
     /// If it cannot.
     pub fn tried(path: &Path) -> Result<Self> {
-        // A link stays: what it leads to is written.
-        let place = Self(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+        let place = Self(followed(path));
         let attempt = || -> io::Result<()> {
+            if place.0.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
             if place.is_special() {
-                return OpenOptions::new().write(true).open(path).map(drop);
+                return Ok(()); // Whoever reads a pipe takes its first closing for the end.
             }
             if let Some(folder) = place.0.parent() {
                 fs::create_dir_all(folder)?;
@@ -53,7 +55,7 @@ impl Place {
         written.with_context(|| self.failure())
     }
 
-    /// A folder, which cannot be written, or a device or a pipe, which is written as it is.
+    /// A device or a pipe, which is written as it is.
     fn is_special(&self) -> bool {
         fs::metadata(&self.0).is_ok_and(|found| !found.is_file())
     }
@@ -67,4 +69,14 @@ impl Place {
     fn failure(&self) -> String {
         format!("cannot write `{}`", self.0.display())
     }
+}
+
+/// What a path leads to, there or not yet: a link stays.
+fn followed(path: &Path) -> PathBuf {
+    let of_link = || {
+        let target = path.read_link().ok()?;
+        Some(path.parent()?.join(target))
+    };
+    let found = path.canonicalize().ok().or_else(of_link);
+    found.unwrap_or_else(|| path.to_owned())
 }
