@@ -97,10 +97,12 @@ impl Product<'_> {
         let mut buffer = B_BUFFER.take();
         let b = match self.b {
             Right::Packed(panels) => panels,
-            Right::Matrix(b) => pack::panels_in_place(kernel, b, self.n).unwrap_or_else(|| {
-                let packed = pack::resized(&mut buffer, packed_len(kernel, self.k, self.n));
-                pack_b(kernel, b, self.k, self.n, parallel, packed)
-            }),
+            Right::Matrix(b) => {
+                pack::panels_in_place(kernel, b, self.m, self.n).unwrap_or_else(|| {
+                    let packed = pack::resized(&mut buffer, packed_len(kernel, self.k, self.n));
+                    pack_b(kernel, b, self.k, self.n, parallel, packed)
+                })
+            }
         };
         // SAFETY: tasks have different rows or columns of c.
         let run = |task: Task| unsafe { self.run_task(kernel, b, &task, c) };

@@ -107,9 +107,13 @@ pub(super) struct Panels {
 // SAFETY: only read.
 unsafe impl Sync for Panels {}
 
-/// The panels of `b`, [k, n], if the kernel can read them where they are.
-pub(super) fn panels_in_place(kernel: &Kernel, b: Operand, n: usize) -> Option<Panels> {
+/// Rows of `a` for which a narrow kernel's panels of `b` are read often enough to be packed.
+const WORTH_PACKING: usize = 48;
+
+/// The panels of `b`, [k, n], if the kernel can read them where they are, for `m` rows of `a`.
+pub(super) fn panels_in_place(kernel: &Kernel, b: Operand, m: usize, n: usize) -> Option<Panels> {
     let there = kernel.entry == Entry::F32
+        && !(kernel.narrow && m >= WORTH_PACKING)
         && b.col == 1
         && n.is_multiple_of(kernel::COLUMNS_READ)
         && readable_in_steps_of(b.row);
@@ -135,7 +139,7 @@ pub(super) struct Rows {
 
 /// Whether a tile can read the rows of `a` where they are.
 pub(super) fn rows_in_place(kernel: &Kernel, a: Operand) -> bool {
-    kernel.entry == Entry::F32 && (a.col == 1 || readable_in_steps_of(a.col))
+    kernel.entry == Entry::F32 && (a.col == 1 || !kernel.narrow && readable_in_steps_of(a.col))
 }
 
 /// Makes rows `rows`, elements `k` of `a` readable for the kernel: in place where they already are, else in `buffer`.

@@ -78,6 +78,9 @@ pub(super) struct Kernel {
     pub whole_tiles: bool,
     /// For products of columns that its panels fit and this kernel's do not.
     pub wide: Option<&'static Kernel>,
+    /// Whether its tiles are so small that an operand read in place is but a line of the cache here and a line there,
+    /// which evict each other and are not foreseen.
+    pub narrow: bool,
     /// Called before a thread computes tiles.
     pub enter: fn(),
     /// Called after.

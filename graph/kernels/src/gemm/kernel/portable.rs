@@ -19,6 +19,7 @@ pub(super) static F32: Kernel = Kernel {
     turn16: None,
     whole_tiles: false,
     wide: None,
+    narrow: false,
     enter: || (),
     leave: || (),
 };
@@ -134,7 +135,34 @@ multiversion! {
 /// Panels of one `k` in a unit.
 #[inline(always)]
 fn pack_rows(rows: &Rows, panels: &mut [u32], to_unit: impl Fn(f32) -> u32) {
-    let firsts = (0..rows.columns).step_by(rows.width);
+    // Of a width that the compiler knows a row takes a few moves, not a loop.
+    match rows.width {
+        6 => pack_rows_of::<6>(rows, panels, to_unit),
+        16 => pack_rows_of::<16>(rows, panels, to_unit),
+        _ => pack_parts(rows, panels, 0, to_unit),
+    }
+}
+
+#[inline(always)]
+fn pack_rows_of<const W: usize>(rows: &Rows, panels: &mut [u32], to_unit: impl Fn(f32) -> u32) {
+    let whole = rows.columns / W;
+    let (filled, rest) = panels.split_at_mut(whole * rows.k * W);
+    for (p, panel) in filled.chunks_exact_mut(rows.k * W).enumerate() {
+        let (units, _) = panel.as_chunks_mut::<W>();
+        for (i, units) in units.iter_mut().enumerate() {
+            let row: &[f32; W] = rows.data[i * rows.stride + p * W..]
+                .first_chunk()
+                .expect("a whole panel has all its columns");
+            *units = row.map(&to_unit);
+        }
+    }
+    pack_parts(rows, rest, whole * W, to_unit);
+}
+
+/// The panels of the columns from `start` on.
+#[inline(always)]
+fn pack_parts(rows: &Rows, panels: &mut [u32], start: usize, to_unit: impl Fn(f32) -> u32) {
+    let firsts = (start..rows.columns).step_by(rows.width);
     for (panel, first) in panels.chunks_exact_mut(rows.k * rows.width).zip(firsts) {
         let columns = rows.width.min(rows.columns - first);
         for (i, units) in panel.chunks_exact_mut(rows.width).enumerate() {
