@@ -18,6 +18,8 @@ pub(super) enum Left<'a> {
     Matrix(Operand<'a>),
     /// Rows of `k` that already are in the kernel's units.
     Units(&'a [u32]),
+    /// All rows, packed before as panels of a tile's rows.
+    Packed(Panels),
 }
 
 /// The right-hand side of a product.
@@ -38,6 +40,9 @@ pub(super) const GROUP_UNITS: usize = 64 * 1024;
 /// Most rows of a task: their units are read for one group of panels after the other and should stay in the
 /// second-level cache with it.
 pub(super) const ROWS: usize = 96;
+
+/// Columns that are packed at once.
+const COLUMNS: usize = 96;
 
 /// Tasks into which a product is cut if its rows suffice, so that threads end together.
 pub(super) const TASKS: usize = 16;
@@ -92,15 +97,68 @@ impl Product<'_> {
             unsafe { self.run_empty(c) };
             return;
         }
-        let work = self.m * self.n * self.k;
-        let parallel = self.parallel && work > WORK_PER_PIECE && !is_alone();
+        let parallel = self.parallel && self.m * self.n * self.k > WORK_PER_PIECE && !is_alone();
+        match (self.a, self.b) {
+            (Left::Matrix(a), Right::Matrix(b)) if pack::shared(kernel, a) => {
+                // SAFETY: the caller's promise.
+                unsafe { self.run_blocks(kernel, a, b, parallel, c) }
+            }
+            // SAFETY: the caller's promise.
+            _ => unsafe { self.run_tasks(kernel, parallel, c) },
+        }
+    }
+
+    /// The product of one block of `k` after another, of which both operands are packed for all tasks: where many rows
+    /// of `a` and of `b` make few elements of `c`, tasks that packed their own would each read all of `b` again.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    unsafe fn run_blocks(
+        &self,
+        kernel: &Kernel,
+        a: Operand,
+        b: Operand,
+        parallel: bool,
+        c: &Scattered,
+    ) {
+        let depth = kernel.entry.depth();
+        let mut buffer = A_BUFFER.take();
+        for k in cut(self.k, UNITS * depth, depth) {
+            let a = a.transposed().rows_from(k.start);
+            let packed = pack::resized(&mut buffer, packed_len(kernel, k.len(), self.m, kernel.mr));
+            let block = Product {
+                k: k.len(),
+                a: Left::Packed(pack_all(
+                    kernel,
+                    a,
+                    k.len(),
+                    self.m,
+                    kernel.mr,
+                    parallel,
+                    packed,
+                )),
+                b: Right::Matrix(b.rows_from(k.start)),
+                accumulate: self.accumulate || k.start > 0,
+                epilogue: self.epilogue.filter(|_| k.end == self.k),
+                ..*self
+            };
+            // SAFETY: the caller's promise; from the second block on c is written.
+            unsafe { block.run_tasks(kernel, parallel, c) };
+        }
+        A_BUFFER.set(buffer);
+    }
+
+    /// # Safety
+    /// As [`run`](Self::run).
+    unsafe fn run_tasks(&self, kernel: &Kernel, parallel: bool, c: &Scattered) {
         let mut buffer = B_BUFFER.take();
         let b = match self.b {
             Right::Packed(panels) => panels,
             Right::Matrix(b) => {
                 pack::panels_in_place(kernel, b, self.m, self.n).unwrap_or_else(|| {
-                    let packed = pack::resized(&mut buffer, packed_len(kernel, self.k, self.n));
-                    pack_b(kernel, b, self.k, self.n, parallel, packed)
+                    let units = packed_len(kernel, self.k, self.n, kernel.nr);
+                    let packed = pack::resized(&mut buffer, units);
+                    pack_all(kernel, b, self.k, self.n, kernel.nr, parallel, packed)
                 })
             }
         };
@@ -125,7 +183,7 @@ impl Product<'_> {
         let row_tasks = m.div_ceil(ROWS);
         let in_place = match self.a {
             Left::Matrix(a) => pack::rows_in_place(kernel, a),
-            Left::Units(_) => true,
+            Left::Units(_) | Left::Packed(_) => true,
         };
         let row_tasks = if row_tasks >= of || !in_place {
             row_tasks.next_multiple_of(of)
@@ -152,6 +210,7 @@ impl Product<'_> {
             let a = match self.a {
                 Left::Matrix(a) => pack::rows(kernel, a, task.rows.clone(), k.clone(), &mut buffer),
                 Left::Units(a) => pack::unit_rows(kernel, a, self.k, &task.rows, &k),
+                Left::Packed(a) => pack::panel_rows(kernel, a, task.rows.start, &k),
             };
             let group = (GROUP_UNITS / (entry.units(k.len()) * kernel.nr)).max(1);
             for panels in cut(task.panels.len(), group, 1) {
@@ -215,38 +274,45 @@ impl Product<'_> {
     }
 }
 
-/// Units of a packed `b` [k, n].
-pub(super) fn packed_len(kernel: &Kernel, k: usize, n: usize) -> usize {
-    n.div_ceil(kernel.nr) * kernel.nr * kernel.entry.units(k)
+/// Units of a matrix [k, columns] that is packed as panels of `width` columns.
+pub(super) fn packed_len(kernel: &Kernel, k: usize, columns: usize, width: usize) -> usize {
+    columns.div_ceil(width) * width * kernel.entry.units(k)
 }
 
-/// All of `b` [k, n] into `packed`, panel after panel, in each one block of k after another.
-pub(super) fn pack_b(
+/// All of a matrix [k, columns] into `packed`, panel after panel of `width` columns, in each one block of k after another.
+pub(super) fn pack_all(
     kernel: &Kernel,
-    b: Operand,
+    matrix: Operand,
     k: usize,
-    n: usize,
+    columns: usize,
+    width: usize,
     parallel: bool,
     packed: &mut [u32],
 ) -> Panels {
-    let panel = kernel.nr * kernel.entry.units(k);
-    debug_assert_eq!(packed.len(), packed_len(kernel, k, n));
+    let panel = width * kernel.entry.units(k);
+    debug_assert_eq!(packed.len(), packed_len(kernel, k, columns, width));
+    // Several panels at once, because a row is read from memory in lines that are wider than a panel.
+    let at_once = (COLUMNS / width).max(1);
     let pack = |(i, out): (usize, &mut [u32])| {
-        let columns = i * kernel.nr..n.min((i + 1) * kernel.nr);
-        pack::panels(kernel, b, 0..k, columns, kernel.nr, out);
+        let first = i * at_once * width;
+        let columns = first..columns.min(first + at_once * width);
+        pack::panels(kernel, matrix, 0..k, columns, width, out);
     };
     if parallel {
         packed
-            .par_chunks_exact_mut(panel)
-            .with_min_len((16 * 1024 / panel).max(1))
+            .par_chunks_mut(at_once * panel)
+            .with_min_len((16 * 1024 / (at_once * panel)).max(1))
             .enumerate()
             .for_each(pack);
     } else {
-        packed.chunks_exact_mut(panel).enumerate().for_each(pack);
+        packed
+            .chunks_mut(at_once * panel)
+            .enumerate()
+            .for_each(pack);
     }
     Panels {
         start: packed.as_ptr(),
-        unit: kernel.nr,
+        unit: width,
         panel,
     }
 }

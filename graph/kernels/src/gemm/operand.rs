@@ -36,6 +36,14 @@ impl<'a> Operand<'a> {
         }
     }
 
+    /// Its rows from `first` on.
+    pub(super) fn rows_from(self, first: usize) -> Self {
+        Self {
+            data: &self.data[first * self.row..],
+            ..self
+        }
+    }
+
     /// Panics unless every element lies within the slice and one of the axes is contiguous.
     #[track_caller]
     pub(super) fn check(&self, rows: usize, cols: usize) {

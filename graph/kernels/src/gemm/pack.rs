@@ -142,6 +142,12 @@ pub(super) fn rows_in_place(kernel: &Kernel, a: Operand) -> bool {
     kernel.entry == Entry::F32 && (a.col == 1 || !kernel.narrow && readable_in_steps_of(a.col))
 }
 
+/// Whether the rows of `a` are better packed for all tasks at once: a narrow kernel's tasks must pack them, and an `a`
+/// that is stored the other way round may have more of `k` than a cache holds.
+pub(super) fn shared(kernel: &Kernel, a: Operand) -> bool {
+    kernel.narrow && a.col != 1
+}
+
 /// Makes rows `rows`, elements `k` of `a` readable for the kernel: in place where they already are, else in `buffer`.
 pub(super) fn rows(
     kernel: &Kernel,
@@ -201,6 +207,17 @@ pub(super) fn unit_rows(
         row,
         unit: 1,
         tile: kernel.mr * row,
+    }
+}
+
+/// As [`rows`] from row `first` on, a multiple of a tile's rows, for an `a` that is packed.
+pub(super) fn panel_rows(kernel: &Kernel, a: Panels, first: usize, k: &Range<usize>) -> Rows {
+    let start = first / kernel.mr * a.panel + kernel.entry.units(k.start) * a.unit;
+    Rows {
+        start: a.start.wrapping_add(start),
+        row: 1,
+        unit: a.unit,
+        tile: a.panel,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A right-hand side packed once for many products: the weights of a network that is only run.
 
-use super::blocks::{pack_b, packed_len, Epilogue, Left, Product, Right};
+use super::blocks::{pack_all, packed_len, Epilogue, Left, Product, Right};
 use super::kernel::{self, Kernel};
 use super::pack::{self, Panels};
 use super::{Layout, Operand, Precision};
@@ -36,8 +36,16 @@ impl Packed {
         check_len("packed", "b", b, size([k, n]));
         let kernel = kernel::choose_for(cpu::path(), precision, n, true);
         let mut units = Vec::new();
-        let packed = pack::resized(&mut units, packed_len(kernel, k, n));
-        let panels = pack_b(kernel, Operand::new(b, layout, k, n), k, n, false, packed);
+        let packed = pack::resized(&mut units, packed_len(kernel, k, n, kernel.nr));
+        let panels = pack_all(
+            kernel,
+            Operand::new(b, layout, k, n),
+            k,
+            n,
+            kernel.nr,
+            false,
+            packed,
+        );
         Self {
             k,
             n,
@@ -172,7 +180,7 @@ impl Shared {
 
     /// Units that one takes.
     pub(crate) fn len(&self) -> usize {
-        packed_len(self.kernel, self.k, self.n)
+        packed_len(self.kernel, self.k, self.n, self.kernel.nr)
     }
 
     /// Packs one.
@@ -182,7 +190,7 @@ impl Shared {
     pub(crate) fn pack(&self, b: Operand, units: &mut [u32]) {
         check_len("shared", "units", units, self.len());
         b.check(self.k, self.n);
-        pack_b(self.kernel, b, self.k, self.n, false, units);
+        pack_all(self.kernel, b, self.k, self.n, self.kernel.nr, false, units);
     }
 
     /// `c = a b` on this thread, `b` being what [`pack`](Self::pack) made; row i of `c` [m, n] is at `c.at(i * c_row)`.

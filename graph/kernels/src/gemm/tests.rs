@@ -114,7 +114,7 @@ fn threads_do_not_change_the_result() {
         (Layout::N, Layout::N),
         (Layout::T, Layout::N),
     ] {
-        let (m, k, n) = (333, 257, 190);
+        let (m, k, n) = (333, 857, 190);
         let (a, b) = (values(m * k, 1), values(k * n, 2));
         for precision in [Precision::F32, Precision::Bf16] {
             same_on_any_pool(|| {

@@ -143,17 +143,24 @@ fn pack_rows(rows: &Rows, panels: &mut [u32], to_unit: impl Fn(f32) -> u32) {
     }
 }
 
+/// Rows that are packed into all panels before the next: what is read of a line stays in the first-level cache for the
+/// panel beside.
+const ROWS_AT_ONCE: usize = 16;
+
 #[inline(always)]
 fn pack_rows_of<const W: usize>(rows: &Rows, panels: &mut [u32], to_unit: impl Fn(f32) -> u32) {
     let whole = rows.columns / W;
     let (filled, rest) = panels.split_at_mut(whole * rows.k * W);
-    for (p, panel) in filled.chunks_exact_mut(rows.k * W).enumerate() {
-        let (units, _) = panel.as_chunks_mut::<W>();
-        for (i, units) in units.iter_mut().enumerate() {
-            let row: &[f32; W] = rows.data[i * rows.stride + p * W..]
-                .first_chunk()
-                .expect("a whole panel has all its columns");
-            *units = row.map(&to_unit);
+    for first in (0..rows.k).step_by(ROWS_AT_ONCE) {
+        let last = rows.k.min(first + ROWS_AT_ONCE);
+        for (p, panel) in filled.chunks_exact_mut(rows.k * W).enumerate() {
+            let (units, _) = panel.as_chunks_mut::<W>();
+            for (i, units) in (first..last).zip(&mut units[first..last]) {
+                let row: &[f32; W] = rows.data[i * rows.stride + p * W..]
+                    .first_chunk()
+                    .expect("a whole panel has all its columns");
+                *units = row.map(&to_unit);
+            }
         }
     }
     pack_parts(rows, rest, whole * W, to_unit);
