@@ -33,14 +33,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{require, ConfigError, Validate};
-use crate::files::write_atomic;
 use crate::nn::autocast::Choice;
 use crate::report::pictures::png;
 
 pub use lock::Lock;
 pub use log::Log;
 pub(crate) use log::Times;
-pub use origin::{Origin, Rule, Source};
+pub use origin::{Accept, Origin, Source};
 
 /// Where a run's checkpoint is.
 pub(crate) const CHECKPOINT: &str = "checkpoints/last.safetensors";
@@ -179,7 +178,7 @@ impl RunFolder {
         let write = || {
             std::fs::create_dir_all(self.path.join("pictures"))?;
             let bytes = png(picture).map_err(io::Error::other)?;
-            write_atomic(&path, &bytes)
+            intertwine_files::own_bytes(&path, &bytes)
         };
         write().map_err(|source| RunError::Io { path, source })
     }
@@ -246,7 +245,7 @@ pub fn claim<C: Serialize + DeserializeOwned>(
         }
     }
     if old.as_ref() != Some(config) {
-        write_atomic(&stored, config.as_bytes()).map_err(failed)?;
+        intertwine_files::own_bytes(&stored, config.as_bytes()).map_err(failed)?;
     }
     Ok(lock)
 }

@@ -1,7 +1,7 @@
 //! Writes a model, once it is known to compute what the network it was made from computes.
 use std::path::Path;
 
-use intertwine_detect::{write, Class, Detector, EngineKind, ModelCard, Options, RawOutputs};
+use intertwine_detect::{Class, Detector, EngineKind, ModelCard, Options, RawOutputs};
 use intertwine_flow::random::{stream, Purpose};
 use rand_distr::{Distribution, StandardNormal};
 
@@ -79,7 +79,7 @@ pub fn export(
         let outputs = detector.run_raw(reference.image)?;
         report.join(compare(spec, &outputs, &reference.outputs)?);
     }
-    write::bytes(path, &model).map_err(|source| ExportError::Io {
+    intertwine_files::bytes(path, &model).map_err(|source| ExportError::Io {
         path: path.to_owned(),
         source,
     })?;

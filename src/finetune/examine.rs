@@ -13,7 +13,6 @@ use super::train::{Progress, Tell};
 use crate::evaluate::model::{evaluate_detector, ScoreError};
 use crate::evaluate::Report;
 use crate::export::ParityReport;
-use crate::files::write_atomic;
 use crate::run::{Interrupt, RunFolder};
 
 /// Evaluates, if there is something to evaluate on, and tells how far it is.
@@ -102,7 +101,8 @@ impl<'a> Examiner<'a> {
         };
         let path = folder.path().join("evaluation.json");
         let json = serde_json::to_vec_pretty(&report).expect("figures are plain data");
-        write_atomic(&path, &json).map_err(|source| FinetuneError::Write { path, source })?;
+        intertwine_files::own_bytes(&path, &json)
+            .map_err(|source| FinetuneError::Write { path, source })?;
         self.spent += start.elapsed();
         Ok(Some(report))
     }

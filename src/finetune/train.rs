@@ -26,7 +26,7 @@ use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::report;
 use crate::report::run::{finish, History};
-use crate::run::{precision, Interrupt, Rule, RunFolder, Source, Times};
+use crate::run::{precision, Accept, Interrupt, RunFolder, Source, Times};
 
 const FORMAT: &str = "intertwine-finetune-1";
 /// Of its report.
@@ -182,6 +182,22 @@ fn train<A: Arch, D: Backend>(
     let mut learner = Learner::<A, D>::new(dev, config, spec, init.map(|start| &start.weights))?;
     let folder = RunFolder::open(out, config, resume)?;
     let (steps, data_id) = (config.steps(data.len() as u64), data.fingerprint());
+    // Figures of different pictures make no curve.
+    let is_scored = !History::read(out).curve("ap").is_empty();
+    let accept_val = if is_scored {
+        Accept::SameOrNone
+    } else {
+        Accept::Any
+    };
+    folder.note_origin(&[
+        ("data", Accept::Same, Some(Source::from(&**data))),
+        (
+            "init",
+            Accept::Copied,
+            init.map(|start| start.source(config)),
+        ),
+        ("val", accept_val, val.map(Source::from)),
+    ])?;
     let mut step = 0;
     if folder.checkpoint().exists() {
         let (dict, at) = StateDict::read_checkpoint(&folder.checkpoint(), FORMAT, &data_id)?;
@@ -189,18 +205,6 @@ fn train<A: Arch, D: Backend>(
         dict.load_optimizer(&mut learner.optimizer, &learner.model)?;
         step = at;
     }
-    // Figures of different pictures make no curve.
-    let is_scored = !History::read(out).curve("ap").is_empty();
-    let val_rule = if is_scored {
-        Rule::SameOrNone
-    } else {
-        Rule::Any
-    };
-    folder.note_origin(&[
-        ("data", Rule::Same, Some(Source::from(&**data))),
-        ("init", Rule::Copied, init.map(|start| start.source(config))),
-        ("val", val_rule, val.map(Source::from)),
-    ])?;
     let checkpoint = |learner: &Learner<A, D>, step: u64| {
         let mut dict = StateDict::checkpoint(FORMAT, step, &data_id);
         dict.insert_module("model", &learner.model);

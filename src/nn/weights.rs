@@ -1,9 +1,10 @@
 //! Weights in and out of safetensors files, under timm's names and in PyTorch's layouts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::TensorView;
+use safetensors::tensor::View;
 use safetensors::{Dtype, SafeTensors};
 
 use super::{Backend, Kind, Module};
@@ -78,6 +79,29 @@ pub struct HostTensor {
     pub shape: Vec<usize>,
     /// Values, row-major.
     pub values: Vec<f32>,
+}
+
+impl View for &HostTensor {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        if cfg!(target_endian = "little") {
+            // Lent, since a checkpoint can be as large as half of a machine's memory.
+            Cow::Borrowed(bytemuck::cast_slice(&self.values))
+        } else {
+            Cow::Owned(self.values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(&self.values[..])
+    }
 }
 
 /// Named tensors on the host, in PyTorch's layouts.
@@ -220,29 +244,14 @@ impl StateDict {
     /// # Errors
     /// What the file system says.
     pub fn write(&self, path: &Path) -> Result<(), WeightsError> {
-        let bytes: BTreeMap<&str, (&[usize], Vec<u8>)> = self
-            .tensors
-            .iter()
-            .map(|(name, t)| {
-                let data = t.values.iter().flat_map(|v| v.to_le_bytes()).collect();
-                (name.as_str(), (&t.shape[..], data))
-            })
-            .collect();
         let format = |e: safetensors::SafeTensorError| WeightsError::Format {
             path: path.to_owned(),
             reason: e.to_string(),
         };
-        let views = bytes
-            .iter()
-            .map(|(name, (shape, data))| {
-                Ok((*name, TensorView::new(Dtype::F32, shape.to_vec(), data)?))
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(format)?;
         let notes = serde_json::to_string(&self.metadata).expect("strings are JSON");
         let metadata = std::iter::once((NOTES.to_owned(), notes)).collect();
-        let file = safetensors::serialize(views, Some(metadata)).map_err(format)?;
-        crate::files::write_atomic(path, &file).map_err(|source| WeightsError::Io {
+        let file = safetensors::serialize(&self.tensors, Some(metadata)).map_err(format)?;
+        intertwine_files::own_bytes(path, &file).map_err(|source| WeightsError::Io {
             path: path.to_owned(),
             source,
         })

@@ -26,7 +26,7 @@ use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::probe::Figures;
 use crate::report::{self, run::finish};
-use crate::run::{precision, Interrupt, Rule, RunFolder, Source, Times};
+use crate::run::{precision, Accept, Interrupt, RunFolder, Source, Times};
 
 /// A pretraining to be done.
 #[derive(Clone, Copy)]
@@ -153,14 +153,18 @@ fn train<A: Arch, D: Backend>(
     let mut instruments = Instruments::new(config, data, labels)?;
     let folder = RunFolder::open(out, config, resume)?;
 
+    folder.note_origin(&[
+        ("data", Accept::Same, Some(Source::from(&**data))),
+        (
+            "labels",
+            Accept::Same,
+            labels.map(|set| Source::from(&**set)),
+        ),
+    ])?;
     let mut state = State::<A, D>::new(dev, config);
     if folder.checkpoint().exists() {
         state.load(&folder.checkpoint(), &inputs)?;
     }
-    folder.note_origin(&[
-        ("data", Rule::Same, Some(Source::from(&**data))),
-        ("labels", Rule::Same, labels.map(|set| Source::from(&**set))),
-    ])?;
     let mut log = folder.log(state.step)?;
     let encoding = (Encoding::of(&config.model), A::WIDTH);
     let mut feed = batches(data, config, encoding, Rank::ALONE, state.step)?;

@@ -38,8 +38,6 @@ use image::RgbImage;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::write_atomic;
-
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
@@ -103,7 +101,7 @@ impl Report {
     /// Writes the report beside `path`, syncs it and renames it, so that a reader never sees half of one.
     pub fn write(&self, path: &Path) -> Result<(), ReportError> {
         let html = self.to_html()?;
-        write_atomic(path, html.as_bytes()).map_err(|source| ReportError::Write {
+        intertwine_files::own_bytes(path, html.as_bytes()).map_err(|source| ReportError::Write {
             path: path.to_owned(),
             source,
         })

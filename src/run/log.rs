@@ -10,7 +10,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{events, RunError, RunFolder};
-use crate::files::write_atomic;
 
 /// A line of `times.jsonl`.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -59,7 +58,7 @@ impl RunFolder {
         let metrics = named("metrics.jsonl", &|path| open_at(path, step))?;
         let times = named("times.jsonl", &|path| open_at(path, step))?;
         let events = named(events::FILE, &|path| {
-            write_atomic(path, &self.all_events()?)?;
+            intertwine_files::own_bytes(path, &self.all_events()?)?;
             File::options().append(true).open(path)
         })?;
         Ok(Log {
@@ -126,7 +125,7 @@ fn open_at(path: &Path, step: u64) -> io::Result<File> {
         keep.extend_from_slice(&line);
         keep.push(b'\n');
     }
-    write_atomic(path, &keep)?;
+    intertwine_files::own_bytes(path, &keep)?;
     File::options().append(true).open(path)
 }
 

@@ -8,7 +8,6 @@ use intertwine_datasets::{Mix, PackedSet};
 use serde::{Deserialize, Serialize};
 
 use super::{is_begun, RunError, RunFolder};
-use crate::files::write_atomic;
 
 const FILE: &str = "origin.toml";
 
@@ -66,7 +65,7 @@ impl From<&Mix> for Source {
 
 /// What a run that has begun may be given in the place of what it was given before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub enum Accept {
     /// The same, or nothing where there was nothing.
     Same,
     /// The same, or nothing.
@@ -108,7 +107,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// If it is not, or what the file system says.
-    pub fn note_origin(&self, sources: &[(&str, Rule, Option<Source>)]) -> Result<(), RunError> {
+    pub fn note_origin(&self, sources: &[(&str, Accept, Option<Source>)]) -> Result<(), RunError> {
         let path = self.path().join(FILE);
         let mut origin = Origin {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -120,39 +119,42 @@ impl RunFolder {
                 // Of a run that is older than these notes nothing is known.
                 None => return Ok(()),
             }
-            for (option, rule, now) in sources {
+            for (option, accept, now) in sources {
                 let then = origin.sources.get(*option);
-                if let Some(problem) = problem(option, *rule, then, now.as_ref()) {
+                if let Some(problem) = problem(option, *accept, then, now.as_ref()) {
                     return Err(RunError::OtherSource { path, problem });
                 }
             }
         }
-        for (option, rule, now) in sources {
+        for (option, accept, now) in sources {
             // What was copied is what the run was begun with, whatever is in its place now.
-            let is_known = *rule == Rule::Copied && origin.sources.contains_key(*option);
+            let is_known = *accept == Accept::Copied && origin.sources.contains_key(*option);
             if let Some(now) = now.as_ref().filter(|_| !is_known) {
                 origin.sources.insert((*option).into(), now.clone());
             }
         }
         let text = toml::to_string(&origin).expect("an origin is plain data");
-        write_atomic(&path, text.as_bytes()).map_err(|source| RunError::Io { path, source })
+        intertwine_files::own_bytes(&path, text.as_bytes())
+            .map_err(|source| RunError::Io { path, source })
     }
 }
 
 /// What is wrong with what is given now, and what would do; `None` if nothing is.
 fn problem(
     option: &str,
-    rule: Rule,
+    accept: Accept,
     then: Option<&Source>,
     now: Option<&Source>,
 ) -> Option<String> {
     let (then, now) = match (then, now) {
-        _ if rule == Rule::Any => return None,
+        _ if accept == Accept::Any => return None,
         (None, None) => return None,
-        (None, Some(_)) if rule == Rule::SameOrNone => return None,
-        (Some(_), None) if rule != Rule::Same => return None,
+        (None, Some(_)) if accept == Accept::SameOrNone => return None,
+        (Some(_), None) if accept != Accept::Same => return None,
         (Some(then), Some(now)) if then.id == now.id => return None,
-        (Some(then), Some(now)) if rule == Rule::Copied && then.path == now.path => return None,
+        (Some(then), Some(now)) if accept == Accept::Copied && then.path == now.path => {
+            return None
+        }
         (None, Some(_)) => {
             return Some(format!(
                 "the run there was begun without --{option}; resume without it"
@@ -167,15 +169,21 @@ fn problem(
         (Some(then), Some(now)) => (then, now),
     };
     let is = match then.path == now.path {
-        true => format!("--{option} {} has changed since", then.path),
-        false => format!("now --{option} is {}, then it was {}", now.path, then.path),
+        true => format!(
+            "--{option} {} has changed since the run there was begun",
+            then.path
+        ),
+        false => format!(
+            "--{option} is {}, but the run there was begun with {}",
+            now.path, then.path
+        ),
     };
-    let or_none = match rule {
-        Rule::SameOrNone => " or without it",
+    let or_none = match accept {
+        Accept::SameOrNone => " or without it",
         _ => "",
     };
     Some(format!(
-        "{is} the run there was begun ({} then, {} now); resume with the same{or_none}",
+        "{is} ({} then, {} now); resume with the same{or_none}",
         then.about, now.about
     ))
 }
@@ -200,11 +208,11 @@ mod tests {
             source("/elsewhere", "1"),
         );
         let learnt_on = source("/a", "3");
-        let refused = |rule, then: &Option<Source>, now: &Option<Source>| {
-            problem("x", rule, then.as_ref(), now.as_ref())
+        let refused = |accept, then: &Option<Source>, now: &Option<Source>| {
+            problem("x", accept, then.as_ref(), now.as_ref())
         };
-        use Rule::{Any, Copied, Same, SameOrNone};
-        for (rule, then, now, is_refused) in [
+        use Accept::{Any, Copied, Same, SameOrNone};
+        for (accept, then, now, is_refused) in [
             (Same, &a, &a, false),
             (Same, &a, &moved, false),
             (Same, &a, &b, true),
@@ -221,8 +229,8 @@ mod tests {
             (Copied, &None, &a, true),
             (Any, &a, &b, false),
         ] {
-            let said = refused(rule, then, now);
-            assert_eq!(said.is_some(), is_refused, "{rule:?} {then:?} {now:?}");
+            let said = refused(accept, then, now);
+            assert_eq!(said.is_some(), is_refused, "{accept:?} {then:?} {now:?}");
         }
         let changed = refused(SameOrNone, &a, &learnt_on).unwrap();
         assert!(
@@ -239,7 +247,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = RunFolder::open(dir.path(), &toml::Table::new(), false).unwrap();
         let note = |data, init| {
-            run.note_origin(&[("data", Rule::Any, data), ("init", Rule::Copied, init)])
+            run.note_origin(&[("data", Accept::Any, data), ("init", Accept::Copied, init)])
         };
         let ids = || {
             let sources = Origin::read(dir.path()).unwrap().unwrap().sources;
@@ -257,7 +265,7 @@ mod tests {
         assert_eq!(ids(), "5 4");
         let other = note(None, source("/g", "7")).unwrap_err().to_string();
         assert!(
-            other.contains("now --init is /g, then it was /f"),
+            other.contains("--init is /g, but the run there was begun with /f"),
             "{other}"
         );
 

@@ -5,8 +5,8 @@ use super::{draw_scene, Scene, SceneConfig, CLASSES};
 use intertwine_rle::Rle;
 use rayon::prelude::*;
 use serde::Serialize;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -144,9 +144,10 @@ pub fn write_coco(
             })
             .collect(),
     };
-    write_atomically(&written.annotations, true, |out| {
+    intertwine_files::atomically(&written.annotations, |out| {
         serde_json::to_writer(out, &file).map_err(io::Error::from)
-    })?;
+    })
+    .map_err(write_error(&written.annotations))?;
     Ok(written)
 }
 
@@ -176,24 +177,19 @@ fn draw_to<T: Send>(
             expected: "at least one scene",
         });
     }
-    fs::create_dir_all(dir).map_err(|source| SceneError::Write {
-        path: dir.to_owned(),
-        source,
-    })?;
+    fs::create_dir_all(dir).map_err(write_error(dir))?;
     range
         .into_par_iter()
         .map(|index| {
             let scene = draw_scene(config, seed, index);
             // Not synced: the pictures of a crashed run are drawn again, and thousands of syncs are slow.
-            write_atomically(&dir.join(file_name(index)), false, |out| {
-                let mut bytes = Vec::new();
-                let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
-                scene
-                    .image
-                    .write_with_encoder(encoder)
-                    .map_err(io::Error::other)?;
-                out.write_all(&bytes)
-            })?;
+            let path = dir.join(file_name(index));
+            intertwine_files::quickly(&path, |out| {
+                let encoder = image::codecs::png::PngEncoder::new(out);
+                let written = scene.image.write_with_encoder(encoder);
+                written.map_err(io::Error::other)
+            })
+            .map_err(write_error(&path))?;
             Ok(note(index, &scene))
         })
         .collect()
@@ -221,27 +217,9 @@ fn annotate(size: u32, index: u64, object: &super::SceneObject) -> Annotation {
     }
 }
 
-/// Writes beside and renames, so that a file of this name is always whole.
-fn write_atomically(
-    path: &Path,
-    sync: bool,
-    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> Result<(), SceneError> {
-    let beside = path.with_extension("part");
-    let result = (|| {
-        let mut out = BufWriter::new(File::create(&beside)?);
-        write(&mut out)?;
-        let file = out.into_inner()?;
-        if sync {
-            file.sync_all()?;
-        }
-        fs::rename(&beside, path)
-    })();
-    result.map_err(|source| {
-        let _ = fs::remove_file(&beside);
-        SceneError::Write {
-            path: path.to_owned(),
-            source,
-        }
-    })
+fn write_error(path: &Path) -> impl FnOnce(io::Error) -> SceneError + '_ {
+    |source| SceneError::Write {
+        path: path.to_owned(),
+        source,
+    }
 }

@@ -28,7 +28,6 @@ pub mod picture;
 mod postprocess;
 mod preprocess;
 mod track;
-pub mod write;
 
 pub use card::{Class, MaskCard, ModelCard};
 pub use detector::{Detector, NodeTime};

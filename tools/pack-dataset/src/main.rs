@@ -1,9 +1,8 @@
 //! `pack-dataset`: packs a folder of pictures or a labelled data set into shards.
 
-mod report;
 mod summary;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -13,7 +12,6 @@ use intertwine_datasets::{
     inspect, pack, Encoding, Existing, Format, PackOptions, Progress, Resize, Source,
 };
 use intertwine_flow::Told;
-use report::Place;
 
 /// Exit status of `--strict` when something was found.
 const FOUND: u8 = 3;
@@ -208,7 +206,10 @@ fn run() -> Result<ExitCode> {
         .build()
         .context("cannot start the threads")?;
     let (source, options) = (arguments.source(), arguments.options());
-    let place = arguments.report.as_deref().map(Place::tried).transpose()?;
+    let failure = |path: &Path| format!("cannot write `{}`", path.display());
+    if let Some(path) = &arguments.report {
+        intertwine_files::make_room(path).with_context(|| failure(path))?;
+    }
     let bar = progress_bar();
     let progress = |progress: Progress| {
         let begins = bar.length() == Some(0);
@@ -242,8 +243,9 @@ fn run() -> Result<ExitCode> {
             bar.finish_and_clear();
             let found = found?;
             summary::inspected(&found);
-            if let (Some(place), Some(path)) = (&place, &arguments.report) {
-                place.write(&pool.install(|| found.html()))?;
+            if let Some(path) = &arguments.report {
+                let page = pool.install(|| found.html());
+                intertwine_files::bytes(path, page.as_bytes()).with_context(|| failure(path))?;
                 println!("Report: {}", path.display());
             }
             found.found_something()

@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
 use image::RgbImage;
-use intertwine_detect::{write, EngineKind, Options, Precision};
+use intertwine_detect::{EngineKind, Options, Precision};
 
 /// Reads a probability given on the command line.
 fn probability(text: &str) -> Result<f32, String> {
@@ -111,7 +111,7 @@ const JPEG_QUALITY: u8 = 92;
 /// Writes a picture whole, as JPEG if the path is named like one, else as PNG.
 fn save(picture: &RgbImage, path: &Path) -> io::Result<()> {
     let jpeg = inputs::is_jpeg(path);
-    write::atomically(path, |writer| {
+    intertwine_files::atomically(path, |writer| {
         encode(picture, jpeg, writer).map_err(io::Error::other)
     })
 }

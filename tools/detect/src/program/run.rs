@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use image::RgbImage;
 use intertwine_detect::coco::{self, ImageIds, ResultEntry, Results};
 use intertwine_detect::draw::draw;
-use intertwine_detect::{picture, write, DetectError, Detection, Detector, Options, Thresholds};
+use intertwine_detect::{picture, DetectError, Detection, Detector, Options, Thresholds};
 use intertwine_flow::{source, stage, stage_with, FlowError, Source};
 
 use super::inputs;
@@ -144,7 +144,7 @@ pub fn run(args: Args, options: Options) -> Result<ExitCode> {
         None => pool.install(|| look(None))?,
         Some(path) => {
             let mut written = 0;
-            write::atomically(path, |writer| {
+            intertwine_files::atomically(path, |writer| {
                 let mut results = Results::new(writer);
                 pool.install(|| look(Some(&mut results)))?;
                 written = results.finish()?;

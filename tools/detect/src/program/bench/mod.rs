@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use image::{Rgb, RgbImage};
-use intertwine_detect::{picture, write, Detector, NodeTime};
+use intertwine_detect::{picture, Detector, NodeTime};
 use serde::Serialize;
 
 use super::{memory, milliseconds, say};
@@ -184,7 +184,8 @@ pub fn bench(args: &Args) -> Result<ExitCode> {
     if let Some(path) = &args.json {
         let json =
             serde_json::to_vec_pretty(&numbers).context("cannot write the numbers as JSON")?;
-        write::bytes(path, &json).with_context(|| format!("cannot write {}", path.display()))?;
+        intertwine_files::bytes(path, &json)
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

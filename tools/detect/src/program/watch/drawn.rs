@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use image::RgbImage;
-use intertwine_detect::write;
 
 use crate::program::encode;
 
@@ -49,7 +48,7 @@ impl Drawn {
         let name = file_name(self.next);
         let path = self.folder.join(&name);
         // The run must not stand still at every frame until the disk has it.
-        write::quickly(&path, |to| {
+        intertwine_files::quickly(&path, |to| {
             encode(picture, true, to).map_err(io::Error::other)
         })
         .with_context(|| format!("cannot write {}", path.display()))?;
