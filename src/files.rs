@@ -1,17 +1,15 @@
 //! Files with errors that name them.
-//!
-//! A run folder has one writer, which holds its lock.
 
 use std::path::Path;
 
 use anyhow::Context;
 
-/// Writes a file that nobody else writes meanwhile, whole or not at all.
+/// Writes a file, whole or not at all.
 ///
 /// # Errors
 /// What the file system says.
 pub fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    intertwine_files::own_bytes(path, bytes).with_context(|| cannot_write(path))
+    intertwine_files::bytes(path, bytes).with_context(|| cannot_write(path))
 }
 
 /// Makes room for a file before the work that it is to hold is done: makes its folder, and tries whether it can be written.

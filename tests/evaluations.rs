@@ -163,7 +163,7 @@ fn an_evaluation_that_fails_costs_no_step() {
     let failure = attempt(dir, "run", "other", usize::MAX).unwrap_err();
     let said = failure.to_string();
     assert!(
-        said.contains("now --val is") && said.contains("or without it"),
+        said.contains("but the run there was begun with") && said.contains("or without it"),
         "{said}"
     );
 }

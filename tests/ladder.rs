@@ -247,6 +247,22 @@ fn what_diverges_is_a_result_and_stops_nothing() {
     assert!(table.contains("| dino | – |") && !table.contains("| scratch | – |"));
     assert!(run(dir, "lost", &lost, usize::MAX).unwrap());
     assert_eq!(read("lost/ladder.md"), table);
+
+    // Nor does a fine-tuning that diverges end the others.
+    let mut untuned = plan(&["scratch"], 1);
+    untuned.base.sweep.clear();
+    untuned.base.finetune.optim.lr = 1e30;
+    for _ in 0..2 {
+        assert!(run(dir, "untuned", &untuned, usize::MAX).unwrap());
+        let table = read("untuned/ladder.md");
+        for labels in ["100%", "25%"] {
+            let remark = format!("`scratch`, seed 0, has no figures with {labels} of the labels");
+            assert!(
+                table.contains(&remark) && table.contains("not finite"),
+                "{table}"
+            );
+        }
+    }
 }
 
 #[test]

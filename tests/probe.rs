@@ -44,7 +44,7 @@ fn timm_weights(expected: &Expected, path: &Path) -> StateDict {
     dict
 }
 
-/// Of the `plain` vision transformer or of one with `registers`.
+/// Of the `plain` vision transformer, one with `registers` or a `wide` one.
 fn expected_of(network: &str) -> Expected {
     let file = include_str!("fixtures/timm_features.json");
     let mut networks: BTreeMap<String, Expected> = serde_json::from_str(file).unwrap();
@@ -59,13 +59,14 @@ fn expected() -> Expected {
 fn weights_of_timm_give_timms_features() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vit.safetensors");
-    for network in ["plain", "registers"] {
+    // The first two are parts of ViT-Tiny, the last of ViT-Small.
+    for (network, width) in [("plain", 192), ("registers", 192), ("wide", 384)] {
         let expected = expected_of(network);
         timm_weights(&expected, &path);
         let encoder = Encoder::open(&path).unwrap();
         assert_eq!(
             (encoder.width(), encoder.patch(), encoder.grid()),
-            (192, 16, Some(2))
+            (width, 16, Some(2))
         );
         assert!(encoder.is_foreign());
         assert_eq!(difference(&encoder, &expected), None, "{network}");
@@ -97,8 +98,9 @@ fn difference(encoder: &Encoder, expected: &Expected) -> Option<(f32, f32)> {
         masked: Vec::new(),
     };
     let tokens = encoder.tokens(&[shown], 2);
-    let (cls, last) = (&tokens[..192], &tokens[4 * 192..]);
-    assert_eq!((expected.cls.len(), expected.last.len()), (192, 192));
+    let width = encoder.width();
+    let (cls, last) = (&tokens[..width], &tokens[4 * width..]);
+    assert_eq!((expected.cls.len(), expected.last.len()), (width, width));
     let expected = expected.cls.iter().chain(&expected.last);
     let mut pairs = cls.iter().chain(last).copied().zip(expected.copied());
     pairs.find(|(a, b)| {

@@ -207,8 +207,6 @@ fn a_killed_pretraining_goes_on_as_if_never_stopped() {
     };
     support::packed_at(dir.path(), "labelled", 20..40);
     let labels = [&again[..], &["--labels", "labelled"]].concat();
-    let said = message(&mut intertwine(dir.path(), "killed", "pretrain", &labels));
-    assert!(said.contains("but the run there was begun with"), "{said}");
     // Other shares are other data.
     let other = [
         "--data",
@@ -217,11 +215,23 @@ fn a_killed_pretraining_goes_on_as_if_never_stopped() {
         "optim.epochs=4.0",
         "--resume",
     ];
-    let said = message(&mut intertwine(dir.path(), "killed", "pretrain", &other));
-    assert!(
-        said.contains("has changed since the run there was begun"),
-        "{said}"
-    );
+    let refused = |options| message(&mut intertwine(dir.path(), "killed", "pretrain", options));
+    for (options, problem) in [
+        (&labels[..], "but the run there was begun with"),
+        (&other, "has changed since the run there was begun"),
+    ] {
+        let said = refused(options);
+        assert!(said.contains(problem), "{said}");
+    }
+    // A run that is older than the note of what it reads is known by its checkpoint.
+    std::fs::remove_file(dir.path().join("killed/origin.toml")).unwrap();
+    for (options, problem) in [
+        (&labels[..], "another labelled set"),
+        (&other, "another data set"),
+    ] {
+        let said = refused(options);
+        assert!(said.contains(problem), "{said}");
+    }
 }
 
 #[cfg(unix)]
@@ -256,6 +266,9 @@ fn an_interrupted_run_saves_and_goes_on() {
             "{command} ended with {code:?}"
         );
         if code == Some(130) {
+            let report = dir.path().join(&stopped).join("report.html");
+            let report = std::fs::read_to_string(report).unwrap();
+            assert!(report.contains("It was asked to, after step"));
             let again = intertwine(dir.path(), &stopped, command, &epochs)
                 .status()
                 .unwrap();

@@ -19,6 +19,16 @@ use serde::{Deserialize, Serialize};
 
 pub use shapes::MaskShape;
 
+/// What stands in the place of a position that is masked (METHOD section 2: the paper's summary does not say).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PositionToken {
+    /// A vector that is learned.
+    Learned,
+    /// Nothing: the patch's content alone.
+    Zero,
+}
+
 /// How masks are drawn. Defaults: the paper's, DINOv2's where it is silent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -39,6 +49,8 @@ pub struct MaskConfig {
     pub content_shape: MaskShape,
     /// Shape of position masks.
     pub position_shape: MaskShape,
+    /// What stands in the place of a masked position.
+    pub position_token: PositionToken,
 }
 
 impl Default for MaskConfig {
@@ -51,6 +63,7 @@ impl Default for MaskConfig {
             both: false,
             content_shape: MaskShape::Blocks,
             position_shape: MaskShape::Cross,
+            position_token: PositionToken::Learned,
         }
     }
 }

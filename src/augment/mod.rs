@@ -34,7 +34,7 @@ pub use colour::{Adjustment, ColourPlan};
 pub use config::{BlurConfig, CropConfig, JitterConfig, MultiCropConfig, SolariseConfig};
 pub use multi_crop::{MultiCrop, Scratch, ViewPlan, Views};
 pub use random_crop::RandomCrop;
-pub use window::{WindowConfig, WindowScale};
+pub use window::{WindowConfig, WindowRatio, WindowScale};
 
 /// Why a picture could not be augmented.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

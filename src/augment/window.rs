@@ -22,13 +22,25 @@ pub enum WindowScale {
     Whole,
 }
 
+/// What is drawn of the picture's window (METHOD section 1: the paper's summary does not say which).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WindowRatio {
+    /// Its side over the field's.
+    Sides,
+    /// Its area over the field's, of which its side is the root.
+    Areas,
+}
+
 /// Position and scale augmentation: where pictures lie in the field. The place of the window is
 /// uniform over what fits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WindowConfig {
-    /// The distribution of the window's side over the field's.
+    /// The distribution of the window's size over the field's.
     pub scale: WindowScale,
+    /// Whether that is of sides or of areas.
+    pub ratio: WindowRatio,
     /// First parameter of the Beta distribution.
     pub alpha: f64,
     /// Second parameter of the Beta distribution.
@@ -46,6 +58,7 @@ impl Default for WindowConfig {
     fn default() -> Self {
         WindowConfig {
             scale: WindowScale::Beta,
+            ratio: WindowRatio::Sides,
             alpha: 2.0,
             beta: 5.0,
             constant: 0.35,
@@ -59,6 +72,7 @@ impl Default for WindowConfig {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WindowDistribution {
     scale: WindowScale,
+    ratio: WindowRatio,
     beta: Beta<f64>,
     constant: f64,
     min: f64,
@@ -78,7 +92,7 @@ impl WindowConfig {
     pub fn fixed(&self) -> Option<f64> {
         match self.scale {
             WindowScale::Beta | WindowScale::Uniform => None,
-            WindowScale::Constant => Some(self.constant),
+            WindowScale::Constant => Some(self.ratio.side(self.constant)),
             WindowScale::Whole => Some(1.0),
         }
     }
@@ -103,6 +117,7 @@ impl WindowConfig {
         })?;
         Ok(WindowDistribution {
             scale: self.scale,
+            ratio: self.ratio,
             beta,
             constant: self.constant,
             min: self.min,
@@ -110,15 +125,25 @@ impl WindowConfig {
     }
 }
 
+impl WindowRatio {
+    /// The window's side over the field's.
+    fn side(self, drawn: f64) -> f64 {
+        match self {
+            Self::Sides => drawn,
+            Self::Areas => drawn.sqrt(),
+        }
+    }
+}
+
 impl WindowDistribution {
     /// Draws a window.
     pub(crate) fn draw(&self, rng: &mut ChaCha8Rng) -> Window {
-        let scale = match self.scale {
+        let scale = self.ratio.side(match self.scale {
             WindowScale::Beta => self.beta.sample(rng).clamp(self.min, 1.0),
             WindowScale::Uniform => rng.random_range(self.min..=1.0),
             WindowScale::Constant => self.constant,
             WindowScale::Whole => return Window::WHOLE,
-        };
+        });
         let free = 1.0 - scale;
         Window {
             x: free * rng.random::<f64>(),
@@ -190,6 +215,25 @@ mod tests {
         assert!(draw(WindowScale::Whole, 9)
             .iter()
             .all(|w| *w == Window::WHOLE));
+
+        // The same draws, as areas.
+        let config = WindowConfig {
+            scale: WindowScale::Uniform,
+            ratio: WindowRatio::Areas,
+            ..WindowConfig::default()
+        };
+        let areas = config.distribution().unwrap();
+        let mut rng = stream(1, Purpose::Augment, 0, 0);
+        for side in uniform.iter().take(9) {
+            let window = areas.draw(&mut rng);
+            assert!((window.scale.powi(2) - side.scale).abs() < 1e-12);
+            assert!(window.x + window.scale <= 1.0 && window.y + window.scale <= 1.0);
+        }
+        let quarter = WindowConfig {
+            ratio: WindowRatio::Areas,
+            ..WindowConfig::of(Some(0.25))
+        };
+        assert_eq!(quarter.fixed(), Some(0.5));
 
         let fixed = |scale| {
             let config = WindowConfig {

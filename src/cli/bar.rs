@@ -1,5 +1,6 @@
 //! What a long job shows while it works: a bar on a terminal, a line now and then elsewhere.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
@@ -7,10 +8,13 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 /// Time between two lines where there is no terminal to draw a bar on.
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
-/// Fewer steps teach a network next to nothing, whatever the data.
-const FEW_STEPS: u64 = 200;
-/// Steps with which to begin.
-const ENOUGH_STEPS: u64 = 500;
+/// How many steps a training takes to come to something, whatever the data.
+pub struct Needed {
+    /// Fewer are called few.
+    pub few: u64,
+    /// So many are advised then.
+    pub enough: u64,
+}
 
 /// The progress of a job: rate, remaining time and a remark.
 pub struct Bar {
@@ -90,17 +94,18 @@ impl Bar {
     }
 }
 
-/// Says what a training is about to do, and if its steps are too few to learn anything: presets count passes over the
-/// pictures, of which there may be few.
-pub fn announce(job: &str, pictures: u64, batch: usize, steps: u64, out: &std::path::Path) {
+/// Says what a training is about to do, and if its steps are few: presets count passes over the pictures, of which there
+/// may be few.
+pub fn announce(job: &str, pictures: u64, batch: usize, steps: u64, needed: &Needed, out: &Path) {
     eprintln!(
         "{job}: {pictures} pictures, {steps} steps of {batch}, in {}",
         out.display()
     );
-    if steps < FEW_STEPS {
-        let epochs = (ENOUGH_STEPS * batch as u64).div_ceil(pictures.max(1));
+    if steps < needed.few {
+        let enough = needed.enough;
+        let epochs = (enough * batch as u64).div_ceil(pictures.max(1));
         eprintln!(
-            "note: {steps} steps teach next to nothing; --set optim.epochs={epochs} makes {ENOUGH_STEPS}"
+            "note: {steps} steps are few, and much more can be learnt; --set optim.epochs={epochs} makes {enough}"
         );
     }
 }

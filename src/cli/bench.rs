@@ -99,6 +99,9 @@ fn run_data(args: Data) -> anyhow::Result<ExitCode> {
 }
 
 fn run_train(args: Train) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &args.json {
+        crate::files::make_room(path)?;
+    }
     let precision = match args.precision.as_str() {
         "f32" => Choice::F32,
         "bf16" => Choice::Bf16,

@@ -6,12 +6,18 @@ use std::sync::Arc;
 
 use intertwine_datasets::PackedSet;
 
-use super::bar::{announce, Bar};
+use super::bar::{announce, Bar, Needed};
 use super::data::Data;
 use super::settings::Settings;
 use crate::pretrain::config::PRESETS;
 use crate::pretrain::{pretrain, Job, Outcome, PretrainConfig};
 use crate::run::Interrupt;
+
+/// A network of six blocks has learnt something that a probe can tell after 500 (docs/results.md).
+const NEEDED: Needed = Needed {
+    few: 200,
+    enough: 500,
+};
 
 /// Pretrain an encoder on unlabelled pictures.
 #[derive(clap::Args)]
@@ -47,7 +53,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let (pictures, out) = (data.len() as u64, &settings.out);
     let steps = config.steps(pictures);
-    announce("pretrain", pictures, config.optim.batch, steps, out);
+    announce(
+        "pretrain",
+        pictures,
+        config.optim.batch,
+        steps,
+        &NEEDED,
+        out,
+    );
     let mut bar = Bar::new("pretrain", steps);
     let outcome = pretrain(job, &mut |p| {
         let l = p.losses;
@@ -71,6 +84,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 "pretrained at {images_per_second:.1} images/s; wrote {out}/model.safetensors"
             );
             eprintln!("{data}");
+            eprintln!("report: {out}/report.html");
             eprintln!(
                 "next: intertwine finetune --data TRAIN --val VAL --init {out} --out runs/detector"
             );
@@ -80,6 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             eprintln!(
                 "stopped after step {step} of {steps}; go on with the same command and --resume"
             );
+            eprintln!("report: {out}/report.html");
             Ok(ExitCode::from(130))
         }
     }

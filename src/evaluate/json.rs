@@ -172,6 +172,11 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
             f.write_str("0 or 1")
         }
 
+        // As if it were not there.
+        fn visit_unit<E: de::Error>(self) -> Result<bool, E> {
+            Ok(false)
+        }
+
         fn visit_bool<E: de::Error>(self, value: bool) -> Result<bool, E> {
             Ok(value)
         }

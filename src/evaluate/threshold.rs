@@ -46,14 +46,14 @@ impl Counts {
     }
 }
 
-/// The threshold of the highest F1; of equal ones the lowest.
+/// The threshold of the highest F1; of equal ones the lowest. None where nothing right is found at any.
 pub(super) fn best(thresholds: &[Kept]) -> Option<&Kept> {
     // `max_by` has the last of equals.
-    let falling = thresholds.iter().rev();
+    let falling = thresholds.iter().rev().filter(|kept| kept.f1 > 0.0);
     falling.max_by(|a, b| a.f1.total_cmp(&b.f1))
 }
 
-/// Of each threshold 0.05, 0.10, .., 0.95; none where there is no object to be found.
+/// Of each threshold 0.05, 0.10, .., 0.95; none where there is no object to be found, or scores are not between 0 and 1.
 pub(super) fn kept(categories: &[CategoryCurves]) -> Vec<Kept> {
     let positives: usize = categories
         .iter()
@@ -64,6 +64,9 @@ pub(super) fn kept(categories: &[CategoryCurves]) -> Vec<Kept> {
         return Vec::new();
     }
     let judged = || categories.iter().flat_map(|category| &category.judged);
+    if judged().any(|(score, _)| !(0.0..=1.0).contains(score)) {
+        return Vec::new();
+    }
     let at = |step: u32| {
         let score = f64::from(step) / 20.0;
         let kept = judged().filter(|(of, _)| *of >= score);

@@ -57,3 +57,10 @@ pub enum FinetuneError {
     #[error("step {step}: {what} is not finite; start again with another --out: a lower optim.lr or a longer optim.warmup usually mends this")]
     NotFinite { step: u64, what: &'static str },
 }
+
+impl FinetuneError {
+    /// Whether the learning itself went wrong, as it may with some settings, and nothing around it.
+    pub fn is_divergence(&self) -> bool {
+        matches!(self, Self::NotFinite { .. })
+    }
+}

@@ -6,7 +6,7 @@
 //! - [`assign`], [`boxes`], [`loss`]: which anchor answers for what, and how wrong it is.
 //! - [`objective`]: that loss for a batch, on the tape.
 //! - [`data`]: shards to batches of labelled squares, as a typed graph.
-//! - `learner`: a detector in training, and one step. [`train`]: the loop.
+//! - `labelled`: what it needs of its data. `learner`: a detector in training, and one step. [`train`]: the loop.
 //! - [`start`]: the encoder that it starts from. `small`: objects that are too small for it.
 //! - [`error`]: why it failed. `examine`: average precision on the way and at the end.
 //! - `ship`: at its end the model is exported, so that what is evaluated is what ships.
@@ -17,6 +17,7 @@ pub mod config;
 pub mod data;
 pub mod error;
 mod examine;
+mod labelled;
 mod learner;
 pub mod loss;
 pub mod model;
@@ -31,6 +32,7 @@ pub mod train;
 pub use config::FinetuneConfig;
 pub use error::FinetuneError;
 pub use examine::Brief;
+pub use labelled::{check_labels, check_val};
 pub use small::too_small;
 pub use start::Start;
 pub use train::{finetune, watch, Job, Outcome, Progress};

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dfdx::prelude::*;
-use intertwine_datasets::{DatasetError, Instance, PackedSet};
+use intertwine_datasets::PackedSet;
+use intertwine_flow::Stats;
 
 use super::config::{FinetuneConfig, OptimConfig};
-use super::data::{batches, chosen};
+use super::data::batches;
 use super::error::FinetuneError;
 use super::examine::{Brief, Examiner};
+use super::labelled::{check_labels, check_val};
 use super::learner::{Learner, Rates};
 use super::objective::Losses;
 use super::ship::{onnx, ship};
 use super::start::Start;
-use crate::evaluate::model::match_classes;
 use crate::evaluate::{page, Report};
 use crate::export::{DetectorSpec, ParityReport};
 use crate::feed::{Limit, Watched};
@@ -25,7 +26,7 @@ use crate::nn::device::{Device, WithDevice};
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::report;
-use crate::report::run::{finish, History};
+use crate::report::run::{finish, stopped, History};
 use crate::run::{precision, Accept, Interrupt, RunFolder, Source, Times};
 
 const FORMAT: &str = "intertwine-finetune-1";
@@ -169,14 +170,7 @@ fn train<A: Arch, D: Backend>(
     } = job;
     let spec = detector_spec::<A>(config, data)?;
     if let Some(val) = val {
-        let path = || val.folder().to_owned();
-        match_classes(data.categories(), val).map_err(|source| FinetuneError::Val {
-            path: path(),
-            source,
-        })?;
-        if !any_object(val, 0..val.len(), |object| !object.crowd)? {
-            return Err(FinetuneError::NothingToFind { path: path() });
-        }
+        check_val(data, val)?;
     }
     // What cannot be is refused before there is a folder that was begun with it.
     let mut learner = Learner::<A, D>::new(dev, config, spec, init.map(|start| &start.weights))?;
@@ -189,7 +183,7 @@ fn train<A: Arch, D: Backend>(
     } else {
         Accept::Any
     };
-    folder.note_origin(&[
+    let origin = folder.origin(&[
         ("data", Accept::Same, Some(Source::from(&**data))),
         (
             "init",
@@ -204,6 +198,9 @@ fn train<A: Arch, D: Backend>(
         dict.load_module("model", &mut learner.model, |_| false)?;
         dict.load_optimizer(&mut learner.optimizer, &learner.model)?;
         step = at;
+    }
+    if let Some(origin) = &origin {
+        folder.note_origin(origin)?;
     }
     let checkpoint = |learner: &Learner<A, D>, step: u64| {
         let mut dict = StateDict::checkpoint(FORMAT, step, &data_id);
@@ -231,6 +228,10 @@ fn train<A: Arch, D: Backend>(
             watching: val.map(|_| spent.div_duration_f64(seconds)),
         }
     };
+    let write_report = |stats: &Stats, why: &str| {
+        report::run::write(folder.path(), TITLE, [stopped(why)], PLOTS, stats)
+    };
+    let was_asked = |step| format!("It was asked to, after step {step} of {steps}.");
     while step < steps {
         let mut score = None;
         if config.watch.is_due(step, steps) {
@@ -239,7 +240,9 @@ fn train<A: Arch, D: Backend>(
             if found.is_err() || interrupt.requested() {
                 log.sync()?;
                 checkpoint(&learner, step)?;
-                return found.map(|_| Outcome::Interrupted { step, steps });
+                found?;
+                write_report(&feed.stats(), &was_asked(step))?;
+                return Ok(Outcome::Interrupted { step, steps });
             }
             score = found?;
             if let Some(score) = score {
@@ -252,9 +255,13 @@ fn train<A: Arch, D: Backend>(
             Err(failure @ FinetuneError::Flow(_)) => {
                 log.sync()?;
                 checkpoint(&learner, step)?;
+                // The failure is the one to tell of, here and below.
+                let _ = write_report(&feed.stats(), &failure.to_string());
                 return Err(failure);
             }
-            taken => taken?,
+            taken => taken.inspect_err(|failure| {
+                let _ = write_report(&feed.stats(), &failure.to_string());
+            })?,
         };
         let last = step + 1 == steps;
         if step.is_multiple_of(config.run.log_every) || last || score.is_some() {
@@ -282,6 +289,7 @@ fn train<A: Arch, D: Backend>(
             checkpoint(&learner, step)?;
         }
         if stop && !last {
+            write_report(&feed.stats(), &was_asked(step))?;
             return Ok(Outcome::Interrupted { step, steps });
         }
     }
@@ -319,37 +327,8 @@ fn detector_spec<A: Arch>(
     config: &FinetuneConfig,
     data: &PackedSet,
 ) -> Result<DetectorSpec, FinetuneError> {
-    let classes = data.categories().len();
-    if classes == 0 {
-        return Err(FinetuneError::Unlabelled {
-            path: data.folder().to_owned(),
-        });
-    }
-    let pictures = config.pictures(data.len() as u64);
-    let records = (0..pictures).map(chosen(config, data.len() as u64));
-    if !any_object(data, records.clone(), |object| !object.crowd)? {
-        return Err(FinetuneError::NoObjects {
-            path: data.folder().to_owned(),
-            pictures,
-        });
-    }
-    let masks = any_object(data, records, |object| {
-        !object.crowd && object.mask.is_some()
-    })?;
-    config.checked_spec::<A>(&config.model, classes, masks)
-}
-
-/// Whether there is such an object; the first one found answers.
-fn any_object(
-    data: &PackedSet,
-    mut records: impl Iterator<Item = usize>,
-    such: impl Fn(&Instance) -> bool,
-) -> Result<bool, DatasetError> {
-    let found = records.find_map(|record| match data.instances(record) {
-        Ok(objects) => objects.iter().any(&such).then_some(Ok(true)),
-        Err(error) => Some(Err(error)),
-    });
-    found.unwrap_or(Ok(false))
+    let masks = check_labels(config, data)?;
+    config.checked_spec::<A>(&config.model, data.categories().len(), masks)
 }
 
 /// Runs the graph of a fine-tuning for a while and says where the time went; with `learn` a new detector

@@ -7,8 +7,8 @@
 //! ```text
 //! config.toml                     the configs that the rungs change, and the data
 //! sweep/RUNG-N/                   pretraining with the N-th set of settings tried for this rung
-//! pretrain/RUNG-sSEED/            pretraining, with probe.json, or with failure.txt if it collapsed
-//! finetune/RUNG-SHARExPASSES-sSEED/   fine-tuning with this share of the labels, with evaluation.json
+//! pretrain/RUNG-sSEED/            pretraining, with probe.json, or with failure.txt if it came to nothing
+//! finetune/RUNG-SHARExPASSES-sSEED/   fine-tuning with this share of the labels, with evaluation.json, or failure.txt
 //! ladder.md, ladder.json, report.html
 //! ```
 //!
@@ -169,6 +169,10 @@ impl Plan {
             (own.optim.batch == tried.optim.batch, "optim.batch"),
             (own.optim.epochs == tried.optim.epochs, "optim.epochs"),
             (own.model == tried.model, "model"),
+            (
+                own.crops.normalisation() == tried.crops.normalisation(),
+                "crops.mean and crops.std",
+            ),
             (own.run == tried.run, "run"),
             (own.watch == tried.watch, "watch"),
         ] {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::results::{mean_and_deviation, Kind, Results, Rung};
+use super::results::{mean_and_deviation, Failure, Kind, Results, Rung};
 use super::Plan;
 use crate::report::{Report, Section, SpreadPlot, Table};
 
@@ -41,7 +41,7 @@ fn html_table(results: &Results, rows: Vec<Vec<String>>) -> Table {
     Table::new(head(results)).rows(rows)
 }
 
-const ABOUT: &str = "Mean over seeds ± standard deviation of a seed (n - 1). A percentage in a heading is the share of \
+const ABOUT: &str = "Mean over seeds ± standard deviation of a seed (n - 1), and of how many seeds if not of all. A percentage in a heading is the share of \
 the labels that was learnt from. A seed decides the weights, the order and views of the pictures, and which of them are \
 labelled. Figures other than AP are of the pretrained encoder.";
 
@@ -72,7 +72,8 @@ pub(super) fn html(results: &Results, plan: &Plan) -> Report {
         report = report.section(
             Section::new("Against the base")
                 .text(format!(
-                    "Difference to {BASE}, seed by seed. What is within its spread says nothing."
+                    "Difference to {BASE}, seed by seed: mean ± deviation of one seed. That of the mean is so much over the \
+                     root of the number of seeds; a difference below twice that says nothing."
                 ))
                 .table(html_table(results, rows)),
         );
@@ -86,15 +87,18 @@ fn head(results: &Results) -> Vec<String> {
     std::iter::once("rung".to_owned()).chain(kinds).collect()
 }
 
-/// What the table does not say: settings that rungs have chosen, and pretrainings that came to nothing.
+/// What the table does not say: settings that rungs have chosen, and runs that came to nothing.
 fn remarks(results: &Results) -> Vec<String> {
     let of = |rung: &Rung| {
         let chosen = (!rung.settings.is_empty())
             .then(|| format!("`{}` chose {}.", rung.name, rung.settings.join(", ")));
-        let failures = rung
-            .failures
-            .iter()
-            .map(|(seed, why)| format!("`{}`, seed {seed}, has no figures: {why}", rung.name));
+        let failures = rung.failures.iter().map(|Failure { seed, labels, why }| {
+            let with = labels
+                .as_ref()
+                .map(|labels| format!(" with {labels} of the labels"));
+            let with = with.unwrap_or_default();
+            format!("`{}`, seed {seed}, has no figures{with}: {why}", rung.name)
+        });
         chosen.into_iter().chain(failures).collect::<Vec<_>>()
     };
     results.rungs.iter().flat_map(of).collect()
@@ -106,7 +110,7 @@ fn rows(results: &Results) -> Vec<Vec<String>> {
         let kinds = results.kinds.iter().zip(&rung.figures);
         let cells = kinds.map(|(kind, figures)| {
             let values: Vec<f64> = figures.iter().map(|(_, v)| *v).collect();
-            cell(kind, &values, false)
+            cell(kind, &values, most_seeds(results), false)
         });
         std::iter::once(rung.name.clone()).chain(cells).collect()
     };
@@ -119,7 +123,10 @@ fn differences(results: &Results) -> Option<Vec<Vec<String>>> {
     let others = results.rungs.iter().filter(|rung| rung.name != BASE);
     let rows = others.map(|rung| {
         let cells = results.kinds.iter().enumerate();
-        let cells = cells.map(|(i, kind)| cell(kind, &results.differences(i, rung, base), true));
+        let cells = cells.map(|(i, kind)| {
+            let differences = results.differences(i, rung, base);
+            cell(kind, &differences, most_seeds(results), true)
+        });
         std::iter::once(rung.name.clone()).chain(cells).collect()
     });
     Some(rows.collect())
@@ -133,18 +140,28 @@ fn shown(kind: &Kind, value: f64) -> f64 {
     }
 }
 
-/// Mean and spread of some figures.
-fn cell(kind: &Kind, values: &[f64], signed: bool) -> String {
+/// Seeds of the figure that has most.
+fn most_seeds(results: &Results) -> usize {
+    let figures = results.rungs.iter().flat_map(|rung| &rung.figures);
+    figures.map(Vec::len).max().unwrap_or_default()
+}
+
+/// Mean and spread of some figures, and of how many of how many seeds if not of all.
+fn cell(kind: &Kind, values: &[f64], seeds: usize, signed: bool) -> String {
     let values: Vec<f64> = values.iter().map(|&v| shown(kind, v)).collect();
     let digits = kind.digits;
     let number = |v: f64| match signed {
         true => format!("{v:+.digits$}"),
         false => format!("{v:.digits$}"),
     };
+    let of = match values.len() {
+        all if all == seeds => String::new(),
+        some => format!(" ({some} of {seeds})"),
+    };
     match mean_and_deviation(&values) {
         None => "–".to_owned(),
-        Some((mean, None)) => number(mean),
-        Some((mean, Some(deviation))) => format!("{} ± {deviation:.digits$}", number(mean)),
+        Some((mean, None)) => number(mean) + &of,
+        Some((mean, Some(deviation))) => format!("{} ± {deviation:.digits$}{of}", number(mean)),
     }
 }
 
@@ -182,7 +199,7 @@ mod tests {
         );
         assert!(text.contains("| scratch | 24.0 ± 1.4 | – |\n"), "{text}");
         assert!(
-            text.contains("| dinov2-in1k | 25.5 ± 2.1 | 40.0 |\n"),
+            text.contains("| dinov2-in1k | 25.5 ± 2.1 | 40.0 (1 of 2) |\n"),
             "{text}"
         );
         // (0.25 - 0.27, 0.23 - 0.24): -1.5 in the mean.

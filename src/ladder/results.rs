@@ -23,7 +23,7 @@ impl Folder<'_> {
         let name = format!("{rung}-{}x{}-s{seed}", labels.percent(), labels.epochs);
         self.0.join("finetune").join(name)
     }
-    /// Why a pretraining came to nothing: written instead of its figures.
+    /// Why a run came to nothing: written instead of its figures.
     pub fn failure(run: &Path) -> PathBuf {
         run.join("failure.txt")
     }
@@ -57,8 +57,19 @@ pub struct Rung {
     pub settings: Vec<String>,
     /// For each kind, seed and figure.
     pub figures: Vec<Vec<(u64, f64)>>,
-    /// Seeds whose pretraining came to nothing, and why.
-    pub failures: Vec<(u64, String)>,
+    /// What came to nothing, and why.
+    pub failures: Vec<Failure>,
+}
+
+/// A run that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Its seed.
+    pub seed: u64,
+    /// The share of the labels it was fine-tuned with, as the table's heads say it; none of a pretraining.
+    pub labels: Option<String>,
+    /// Why.
+    pub why: String,
 }
 
 /// All figures of a ladder.
@@ -146,10 +157,7 @@ impl Results {
                 .map_or(Vec::new(), |settings| settings.to_vec()),
             figures,
             failures: (0..plan.seeds)
-                .filter_map(|seed| {
-                    let path = Folder::failure(&at.pretraining(name, seed));
-                    Some((seed, std::fs::read_to_string(path).ok()?))
-                })
+                .flat_map(|seed| failures(at, plan, name, seed))
                 .collect(),
         });
         Self {
@@ -169,6 +177,22 @@ impl Results {
             })
             .collect()
     }
+}
+
+/// What came to nothing of a rung with a seed.
+fn failures(at: Folder<'_>, plan: &Plan, rung: &str, seed: u64) -> Vec<Failure> {
+    let failure = |run: &Path, labels| {
+        let why = std::fs::read_to_string(Folder::failure(run)).ok()?;
+        Some(Failure { seed, labels, why })
+    };
+    let tunings = plan.labels.iter().map(|labels| {
+        let run = at.finetuning(rung, *labels, seed);
+        failure(&run, Some(plan.heading(*labels)))
+    });
+    std::iter::once(failure(&at.pretraining(rung, seed), None))
+        .chain(tunings)
+        .flatten()
+        .collect()
 }
 
 /// A number of a JSON file, if the file is there and has it; -1 stands for none, as in COCO's figures.

@@ -14,15 +14,14 @@ use super::results::{Folder, Results};
 use super::workers::Workers;
 use super::{page, Base, Labels, Plan, SCRATCH};
 use crate::config::Validate;
-use crate::evaluate::model::match_classes;
 use crate::files::save;
-use crate::finetune::{self, finetune, FinetuneConfig, Start};
+use crate::finetune::{self, check_labels, check_val, finetune, FinetuneConfig, Start};
 use crate::nn::autocast::Choice;
 use crate::nn::device::{Device, WithDevice};
 use crate::nn::Backend;
 use crate::pretrain::{self, pretrain, PretrainConfig, PretrainError};
 use crate::probe::encoder::Encoder;
-use crate::probe::{probe, Figures, Options};
+use crate::probe::{probe, Figures, Options, ProbeError};
 use crate::run::{claim, stored, Interrupt};
 
 /// A ladder to be climbed.
@@ -70,8 +69,14 @@ pub fn ladder(
     job.plan.check_detector()?;
     let plan = &resolved(&job)?;
     let job = Job { plan, ..job };
-    match_classes(job.labels.categories(), job.val)
-        .with_context(|| format!("--val {}", job.val.folder().display()))?;
+    check_val(job.labels, job.val)?;
+    for (seed, &labels) in
+        (0..plan.seeds).flat_map(|seed| plan.labels.iter().map(move |l| (seed, l)))
+    {
+        let config = plan.finetuning(labels, seed, job.labels.len());
+        check_labels(&config, job.labels)
+            .with_context(|| format!("seed {seed}, {} of the labels", labels.percent()))?;
+    }
     let _lock = claim(job.out, &description(&job), true)?;
     let climb = Climb {
         job,
@@ -214,14 +219,15 @@ struct Climb<'a> {
 fn failed(error: &PretrainError, file: &Path) -> String {
     match error {
         PretrainError::Collapsed { step, collapse } => format!(
-            "step {step}: {collapse}. To wait longer delete {} and give the same command with --set watch.collapse_after=N, 0 for ever",
-            file.display()
+            "step {step}: {collapse}. To wait longer delete {} and give the same command with --set {}",
+            file.display(),
+            collapse.patience()
         ),
         other => other.to_string(),
     }
 }
 
-/// How a pretraining ended.
+/// How a run ended.
 enum Ended<T> {
     Done(T),
     /// It collapsed, or its values were not finite: that is a result too, and no other run's business.
@@ -261,7 +267,8 @@ impl Climb<'_> {
                 Ended::Interrupted => return Ok(None),
                 Ended::Failed => at.finished(),
                 Ended::Done(_) => {
-                    if self.finetune(rung, seed, labels, &config, at)?.is_none() {
+                    let ended = self.finetune(rung, seed, labels, &config, at)?;
+                    if matches!(ended, Ended::Interrupted) {
                         return Ok(None);
                     }
                 }
@@ -286,11 +293,19 @@ impl Climb<'_> {
             let figures = self.probe(folder, fresh)?;
             return Ok(Ended::Done(figures));
         };
-        Ok(match self.pretrain(&config, folder, what)? {
-            Ended::Interrupted => Ended::Interrupted,
-            Ended::Failed => Ended::Failed,
-            Ended::Done(()) => Ended::Done(self.probe(folder, || Ok(Encoder::open(folder)?))?),
-        })
+        match self.pretrain(&config, folder, what)? {
+            Ended::Interrupted => return Ok(Ended::Interrupted),
+            Ended::Failed => return Ok(Ended::Failed),
+            Ended::Done(()) => {}
+        }
+        match self.probe(folder, || Ok(Encoder::open(folder)?)) {
+            Ok(figures) => Ok(Ended::Done(figures)),
+            Err(error) if matches!(error.downcast_ref(), Some(ProbeError::NotFinite { .. })) => {
+                save(&Folder::failure(folder), error.to_string().as_bytes())?;
+                Ok(Ended::Failed)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn pretrain(
@@ -377,10 +392,15 @@ impl Climb<'_> {
         labels: Labels,
         config: &FinetuneConfig,
         mut at: board::Run<'_, '_>,
-    ) -> anyhow::Result<Option<()>> {
+    ) -> anyhow::Result<Ended<()>> {
         let folder = Folder(self.job.out);
         let out = folder.finetuning(rung, labels, seed);
         let data = self.job.labels;
+        let failure = Folder::failure(&out);
+        if failure.exists() {
+            at.finished();
+            return Ok(Ended::Failed);
+        }
         if !Folder::evaluation(&out).exists() {
             let what = format!("{rung} with {} of the labels", labels.percent());
             let pretrained = (rung != SCRATCH).then(|| folder.pretraining(rung, seed));
@@ -406,14 +426,22 @@ impl Climb<'_> {
                 finetune::Progress::Evaluated { seen, pictures } => {
                     at.meanwhile(&format!("evaluating {what}, {seen} of {pictures}"));
                 }
-            })
-            .with_context(|| format!("fine-tuning {what}"))?;
-            if !matches!(outcome, finetune::Outcome::Finished { .. }) {
-                return Ok(None);
+            });
+            match outcome {
+                Ok(finetune::Outcome::Interrupted { .. }) => return Ok(Ended::Interrupted),
+                Ok(finetune::Outcome::Finished { .. }) => {}
+                Err(error) if error.is_divergence() => {
+                    save(&failure, error.to_string().as_bytes())?;
+                    at.finished();
+                    return Ok(Ended::Failed);
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("fine-tuning {what}"));
+                }
             }
         }
         at.finished();
-        Ok(Some(()))
+        Ok(Ended::Done(()))
     }
 
     /// Writes the table of what is done.

@@ -53,6 +53,7 @@ impl<'a> Workers<'a> {
     ) -> anyhow::Result<Option<Vec<R>>> {
         let next = AtomicUsize::new(0);
         let worker = || -> anyhow::Result<Vec<(usize, Option<R>)>> {
+            let _others = StopOthers(self.interrupt);
             let mut done = Vec::new();
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
@@ -83,5 +84,16 @@ impl<'a> Workers<'a> {
         let all = results.len() == work.len();
         let results: Option<Vec<R>> = results.into_iter().map(|(_, result)| result).collect();
         Ok(results.filter(|_| all))
+    }
+}
+
+/// Asks the other workers to stop if this one panics: its panic is seen only once they have ended.
+struct StopOthers<'a>(&'a Interrupt);
+
+impl Drop for StopOthers<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.request();
+        }
     }
 }

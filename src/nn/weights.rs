@@ -92,7 +92,7 @@ impl View for &HostTensor {
 
     fn data(&self) -> Cow<'_, [u8]> {
         if cfg!(target_endian = "little") {
-            // Lent, since a checkpoint can be as large as half of a machine's memory.
+            // Lent, since a checkpoint can be large against the memory, and is copied into the file's bytes already.
             Cow::Borrowed(bytemuck::cast_slice(&self.values))
         } else {
             Cow::Owned(self.values.iter().flat_map(|v| v.to_le_bytes()).collect())

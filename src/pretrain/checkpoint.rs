@@ -6,11 +6,12 @@ use super::centres::Centres;
 use super::config::{OptimConfig, PretrainConfig};
 use super::health::Health;
 use super::network::Network;
+use crate::augment::mask::PositionToken;
 use crate::nn::arch::Arch;
 use crate::nn::checkpoint::CheckpointError;
 use crate::nn::optim::{decays, layer_scale, Group, Optimizer};
 use crate::nn::weights::{StateDict, WeightsError};
-use crate::nn::Backend;
+use crate::nn::{Backend, Module};
 
 const FORMAT: &str = "intertwine-pretrain-1";
 /// The note that identifies the labelled pictures.
@@ -25,6 +26,9 @@ pub struct Inputs {
     pub labels: Option<String>,
 }
 
+/// Of the encoder.
+const POSITION_TOKEN: &str = "pos_mask_token";
+
 /// What a parameter's learning rate is multiplied by (METHOD section 4, DINOv2's): heads and the last norm take the full rate,
 /// each block `layer_decay` times that of what follows it, what makes the tokens the least.
 fn rate(name: &str, config: &PretrainConfig) -> f32 {
@@ -34,6 +38,7 @@ fn rate(name: &str, config: &PretrainConfig) -> f32 {
         ..
     } = config.optim;
     match name.strip_prefix("vit.") {
+        Some(POSITION_TOKEN) if config.mask.position_token == PositionToken::Zero => 0.0,
         Some(name) if !name.starts_with("norm.") => {
             let embedding = name.starts_with("patch_embed.");
             let scale = layer_decay * layer_scale(name, config.model.depth, layer_decay);
@@ -63,7 +68,14 @@ pub struct State<A: Arch, D: Backend> {
 impl<A: Arch, D: Backend> State<A, D> {
     /// Before the first step: the teacher is the student.
     pub fn new(dev: &D, config: &PretrainConfig) -> Self {
-        let student = Network::new(dev, config);
+        let mut student = Network::new(dev, config);
+        if config.mask.position_token == PositionToken::Zero {
+            student.vit.walk_mut("", &mut |name, _, token| {
+                if name == POSITION_TOKEN {
+                    token.load(&vec![0.0; A::WIDTH]);
+                }
+            });
+        }
         let optimizer = Optimizer::new(dev, &student, |name, sizes| Group {
             lr_scale: rate(name, config),
             decay: decays(name, sizes),

@@ -5,9 +5,10 @@ use crate::report::run::Curves;
 /// Each plot: title, unit, and the curves in it with their keys in `metrics.jsonl`.
 pub(super) const PLOTS: &[Curves<'static>] = &[
     (
-        "Parts of the loss",
+        "Loss, and its parts before they are weighted",
         "nats",
         &[
+            ("sum", "loss"),
             ("image", "image"),
             ("content", "content"),
             ("position", "position"),

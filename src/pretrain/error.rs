@@ -53,7 +53,7 @@ pub enum PretrainError {
         batch: usize,
     },
     /// The loss is no number any more.
-    #[error("step {step}: {what} is not finite; the last checkpoint is kept{}. A lower optim.lr or a longer optim.warmup usually mends this", kept.as_ref().map(|path| format!(", and this step is in {}: `intertwine replay` on the run says where it began", path.display())).unwrap_or_default())]
+    #[error("step {step}: {what} is not finite{}. A lower optim.lr or a longer optim.warmup usually mends this", kept.as_ref().map(|path| format!("; the step is kept in {}: `intertwine replay` on the run says where it began", path.display())).unwrap_or_default())]
     NotFinite {
         /// The step.
         step: u64,
@@ -77,7 +77,7 @@ pub enum PretrainError {
         path: PathBuf,
     },
     /// The network tells pictures apart no longer.
-    #[error("step {step}: {collapse}. The checkpoint and report.html are kept. To wait longer go on with --resume --set watch.collapse_after=N, 0 for ever; other settings take a new run, with another --out")]
+    #[error("step {step}: {collapse}. The checkpoint and report.html are kept. To wait longer go on with --resume --set {}; other settings take a new run, with another --out", collapse.patience())]
     Collapsed {
         /// The step that was done last.
         step: u64,

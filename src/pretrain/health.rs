@@ -79,6 +79,17 @@ impl Health {
     }
 }
 
+impl Collapse {
+    /// The setting with which the run goes on all the same.
+    pub fn patience(&self) -> &'static str {
+        match self.centring {
+            // Nothing to wait for: a number is taken for at most a hundred steps.
+            Centring::None => "watch.collapse_after=0",
+            Centring::Ema | Centring::SinkhornKnopp => "watch.collapse_after=N, 0 for ever",
+        }
+    }
+}
+
 /// The most information there can be about a view.
 fn most_information(prototypes: usize, views: usize) -> f64 {
     (prototypes.min(views) as f64).ln()

@@ -176,6 +176,74 @@ mod tests {
         values
     }
 
+    /// Each value has its own schedule, from its first step to its last.
+    #[test]
+    fn every_schedule_is_a_function_of_the_step() {
+        let settings = [
+            "optim.lr=0.002",
+            "optim.lr_end=0.0",
+            "optim.warmup=0.2",
+            "optim.weight_decay=[0.1, 0.5]",
+            "optim.momentum=[0.9, 1.0]",
+            "loss.teacher_temperature=[0.04, 0.08]",
+            "loss.teacher_warmup=0.5",
+        ];
+        let config: PretrainConfig =
+            resolve(PRESETS, "pico", None, &settings.map(String::from)).unwrap();
+        let at = |step| {
+            let rates = rates(step, &config, 11);
+            [
+                rates.lr,
+                rates.weight_decay,
+                rates.momentum,
+                rates.teacher_temperature,
+            ]
+        };
+        // Two steps of warm-up, then a cosine over nine; of 5.5 steps of the temperature's rise none are done, then five.
+        for (step, expected) in [
+            (0, [0.001, 0.1, 0.9, 0.04]),
+            (5, [0.001_382_683, 0.3, 0.95, 0.076_363_64]),
+            (10, [0.0, 0.5, 1.0, 0.08]),
+        ] {
+            for (found, expected) in at(step).into_iter().zip(expected) {
+                assert!(
+                    (found - expected).abs() < 1e-6,
+                    "step {step}: {found}, expected {expected}"
+                );
+            }
+        }
+    }
+
+    /// Of both networks, after a step in which positions are masked.
+    #[test]
+    fn a_token_for_masked_positions_is_learned_or_stays_zero() {
+        for (token, is_zero) in [("learned", false), ("zero", true)] {
+            let settings = [
+                "optim.batch=4".into(),
+                "optim.warmup=0.0".into(),
+                "mask.probability=1.0".into(),
+                "mask.position_share=1.0".into(),
+                format!("mask.position_token={token}"),
+            ];
+            let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
+            let batch = Batch::new(
+                &drawn_views(&config),
+                (Encoding::of(&config.model), 192),
+                &config.mask,
+                config.seed,
+                0,
+            );
+            let mut state = State::<Tiny, Cpu>::new(&Cpu::default(), &config);
+            let before = state.student.vit.pos_mask_token.to_host();
+            step(&mut state, &config, 4, || Ok(&batch)).unwrap();
+            let after = state.student.vit.pos_mask_token.to_host();
+            assert_eq!(before == after, is_zero, "{token}");
+            for of in [after, state.teacher.vit.pos_mask_token.to_host()] {
+                assert_eq!(of.iter().all(|v| *v == 0.0), is_zero, "{token}");
+            }
+        }
+    }
+
     /// For the first half of four steps nothing but the prototypes of both heads stays as it was.
     #[test]
     fn prototypes_are_held_for_their_share_of_the_run() {

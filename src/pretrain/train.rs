@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use dfdx::prelude::*;
 use intertwine_datasets::{Mix, PackedSet, Rank};
+use intertwine_flow::Stats;
 
 use super::centres::CentreNorms;
 use super::checkpoint::{Inputs, State};
@@ -25,8 +26,12 @@ use crate::nn::positions::Encoding;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::probe::Figures;
-use crate::report::{self, run::finish};
+use crate::report;
+use crate::report::run::{finish, stopped};
 use crate::run::{precision, Accept, Interrupt, RunFolder, Source, Times};
+
+/// Of its report.
+const TITLE: &str = "Pretraining";
 
 /// A pretraining to be done.
 #[derive(Clone, Copy)]
@@ -153,7 +158,7 @@ fn train<A: Arch, D: Backend>(
     let mut instruments = Instruments::new(config, data, labels)?;
     let folder = RunFolder::open(out, config, resume)?;
 
-    folder.note_origin(&[
+    let origin = folder.origin(&[
         ("data", Accept::Same, Some(Source::from(&**data))),
         (
             "labels",
@@ -165,10 +170,16 @@ fn train<A: Arch, D: Backend>(
     if folder.checkpoint().exists() {
         state.load(&folder.checkpoint(), &inputs)?;
     }
+    if let Some(origin) = &origin {
+        folder.note_origin(origin)?;
+    }
     let mut log = folder.log(state.step)?;
     let encoding = (Encoding::of(&config.model), A::WIDTH);
     let mut feed = batches(data, config, encoding, Rank::ALONE, state.step)?;
     let (first, start) = (state.step, Instant::now());
+    let write_report = |stats: &Stats, why: &str| {
+        report::run::write(folder.path(), TITLE, [stopped(why)], PLOTS, stats)
+    };
     while state.step < steps {
         let taken = step(&mut state, config, steps, || Ok(feed.next_part()?));
         let losses = match taken {
@@ -182,12 +193,16 @@ fn train<A: Arch, D: Backend>(
                     Some(first) => format!("`{first}`, and then {what},"),
                     None => what,
                 };
-                return Err(not_finite(step, what, kept));
+                let failure = not_finite(step, what, kept);
+                // The failure is the one to tell of, here and below.
+                let _ = write_report(&feed.stats(), &failure.to_string());
+                return Err(failure);
             }
             // The data may be mended, and what was learnt is as it was before the step.
             Err(failure) => {
                 log.sync()?;
                 state.save(&folder.checkpoint(), config, &inputs)?;
+                let _ = write_report(&feed.stats(), &failure.to_string());
                 return Err(failure);
             }
             Ok(losses) => losses,
@@ -227,13 +242,16 @@ fn train<A: Arch, D: Backend>(
             state.save(&folder.checkpoint(), config, &inputs)?;
         }
         if let Some(collapse) = collapse {
-            report::run::write(folder.path(), "Pretraining", None, PLOTS, &feed.stats())?;
-            return Err(PretrainError::Collapsed {
+            let failure = PretrainError::Collapsed {
                 step: state.step,
                 collapse: Box::new(collapse),
-            });
+            };
+            let _ = write_report(&feed.stats(), &failure.to_string());
+            return Err(failure);
         }
         if stop && !last {
+            let why = format!("It was asked to, after step {} of {steps}.", state.step);
+            write_report(&feed.stats(), &why)?;
             return Ok(Outcome::Interrupted {
                 step: state.step,
                 steps,
@@ -245,7 +263,7 @@ fn train<A: Arch, D: Backend>(
     export_encoder(&state, config).write(&folder.model())?;
     let images = (state.step - first) * config.optim.batch as u64;
     Ok(Outcome::Finished {
-        images_per_second: finish(&folder, "Pretraining", PLOTS, &stats, (images, seconds))?,
+        images_per_second: finish(&folder, TITLE, PLOTS, &stats, (images, seconds))?,
         graph: (images > 0).then(|| feed.describe().mermaid()),
         data: stats.verdict(),
     })

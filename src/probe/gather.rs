@@ -13,8 +13,10 @@ use crate::field::{Geometry, Grid, Window};
 
 /// Pictures that go through the encoder at once.
 const BATCH: usize = 32;
-/// Patches of a picture whose position is masked at once: few, so that the others tell where they are.
+/// Most patches of a picture whose position is masked at once, and the share of them: few, so that the others tell where
+/// they are.
 const MASKED: usize = 4;
+const MASKED_SHARE: usize = 4;
 /// Windows in which some pictures are shown, and the most pictures shown so.
 const WINDOWS: usize = 8;
 const WINDOW_PICTURES: usize = 128;
@@ -206,7 +208,8 @@ impl Gatherer<'_> {
 
 /// Different patches of a picture.
 fn some_patches(patches: usize, seed: u64, record: usize) -> Vec<usize> {
-    Drawn::Patches.choose(seed, record as u64, MASKED, patches)
+    let masked = MASKED.min((patches / MASKED_SHARE).max(1));
+    Drawn::Patches.choose(seed, record as u64, masked, patches)
 }
 
 fn mean(rows: &[f32], width: usize) -> Vec<f32> {

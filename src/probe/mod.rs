@@ -351,13 +351,14 @@ fn class_of(pictures: &Mix, record: usize) -> Result<Option<Class>, DatasetError
     let instances = set.instances(record)?;
     let largest = instances
         .iter()
+        .filter(|object| !object.crowd)
         .max_by(|a, b| a.area.total_cmp(&b.area).then(b.id.cmp(&a.id)));
-    let class = |number: u32| Class {
-        number,
+    Ok(largest.map(|object| Class {
+        // Behind the labels of whole pictures, which a set may have besides.
+        number: set.labels().len() as u32 + object.category,
         name: set
             .categories()
-            .get(number as usize)
+            .get(object.category as usize)
             .map(|c| c.name.clone()),
-    };
-    Ok(largest.map(|instance| class(instance.category)))
+    }))
 }

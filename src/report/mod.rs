@@ -101,7 +101,7 @@ impl Report {
     /// Writes the report beside `path`, syncs it and renames it, so that a reader never sees half of one.
     pub fn write(&self, path: &Path) -> Result<(), ReportError> {
         let html = self.to_html()?;
-        intertwine_files::own_bytes(path, html.as_bytes()).map_err(|source| ReportError::Write {
+        intertwine_files::bytes(path, html.as_bytes()).map_err(|source| ReportError::Write {
             path: path.to_owned(),
             source,
         })

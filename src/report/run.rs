@@ -60,6 +60,11 @@ pub fn write(
     report.write(&folder.join("report.html"))
 }
 
+/// What a report says of a run that came to no end.
+pub fn stopped(why: &str) -> Section {
+    Section::new("Why it stopped").text(why)
+}
+
 /// Ends a run of which this call has learnt from so many pictures in so many seconds, and says how many that is a second. A
 /// run that was finished before keeps its report and its rate.
 ///

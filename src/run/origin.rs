@@ -102,12 +102,16 @@ impl Origin {
 }
 
 impl RunFolder {
-    /// Notes what the run in this folder reads, each with the option that names it. Of a run that has begun it makes sure that
-    /// it is what was noted then.
+    /// What the run in this folder reads, each with the option that names it, to be [noted](Self::note_origin) once the run
+    /// goes on. Of a run that has begun it makes sure that it is what was noted then; there is nothing to note of one that is
+    /// older than these notes.
     ///
     /// # Errors
     /// If it is not, or what the file system says.
-    pub fn note_origin(&self, sources: &[(&str, Accept, Option<Source>)]) -> Result<(), RunError> {
+    pub fn origin(
+        &self,
+        sources: &[(&str, Accept, Option<Source>)],
+    ) -> Result<Option<Origin>, RunError> {
         let path = self.path().join(FILE);
         let mut origin = Origin {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -116,8 +120,7 @@ impl RunFolder {
         if is_begun(self.path()) {
             match Origin::read(self.path())? {
                 Some(then) => origin = then,
-                // Of a run that is older than these notes nothing is known.
-                None => return Ok(()),
+                None => return Ok(None),
             }
             for (option, accept, now) in sources {
                 let then = origin.sources.get(*option);
@@ -133,7 +136,16 @@ impl RunFolder {
                 origin.sources.insert((*option).into(), now.clone());
             }
         }
-        let text = toml::to_string(&origin).expect("an origin is plain data");
+        Ok(Some(origin))
+    }
+
+    /// Notes it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn note_origin(&self, origin: &Origin) -> Result<(), RunError> {
+        let path = self.path().join(FILE);
+        let text = toml::to_string(origin).expect("an origin is plain data");
         intertwine_files::own_bytes(&path, text.as_bytes())
             .map_err(|source| RunError::Io { path, source })
     }
@@ -247,7 +259,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = RunFolder::open(dir.path(), &toml::Table::new(), false).unwrap();
         let note = |data, init| {
-            run.note_origin(&[("data", Accept::Any, data), ("init", Accept::Copied, init)])
+            let origin =
+                run.origin(&[("data", Accept::Any, data), ("init", Accept::Copied, init)])?;
+            origin.map_or(Ok(()), |origin| run.note_origin(&origin))
         };
         let ids = || {
             let sources = Origin::read(dir.path()).unwrap().unwrap().sources;

@@ -1,6 +1,6 @@
 //! Damaged files: the error names the file, the place and the key.
 
-use intertwine::evaluate::{run, EvaluateError, IouType};
+use intertwine::evaluate::{run, EvaluateError, IouType, Summary};
 
 const LABELS: &str = r#"{
     "images": [{"id": 1, "width": 8, "height": 6}, {"id": 2, "width": 8, "height": 6}],
@@ -20,11 +20,15 @@ const RESULTS: &str = r#"[
 ]"#;
 
 fn run_with(labels: &str, results: &str, iou: IouType) -> Result<f64, EvaluateError> {
+    report_of(labels, results, iou).map(|report| report.stats[0])
+}
+
+fn report_of(labels: &str, results: &str, iou: IouType) -> Result<Summary, EvaluateError> {
     let folder = tempfile::tempdir().unwrap();
     let (gt, dt) = (folder.path().join("gt.json"), folder.path().join("dt.json"));
     std::fs::write(&gt, labels).unwrap();
     std::fs::write(&dt, results).unwrap();
-    run(&gt, &dt, iou).map(|summary| summary.stats[0])
+    run(&gt, &dt, iou)
 }
 
 /// What is said when the first `from` of the labels, or else of the results, has become `to`.
@@ -281,4 +285,24 @@ fn files_that_are_something_else() {
             .starts_with("/nonexistent/gt.json: cannot be read: "),
         "{missing}"
     );
+}
+
+/// pycocotools knows no threshold: `detect --score` is between 0 and 1, and nothing recommends one at which nothing is found.
+#[test]
+fn a_threshold_is_told_where_there_is_one() {
+    let best = |from: &str, to: &str| {
+        let report = report_of(LABELS, &RESULTS.replace(from, to), IouType::Bbox).unwrap();
+        report.best_threshold().map(|best| best.score)
+    };
+    assert_eq!(best("0.5", "0.5"), Some(0.05));
+    assert_eq!(best("0.5", "50"), None);
+    assert_eq!(best("[1, 1, 3, 3]", "[5, 5, 1, 1]"), None);
+}
+
+/// As some tools write what they do not know.
+#[test]
+fn a_flag_that_is_null_is_none() {
+    let labels = LABELS.replace("\"iscrowd\": 0", "\"iscrowd\": null");
+    let found = run_with(&labels, RESULTS, IouType::Bbox).unwrap();
+    assert_eq!(found, run_with(LABELS, RESULTS, IouType::Bbox).unwrap());
 }

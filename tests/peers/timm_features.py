@@ -77,8 +77,8 @@ def computed(name, count):
     return (values + (1.0 if "norm" in name and name.endswith("weight") else 0.0)).astype(np.float32)
 
 
-def small(**kwargs):
-    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, depth=2, img_size=32, **kwargs).eval()
+def small(name="vit_tiny_patch16_224", **kwargs):
+    model = timm.create_model(name, num_classes=0, depth=2, img_size=32, **kwargs).eval()
     state = {n: torch.from_numpy(computed(n, t.numel())).view(t.shape) for n, t in model.state_dict().items()}
     model.load_state_dict(state)
     pixels = (np.arange(32 * 32 * 3) * 7919 % 256).astype(np.uint8).reshape(1, 32, 32, 3)
@@ -95,7 +95,8 @@ def main():
     if args.write:
         # As DINOv2's: a class token has no position beside registers.
         registers = small(reg_tokens=3, no_embed_class=True)
-        args.write.write_text(json.dumps({"plain": small(), "registers": registers}) + "\n")
+        wide = small("vit_small_patch16_224")
+        args.write.write_text(json.dumps({"plain": small(), "registers": registers, "wide": wide}) + "\n")
     elif args.pack:
         sys.exit(0 if full_size(args.program, args.pack) else 1)
     else:

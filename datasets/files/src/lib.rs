@@ -39,18 +39,18 @@ pub fn bytes(path: &Path, content: &[u8]) -> io::Result<()> {
     atomically(path, |writer| writer.write_all(content))
 }
 
-/// [`bytes`] for a file that nobody else writes meanwhile, as in a folder with a lock. What a writer that is killed leaves
-/// beside it always has the same name, so that it does not grow with every try.
+/// [`bytes`] for a file that nobody else writes meanwhile, in a folder that is there and has a lock. What a writer that is
+/// killed leaves beside it always has the same name, so that it does not grow with every try.
 ///
 /// # Errors
 /// Whatever the file system reports.
 pub fn own_bytes(path: &Path, content: &[u8]) -> io::Result<()> {
-    let fixed = |path: &Path| {
+    let beside = |path: &Path| {
         let mut name = path.as_os_str().to_owned();
         name.push(".partial");
         Ok(name.into())
     };
-    replaced(path, fixed, |writer| writer.write_all(content), true)
+    replaced(path, beside, |writer| writer.write_all(content), true)
 }
 
 /// Makes room for a file before the work that it is to hold is done: makes its folder, and tries whether it can be written.
@@ -69,7 +69,6 @@ pub fn make_room(path: &Path) -> io::Result<()> {
     let Some(path) = replaceable(path)? else {
         return Ok(());
     };
-    std::fs::create_dir_all(folder_of(&path))?;
     let beside = beside(&path)?;
     drop(File::create(&beside)?);
     std::fs::remove_file(&beside)
@@ -84,7 +83,6 @@ fn replaced(
     let Some(path) = &replaceable(path)? else {
         return filled(OpenOptions::new().write(true).open(path)?, fill).map(drop);
     };
-    std::fs::create_dir_all(folder_of(path))?;
     let beside = beside(path)?;
     let write = || {
         let file = filled(File::create(&beside)?, fill)?;
@@ -145,16 +143,18 @@ fn folder_of(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-/// A path in the same folder (a rename must not cross file systems) that nobody else uses. Its name is short whatever the
-/// file's is, which may be as long as names can be.
+/// A path in the same folder (a rename must not cross file systems), which is made, that nobody else uses. Its name is short
+/// whatever the file's is, which may be as long as names can be.
 fn beside(path: &Path) -> io::Result<PathBuf> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    if path.file_name().is_none() {
+    let names_a_folder = path.to_string_lossy().ends_with(std::path::is_separator);
+    if path.file_name().is_none() || names_a_folder {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{} is not a file name", path.display()),
+            format!("{} is not the name of a file", path.display()),
         ));
     }
+    std::fs::create_dir_all(folder_of(path))?;
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let name = format!(".{}-{number}.part", std::process::id());
     Ok(folder_of(path).join(name))
@@ -194,6 +194,16 @@ mod tests {
         let said = make_room(dir.path()).unwrap_err().to_string();
         assert!(said.contains("it is a folder"), "{said}");
         assert!(make_room(&old.join("new")).is_err());
+        // What makes room for a name can write it.
+        let longest = dir.path().join("n".repeat(255));
+        make_room(&longest).unwrap();
+        bytes(&longest, b"").unwrap();
+        let folder = dir.path().join("folder/");
+        for refused in [make_room(&folder), bytes(&folder, b"")] {
+            let said = refused.unwrap_err().to_string();
+            assert!(said.contains("not the name of a file"), "{said}");
+        }
+        assert!(!folder.exists());
     }
 
     #[test]
@@ -217,6 +227,15 @@ mod tests {
         own_bytes(&link, b"new").unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"new");
         assert!(link.is_symlink());
+        // To what is not there yet, in a folder that is not either.
+        let dangling = dir.path().join("dangling");
+        std::os::unix::fs::symlink("made/new", &dangling).unwrap();
+        make_room(&dangling).unwrap();
+        bytes(&dangling, b"made").unwrap();
+        assert_eq!(std::fs::read(dir.path().join("made/new")).unwrap(), b"made");
+        let circle = dir.path().join("circle");
+        std::os::unix::fs::symlink(&circle, &circle).unwrap();
+        assert!(make_room(&circle).is_err() && bytes(&circle, b"").is_err());
         bytes(Path::new("/dev/null"), b"nothing").unwrap();
         let kind = std::fs::metadata("/dev/null").unwrap().file_type();
         assert!(kind.is_char_device());

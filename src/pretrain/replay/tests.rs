@@ -70,6 +70,8 @@ fn a_step_that_is_not_finite_is_kept_and_taken_again() {
     };
     let (step, what, kept) = failed(false);
     assert_eq!((step, &kept), (1, &out.join("failed/step-000001")));
+    let report = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(report.contains("Why it stopped") && report.contains("is not finite"));
 
     let mut seen = Vec::new();
     let replay = |see: &mut dyn FnMut(Seen)| replay(&out, see);

@@ -41,8 +41,8 @@ pub(super) const GROUP_UNITS: usize = 64 * 1024;
 /// second-level cache with it.
 pub(super) const ROWS: usize = 96;
 
-/// Columns that are packed at once.
-const COLUMNS: usize = 96;
+/// Columns that are packed at once: a row's are read from memory in lines, each wider than most panels.
+const COLUMNS: usize = 48;
 
 /// Tasks into which a product is cut if its rows suffice, so that threads end together.
 pub(super) const TASKS: usize = 16;
@@ -124,6 +124,7 @@ impl Product<'_> {
         let depth = kernel.entry.depth();
         let mut buffer = A_BUFFER.take();
         for k in cut(self.k, UNITS * depth, depth) {
+            let parallel = parallel && self.m * self.n * k.len() > WORK_PER_PIECE;
             let a = a.transposed().rows_from(k.start);
             let packed = pack::resized(&mut buffer, packed_len(kernel, k.len(), self.m, kernel.mr));
             let block = Product {
@@ -291,8 +292,10 @@ pub(super) fn pack_all(
 ) -> Panels {
     let panel = width * kernel.entry.units(k);
     debug_assert_eq!(packed.len(), packed_len(kernel, k, columns, width));
-    // Several panels at once, because a row is read from memory in lines that are wider than a panel.
-    let at_once = (COLUMNS / width).max(1);
+    let at_once = match matrix.col {
+        1 => (COLUMNS / width).max(1),
+        _ => 1,
+    };
     let pack = |(i, out): (usize, &mut [u32])| {
         let first = i * at_once * width;
         let columns = first..columns.min(first + at_once * width);

@@ -6,20 +6,22 @@ use crate::parallel::Scattered;
 use crate::testing::{assert_close, same_on_any_pool, values};
 use proptest::prelude::*;
 
-/// The product on every path and in every precision against the definition, overwriting and accumulating.
+/// The product on every path and in every precision against the definition, accumulating, and overwriting with one more than
+/// it, which shows that each element is handed over once and finished.
 fn check(m: usize, k: usize, n: usize, la: Layout, lb: Layout) {
     let (a, b, c) = (values(m * k, 1), values(k * n, 2), values(m * n, 3));
     let rounded = |x: &[f32]| x.iter().map(|v| nearest_bf16(*v)).collect::<Vec<_>>();
-    let zeros = vec![0.0; m * n];
+    let ones = vec![1.0; m * n];
+    let add_one = |_, _, c: &mut [f32]| c.iter_mut().for_each(|x| *x += 1.0);
     for precision in [Precision::F32, Precision::Bf16] {
         let (ra, rb) = match precision {
             Precision::F32 => (a.clone(), b.clone()),
             Precision::Bf16 => (rounded(&a), rounded(&b)),
         };
         let sum = reference::matmul(m, k, n, (&ra, la), (&rb, lb), &c);
-        let alone = reference::matmul(m, k, n, (&ra, la), (&rb, lb), &zeros);
+        let alone = reference::matmul(m, k, n, (&ra, la), (&rb, lb), &ones);
         for path in Path::ALL.into_iter().filter(|p| p.is_supported()) {
-            let run = |c: &mut [f32], accumulate| {
+            let run = |c: &mut [f32], accumulate, epilogue| {
                 let product = Product {
                     m,
                     k,
@@ -28,7 +30,7 @@ fn check(m: usize, k: usize, n: usize, la: Layout, lb: Layout) {
                     b: Right::Matrix(Operand::new(&b, lb, k, n)),
                     c_row: n,
                     accumulate,
-                    epilogue: None,
+                    epilogue,
                     parallel: true,
                 };
                 // SAFETY: c is borrowed mutably and [m, n]; the path is supported.
@@ -41,10 +43,10 @@ fn check(m: usize, k: usize, n: usize, la: Layout, lb: Layout) {
             };
             let what = format!("{path:?} {precision:?} {m}x{k}x{n} {la:?}{lb:?}");
             let mut found = c.clone();
-            run(&mut found, true);
+            run(&mut found, true, None);
             assert_close(&format!("{what} accumulated"), &found, &sum, 2e-5);
             let mut found = vec![f32::NAN; m * n];
-            run(&mut found, false);
+            run(&mut found, false, Some(&add_one));
             assert_close(&format!("{what} overwritten"), &found, &alone, 2e-5);
         }
     }
@@ -96,6 +98,8 @@ fn sizes_of_the_encoder_in_every_layout() {
             check(5, 33, 128, la, lb);
             // Several blocks of k in either precision, and several tasks.
             check(203, 1601, 97, la, lb);
+            // A `b` that is read where it lies, in several blocks.
+            check(13, 801, 64, la, lb);
         }
     }
 }
