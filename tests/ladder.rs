@@ -109,6 +109,18 @@ fn a_stopped_ladder_goes_on_and_grows() {
     assert!(run(dir, "stopped", &small, usize::MAX).unwrap());
     assert_eq!(table("stopped"), table("whole"));
 
+    // What is done is not taken for a run with other settings.
+    let config = dir.join("stopped/pretrain/dino-s0/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("flip = 0.5", "flip = 0.25")).unwrap();
+    let refused = run(dir, "stopped", &small, usize::MAX).unwrap_err();
+    let refused = format!("{refused:#}");
+    assert!(
+        refused.contains("is done; delete it") && refused.contains("flip = 0.25"),
+        "{refused}"
+    );
+    std::fs::write(&config, text).unwrap();
+
     // One seed and one rung more: the old figures stand.
     let kept = dir.join("stopped/pretrain/dino-s0/probe.json");
     let before = std::fs::metadata(&kept).unwrap().modified().unwrap();

@@ -93,8 +93,11 @@ pub fn evaluate_detector(
         found
             .iter()
             .map(|d| Detection {
+                image_id: d.image_id,
+                category_id: d.category_id,
+                bbox: d.bbox,
+                score: d.score,
                 segmentation: None,
-                ..d.clone()
             })
             .collect(),
     )?;

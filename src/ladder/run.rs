@@ -326,7 +326,11 @@ impl Climb<'_> {
             at.finished();
             return Ok(Ended::Failed);
         }
-        if !folder.join("model.safetensors").exists() {
+        if folder.join("model.safetensors").exists() {
+            // The settings that a rung has chosen may be others, if a run of its sweep was deleted.
+            claim(folder, config, true)
+                .with_context(|| format!("pretraining {what} is done; delete it to do it again"))?;
+        } else {
             let job = pretrain::Job {
                 config,
                 data,
