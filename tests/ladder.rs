@@ -296,6 +296,7 @@ fn a_plan_that_cannot_be_is_refused() {
         ("seed=5", "seed"),
         ("optim.epochs=2.0", "optim.epochs"),
         ("model.depth=2", "model"),
+        ("crops.mean=[0.1, 0.1, 0.1]", "crops.mean and crops.std"),
     ] {
         let mut unequal = plan(&["dino"], 1);
         unequal.base.sweep = vec![vec![setting.into()]];

@@ -267,8 +267,8 @@ fn an_interrupted_run_saves_and_goes_on() {
         );
         if code == Some(130) {
             let report = dir.path().join(&stopped).join("report.html");
-            let report = std::fs::read_to_string(report).unwrap();
-            assert!(report.contains("It was asked to, after step"));
+            let text = std::fs::read_to_string(&report).unwrap();
+            assert!(text.contains("It was asked to, after step"));
             let again = intertwine(dir.path(), &stopped, command, &epochs)
                 .status()
                 .unwrap();
@@ -282,6 +282,8 @@ fn an_interrupted_run_saves_and_goes_on() {
                 command,
                 &["--set", "optim.epochs=8.0", "--resume"],
             ));
+            let report = std::fs::read_to_string(report).unwrap();
+            assert!(!report.contains("Why it stopped"), "{command}");
         }
         assert!(
             results(dir.path(), &whole) == results(dir.path(), &stopped),

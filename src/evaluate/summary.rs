@@ -31,7 +31,8 @@ pub struct Summary {
     pub per_iou: Vec<f64>,
     /// By rising id, the categories without objects too.
     pub per_category: Vec<CategoryAp>,
-    /// What thresholds of the score keep, by rising score; none where no object is labelled.
+    /// What thresholds of the score keep, by rising score; none where no object is labelled, or scores are
+    /// not between 0 and 1.
     pub thresholds: Vec<Kept>,
 }
 
@@ -58,7 +59,7 @@ pub struct CategoryAp {
     pub ap_large: f64,
     /// Average recall with 100 detections a picture.
     pub ar: f64,
-    /// With the threshold of the highest F1 over all categories; none where no object is labelled.
+    /// With the threshold of the highest F1 over all categories; none where there is none.
     pub at_best: Option<Counts>,
 }
 
@@ -107,7 +108,7 @@ impl Summary {
         }
     }
 
-    /// The threshold of the highest F1; of equal ones the lowest.
+    /// The threshold of the highest F1; of equal ones the lowest. None where nothing right is found at any.
     pub fn best_threshold(&self) -> Option<&Kept> {
         best(&self.thresholds)
     }

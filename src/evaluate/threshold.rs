@@ -64,7 +64,8 @@ pub(super) fn kept(categories: &[CategoryCurves]) -> Vec<Kept> {
         return Vec::new();
     }
     let judged = || categories.iter().flat_map(|category| &category.judged);
-    if judged().any(|(score, _)| !(0.0..=1.0).contains(score)) {
+    // With room for rounding.
+    if judged().any(|(score, _)| !(-1e-6..=1.0 + 1e-6).contains(score)) {
         return Vec::new();
     }
     let at = |step: u32| {

@@ -240,7 +240,10 @@ fn train<A: Arch, D: Backend>(
             if found.is_err() || interrupt.requested() {
                 log.sync()?;
                 checkpoint(&learner, step)?;
-                found?;
+                // Here and below the failure is the one to tell of.
+                found.inspect_err(|failure| {
+                    let _ = write_report(&feed.stats(), &failure.to_string());
+                })?;
                 write_report(&feed.stats(), &was_asked(step))?;
                 return Ok(Outcome::Interrupted { step, steps });
             }
@@ -255,7 +258,6 @@ fn train<A: Arch, D: Backend>(
             Err(failure @ FinetuneError::Flow(_)) => {
                 log.sync()?;
                 checkpoint(&learner, step)?;
-                // The failure is the one to tell of, here and below.
                 let _ = write_report(&feed.stats(), &failure.to_string());
                 return Err(failure);
             }
@@ -295,9 +297,17 @@ fn train<A: Arch, D: Backend>(
     }
     let seconds = (start.elapsed() - examiner.spent).as_secs_f64();
     let stats = feed.stats();
+    let was_finished = folder.model().exists();
     let (path, parity) = ship(&learner, config, data, &folder)?;
     let images = (step - first) * config.optim.batch as u64;
-    let images_per_second = finish(&folder, TITLE, PLOTS, &stats, (images, seconds))?;
+    let images_per_second = finish(
+        &folder,
+        TITLE,
+        PLOTS,
+        &stats,
+        (images, seconds),
+        was_finished,
+    )?;
     let score = examiner.at_the_end(&folder, &path)?;
     if let Some(val) = val {
         let Some(score) = &score else {

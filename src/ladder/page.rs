@@ -110,7 +110,7 @@ fn rows(results: &Results) -> Vec<Vec<String>> {
         let kinds = results.kinds.iter().zip(&rung.figures);
         let cells = kinds.map(|(kind, figures)| {
             let values: Vec<f64> = figures.iter().map(|(_, v)| *v).collect();
-            cell(kind, &values, most_seeds(results), false)
+            cell(kind, &values, results.seeds, false)
         });
         std::iter::once(rung.name.clone()).chain(cells).collect()
     };
@@ -125,7 +125,7 @@ fn differences(results: &Results) -> Option<Vec<Vec<String>>> {
         let cells = results.kinds.iter().enumerate();
         let cells = cells.map(|(i, kind)| {
             let differences = results.differences(i, rung, base);
-            cell(kind, &differences, most_seeds(results), true)
+            cell(kind, &differences, results.seeds, true)
         });
         std::iter::once(rung.name.clone()).chain(cells).collect()
     });
@@ -138,12 +138,6 @@ fn shown(kind: &Kind, value: f64) -> f64 {
     } else {
         value
     }
-}
-
-/// Seeds of the figure that has most.
-fn most_seeds(results: &Results) -> usize {
-    let figures = results.rungs.iter().flat_map(|rung| &rung.figures);
-    figures.map(Vec::len).max().unwrap_or_default()
 }
 
 /// Mean and spread of some figures, and of how many of how many seeds if not of all.
@@ -183,6 +177,7 @@ mod tests {
         };
         Results {
             kinds: vec![kind("AP", true), kind("rank", false)],
+            seeds: 2,
             rungs: vec![
                 rung("scratch", &[(0, 0.25), (1, 0.23)], &[]),
                 rung(BASE, &[(0, 0.27), (1, 0.24)], &[(0, 40.0)]),

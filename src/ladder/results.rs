@@ -77,6 +77,8 @@ pub struct Failure {
 pub struct Results {
     /// What is measured.
     pub kinds: Vec<Kind>,
+    /// Seeds of the plan.
+    pub seeds: usize,
     /// In the plan's order.
     pub rungs: Vec<Rung>,
 }
@@ -162,6 +164,7 @@ impl Results {
         });
         Self {
             kinds,
+            seeds: plan.seeds as usize,
             rungs: rungs.collect(),
         }
     }
@@ -224,6 +227,7 @@ mod tests {
         };
         let results = Results {
             kinds: vec![],
+            seeds: 3,
             rungs: vec![],
         };
         let (a, b) = (

@@ -322,15 +322,18 @@ impl Climb<'_> {
         } = self.job;
         let mut at = self.board.run(config.steps(data.len() as u64));
         let failure = Folder::failure(folder);
+        let is_done = folder.join("model.safetensors").exists();
+        if is_done || failure.exists() {
+            // The settings that a rung has chosen may be others, if a run of its sweep was deleted.
+            claim(folder, config, true).with_context(|| {
+                format!("pretraining {what} is done; delete it, and what was fine-tuned from it, to do it again")
+            })?;
+        }
         if failure.exists() {
             at.finished();
             return Ok(Ended::Failed);
         }
-        if folder.join("model.safetensors").exists() {
-            // The settings that a rung has chosen may be others, if a run of its sweep was deleted.
-            claim(folder, config, true)
-                .with_context(|| format!("pretraining {what} is done; delete it to do it again"))?;
-        } else {
+        if !is_done {
             let job = pretrain::Job {
                 config,
                 data,

@@ -260,10 +260,18 @@ fn train<A: Arch, D: Backend>(
     }
     let seconds = start.elapsed().as_secs_f64();
     let stats = feed.stats();
+    let was_finished = folder.model().exists();
     export_encoder(&state, config).write(&folder.model())?;
     let images = (state.step - first) * config.optim.batch as u64;
     Ok(Outcome::Finished {
-        images_per_second: finish(&folder, TITLE, PLOTS, &stats, (images, seconds))?,
+        images_per_second: finish(
+            &folder,
+            TITLE,
+            PLOTS,
+            &stats,
+            (images, seconds),
+            was_finished,
+        )?,
         graph: (images > 0).then(|| feed.describe().mermaid()),
         data: stats.verdict(),
     })

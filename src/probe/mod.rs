@@ -163,7 +163,8 @@ pub struct Embeddings {
 /// The class of a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Class {
-    /// Its number in the set.
+    /// Tells it from the other classes of the set: its place among the labels of whole pictures, or behind them, among
+    /// the categories of objects.
     pub number: u32,
     /// Its name, if the set has one.
     pub name: Option<String>,

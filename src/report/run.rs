@@ -66,7 +66,7 @@ pub fn stopped(why: &str) -> Section {
 }
 
 /// Ends a run of which this call has learnt from so many pictures in so many seconds, and says how many that is a second. A
-/// run that was finished before keeps its report and its rate.
+/// run that `was_finished` before keeps its report and its rate.
 ///
 /// # Errors
 /// As [`write`].
@@ -76,8 +76,9 @@ pub fn finish(
     plots: &[Curves<'_>],
     stats: &Stats,
     (images, seconds): (u64, f64),
+    was_finished: bool,
 ) -> Result<f64, ReportError> {
-    if images > 0 || !folder.report().exists() {
+    if images > 0 || !was_finished || !folder.report().exists() {
         write(folder.path(), title, None, plots, stats)?;
     }
     Ok(match images {

@@ -41,7 +41,7 @@ pub(super) const GROUP_UNITS: usize = 64 * 1024;
 /// second-level cache with it.
 pub(super) const ROWS: usize = 96;
 
-/// Columns that are packed at once: a row's are read from memory in lines, each wider than most panels.
+/// Columns that are packed at once: a row's are read from memory in lines, and the next are foreseen.
 const COLUMNS: usize = 48;
 
 /// Tasks into which a product is cut if its rows suffice, so that threads end together.
