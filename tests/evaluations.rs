@@ -109,6 +109,9 @@ fn a_run_that_is_stopped_while_it_is_evaluated_comes_out_the_same() {
         };
         assert_eq!((step, steps), (at, 4));
         assert!(!dir.join("stopped/evaluation.json").exists());
+        // All steps are done in the second.
+        let says_why = read("stopped/report.html").contains("asked to, after step 2 of 4");
+        assert_eq!(says_why, at == 2);
     }
     assert!(matches!(
         run(dir, "stopped", usize::MAX),
@@ -147,6 +150,12 @@ fn an_evaluation_that_fails_costs_no_step() {
         "{failure}"
     );
     assert!(dir.join("run/checkpoints/last.safetensors").exists());
+    let report = std::fs::read_to_string(dir.join("run/report.html")).unwrap();
+    // With what is behind the advice.
+    assert!(
+        report.contains("watch.evaluations=0") && report.contains("shard-00000.itw"),
+        "{report}"
+    );
     // With the set as it was packed it goes on from there, and comes out as if nothing had been.
     assert!(matches!(
         run(dir, "run", usize::MAX),

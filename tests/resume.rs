@@ -331,6 +331,11 @@ fn a_picture_that_cannot_be_read_costs_no_step() {
             .join(&failed)
             .join("checkpoints/last.safetensors");
         assert!(checkpoint.exists(), "{command}: {said}");
+        let report = std::fs::read_to_string(dir.path().join(&failed).join("report.html")).unwrap();
+        assert!(
+            report.contains("Why it stopped") && report.contains("shard-00000.itw"),
+            "{command}"
+        );
         let resume = [settings, &["--resume"]].concat();
         finish(intertwine(dir.path(), &failed, command, &resume));
         assert!(

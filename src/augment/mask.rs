@@ -1,9 +1,9 @@
 //! What the student does not see of a view: the content of some patches, or the position of some.
 //!
-//! The paper's two corruptions are exclusive: a view loses content or position, not both
-//! ([`ViewMask`]); the alternative is a key. How much each view of a batch loses is planned for the
-//! batch as a whole ([`MaskPlan`]), stratified as DINOv2 does, so that the batch always holds light and
-//! heavy masks. The mask itself is drawn view by view.
+//! The paper's two corruptions are exclusive: a view loses content or position, not both ([`ViewMask`]). That all
+//! masked views of a picture lose the same is a key, and so is that a view loses both. How much each view of a batch
+//! loses is planned for the batch as a whole ([`MaskPlan`]), stratified as DINOv2 does, so that the batch always
+//! holds light and heavy masks. The mask itself is drawn view by view.
 //!
 //! Every shape covers exactly the number of patches nearest to the ratio.
 
@@ -29,6 +29,17 @@ pub enum PositionToken {
     Zero,
 }
 
+/// Of what content and position are masked exclusively (METHOD section 2: "per image", which is a crop for the masks of iBOT
+/// and DINOv2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exclusive {
+    /// Of two views of a picture one may lose content and the other positions.
+    View,
+    /// All masked views of a picture lose the same.
+    Picture,
+}
+
 /// How masks are drawn. Defaults: the paper's, DINOv2's where it is silent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -40,8 +51,11 @@ pub struct MaskConfig {
     /// That of those whose position is; `None`, written as `[]`, for the same.
     #[serde(with = "maybe_range")]
     pub position_ratio: Option<[f64; 2]>,
-    /// Share of the masked views that lose positions; the others lose content.
+    /// Share of the masked views, or of the pictures if masks are exclusive to these, that lose positions; the others lose
+    /// content.
     pub position_share: f64,
+    /// Whether a view has its own choice of the two, or a picture. Not used with `both`.
+    pub exclusive: Exclusive,
     /// Whether each masked view loses the content of some patches and the position of others, instead
     /// of one of the two. `position_share` is not used then, and both ratios end at 0.5 or below.
     pub both: bool,
@@ -60,6 +74,7 @@ impl Default for MaskConfig {
             ratio: [0.1, 0.5],
             position_ratio: None,
             position_share: 0.5,
+            exclusive: Exclusive::View,
             both: false,
             content_shape: MaskShape::Blocks,
             position_shape: MaskShape::Cross,
@@ -176,35 +191,53 @@ pub struct MaskPlan {
 }
 
 impl MaskPlan {
-    /// Plans the `batch`-th batch of an epoch, of `views` views.
+    /// Plans the `batch`-th batch of an epoch: the first views of all its `pictures`, then their second, and so on to the last
+    /// of `views_each`.
     ///
-    /// Of the views `probability` are masked, the i-th of n masked ones by a ratio uniform in the i-th
-    /// of n equal parts of the range, and `position_share` of them lose positions; shares that are not
-    /// whole are rounded up or down at random so that they hold on average. Which view gets which is
-    /// a random permutation. The plan depends on nothing but the arguments.
-    pub fn new(config: &MaskConfig, views: usize, seed: u64, epoch: u64, batch: u64) -> Self {
+    /// Of the views `probability` are masked, the i-th of n masked ones by a ratio uniform in the i-th of n equal parts of the
+    /// range, and `position_share` of them (of the pictures, if masks are exclusive to these) lose positions; shares that are
+    /// not whole are rounded up or down at random so that they hold on average. Which view gets which is a random
+    /// permutation. The plan depends on nothing but the arguments.
+    pub fn new(
+        config: &MaskConfig,
+        (pictures, views_each): (usize, usize),
+        seed: u64,
+        epoch: u64,
+        batch: u64,
+    ) -> Self {
         let mut rng = stream(seed, Purpose::Mask, epoch, batch << VIEW_BITS);
-        let masked = round_at_random(views as f64 * config.probability, &mut rng).min(views);
-        let positions =
-            round_at_random(masked as f64 * config.position_share, &mut rng).min(masked);
-        let mut loses_position: Vec<bool> = (0..masked).map(|i| i < positions).collect();
-        loses_position.shuffle(&mut rng);
-        let mut plan = vec![Corruption::None; views];
-        for (i, (slot, &position)) in plan.iter_mut().zip(&loses_position).enumerate() {
+        let count = pictures * views_each;
+        let masked = round_at_random(count as f64 * config.probability, &mut rng).min(count);
+        let lose_position = lots(masked, config.position_share, &mut rng);
+        let mut drawn = vec![None; count];
+        for (i, (slot, &position)) in drawn.iter_mut().zip(&lose_position).enumerate() {
             let place = (i as f64 + rng.random::<f64>()) / masked as f64;
+            *slot = Some((place, position));
+        }
+        drawn.shuffle(&mut rng);
+        if config.exclusive == Exclusive::Picture {
+            let lose_position = lots(pictures, config.position_share, &mut rng);
+            for (slot, &of_picture) in drawn.iter_mut().zip(lose_position.iter().cycle()) {
+                *slot = slot.map(|(place, _)| (place, of_picture));
+            }
+        }
+        let corruption = |(place, position)| {
             let of = |[low, high]: [f64; 2]| low + (high - low) * place;
             let content = of(config.ratio);
             let hidden = config.position_ratio.map_or(content, of);
-            *slot = match (config.both, position) {
+            match (config.both, position) {
                 (true, _) => Corruption::Both(content, hidden),
                 (false, true) => Corruption::Position(hidden),
                 (false, false) => Corruption::Content(content),
-            };
-        }
-        plan.shuffle(&mut rng);
+            }
+        };
         MaskPlan {
             config: config.clone(),
-            views: plan,
+            views: Vec::from_iter(
+                drawn
+                    .into_iter()
+                    .map(|slot| slot.map_or(Corruption::None, corruption)),
+            ),
             seed,
             epoch,
             batch,
@@ -271,6 +304,14 @@ impl MaskPlan {
 
 /// Bits of a stream's index that number the views of a batch; 0 is the plan's own stream.
 const VIEW_BITS: u32 = 20;
+
+/// That share of `count` lots, rounded at random, drawn in random order.
+fn lots(count: usize, share: f64, rng: &mut ChaCha8Rng) -> Vec<bool> {
+    let drawn = round_at_random(count as f64 * share, rng).min(count);
+    let mut lots: Vec<bool> = (0..count).map(|i| i < drawn).collect();
+    lots.shuffle(rng);
+    lots
+}
 
 /// Rounds up with the probability of the fraction.
 fn round_at_random(x: f64, rng: &mut ChaCha8Rng) -> usize {

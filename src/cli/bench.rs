@@ -77,6 +77,10 @@ enum Work {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let (What::Data(Data { json, .. }) | What::Train(Train { json, .. })) = &args.what;
+    if let Some(path) = json {
+        crate::files::make_room(path)?;
+    }
     match args.what {
         What::Data(args) => run_data(args),
         What::Train(args) => run_train(args),
@@ -99,9 +103,6 @@ fn run_data(args: Data) -> anyhow::Result<ExitCode> {
 }
 
 fn run_train(args: Train) -> anyhow::Result<ExitCode> {
-    if let Some(path) = &args.json {
-        crate::files::make_room(path)?;
-    }
     let precision = match args.precision.as_str() {
         "f32" => Choice::F32,
         "bf16" => Choice::Bf16,

@@ -176,7 +176,7 @@ fn crops(facts: &Facts<'_>) -> anyhow::Result<Section> {
                 ratio: [0.3, 0.4],
                 ..config.mask.clone()
             },
-            8,
+            (8, 1),
             1,
             0,
             i as u64,

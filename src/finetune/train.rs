@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use dfdx::prelude::*;
 use intertwine_datasets::PackedSet;
-use intertwine_flow::Stats;
 
 use super::config::{FinetuneConfig, OptimConfig};
 use super::data::batches;
@@ -18,15 +17,15 @@ use super::learner::{Learner, Rates};
 use super::objective::Losses;
 use super::ship::{onnx, ship};
 use super::start::Start;
-use crate::evaluate::{page, Report};
+use crate::evaluate::page::sections as evaluation;
+use crate::evaluate::Report;
 use crate::export::{DetectorSpec, ParityReport};
 use crate::feed::{Limit, Watched};
 use crate::nn::arch::{self, Arch, WithArch};
 use crate::nn::device::{Device, WithDevice};
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
-use crate::report;
-use crate::report::run::{finish, stopped, History};
+use crate::report::run::{Curves, History, Page};
 use crate::run::{precision, Accept, Interrupt, RunFolder, Source, Times};
 
 const FORMAT: &str = "intertwine-finetune-1";
@@ -175,6 +174,7 @@ fn train<A: Arch, D: Backend>(
     // What cannot be is refused before there is a folder that was begun with it.
     let mut learner = Learner::<A, D>::new(dev, config, spec, init.map(|start| &start.weights))?;
     let folder = RunFolder::open(out, config, resume)?;
+    let page = Page::new(&folder, TITLE, PLOTS);
     let (steps, data_id) = (config.steps(data.len() as u64), data.fingerprint());
     // Figures of different pictures make no curve.
     let is_scored = !History::read(out).curve("ap").is_empty();
@@ -199,9 +199,7 @@ fn train<A: Arch, D: Backend>(
         dict.load_optimizer(&mut learner.optimizer, &learner.model)?;
         step = at;
     }
-    if let Some(origin) = &origin {
-        folder.note_origin(origin)?;
-    }
+    folder.note_origin(origin.as_ref())?;
     let checkpoint = |learner: &Learner<A, D>, step: u64| {
         let mut dict = StateDict::checkpoint(FORMAT, step, &data_id);
         dict.insert_module("model", &learner.model);
@@ -228,86 +226,76 @@ fn train<A: Arch, D: Backend>(
             watching: val.map(|_| spent.div_duration_f64(seconds)),
         }
     };
-    let write_report = |stats: &Stats, why: &str| {
-        report::run::write(folder.path(), TITLE, [stopped(why)], PLOTS, stats)
-    };
-    let was_asked = |step| format!("It was asked to, after step {step} of {steps}.");
-    while step < steps {
-        let mut score = None;
-        if config.watch.is_due(step, steps) {
-            let export = |path: &Path| onnx(&learner, &learner.weights(), config, data, path);
-            let found = examiner.on_the_way(&folder, export);
-            if found.is_err() || interrupt.requested() {
+    // Whether all steps are done; if not, it was asked to stop.
+    let mut learn = || -> Result<bool, FinetuneError> {
+        while step < steps {
+            let mut score = None;
+            if config.watch.is_due(step, steps) {
+                let export = |path: &Path| onnx(&learner, &learner.weights(), config, data, path);
+                let found = examiner.on_the_way(&folder, export);
+                let stop = interrupt.requested();
+                if found.is_err() || stop {
+                    log.sync()?;
+                    checkpoint(&learner, step)?;
+                }
+                score = found?;
+                if stop {
+                    return Ok(false);
+                }
+                if let Some(score) = score {
+                    (examiner.tell)(Progress::Scored { step, score });
+                }
+            }
+            let taken = learner.step(config, step, steps, || feed.next_part());
+            if let Err(FinetuneError::Flow(_)) = &taken {
+                // The data may be mended, and what was learnt is as it was before the step.
                 log.sync()?;
                 checkpoint(&learner, step)?;
-                // Here and below the failure is the one to tell of.
-                found.inspect_err(|failure| {
-                    let _ = write_report(&feed.stats(), &failure.to_string());
-                })?;
-                write_report(&feed.stats(), &was_asked(step))?;
-                return Ok(Outcome::Interrupted { step, steps });
             }
-            score = found?;
-            if let Some(score) = score {
-                (examiner.tell)(Progress::Scored { step, score });
+            let (losses, rates) = taken?;
+            let last = step + 1 == steps;
+            if step.is_multiple_of(config.run.log_every) || last || score.is_some() {
+                let spent = examiner.spent;
+                let images = (step + 1 - first) as f64 * config.optim.batch as f64;
+                let rate = images / (start.elapsed() - spent).as_secs_f64();
+                let times = times(step, rate, feed.stats().wait_share(), spent);
+                let line = Line {
+                    step,
+                    losses,
+                    rates,
+                    score,
+                };
+                log.write(&line, &times)?;
             }
-        }
-        let taken = learner.step(config, step, steps, || feed.next_part());
-        let (losses, rates) = match taken {
-            // The data may be mended, and what was learnt is as it was before the step.
-            Err(failure @ FinetuneError::Flow(_)) => {
-                log.sync()?;
-                checkpoint(&learner, step)?;
-                let _ = write_report(&feed.stats(), &failure.to_string());
-                return Err(failure);
-            }
-            taken => taken.inspect_err(|failure| {
-                let _ = write_report(&feed.stats(), &failure.to_string());
-            })?,
-        };
-        let last = step + 1 == steps;
-        if step.is_multiple_of(config.run.log_every) || last || score.is_some() {
-            let spent = examiner.spent;
-            let images = (step + 1 - first) as f64 * config.optim.batch as f64;
-            let rate = images / (start.elapsed() - spent).as_secs_f64();
-            let times = times(step, rate, feed.stats().wait_share(), spent);
-            let line = Line {
+            step += 1;
+            (examiner.tell)(Progress::Learnt {
                 step,
+                steps,
                 losses,
-                rates,
-                score,
-            };
-            log.write(&line, &times)?;
+            });
+            let stop = interrupt.requested();
+            if step.is_multiple_of(config.run.checkpoint_every) || stop || last {
+                log.sync()?;
+                checkpoint(&learner, step)?;
+            }
+            if stop && !last {
+                return Ok(false);
+            }
         }
-        step += 1;
-        (examiner.tell)(Progress::Learnt {
-            step,
-            steps,
-            losses,
-        });
-        let stop = interrupt.requested();
-        if step.is_multiple_of(config.run.checkpoint_every) || stop || last {
-            log.sync()?;
-            checkpoint(&learner, step)?;
-        }
-        if stop && !last {
-            write_report(&feed.stats(), &was_asked(step))?;
-            return Ok(Outcome::Interrupted { step, steps });
-        }
+        Ok(true)
+    };
+    let learnt = learn();
+    let stats = feed.stats();
+    let failed = |failure: FinetuneError| page.failed(failure, &stats);
+    if !learnt.map_err(failed)? {
+        page.asked(step, steps, &stats)?;
+        return Ok(Outcome::Interrupted { step, steps });
     }
     let seconds = (start.elapsed() - examiner.spent).as_secs_f64();
-    let stats = feed.stats();
-    let was_finished = folder.model().exists();
-    let (path, parity) = ship(&learner, config, data, &folder)?;
     let images = (step - first) * config.optim.batch as u64;
-    let images_per_second = finish(
-        &folder,
-        TITLE,
-        PLOTS,
-        &stats,
-        (images, seconds),
-        was_finished,
-    )?;
+    // The model is the sign of a run that is finished, so it is the last.
+    let images_per_second = page.finish(&stats, (images, seconds))?;
+    let (path, parity) = ship(&learner, config, data, &folder).map_err(failed)?;
     let score = examiner.at_the_end(&folder, &path)?;
     if let Some(val) = val {
         let Some(score) = &score else {
@@ -320,8 +308,7 @@ fn train<A: Arch, D: Backend>(
         let times = times(step, images_per_second, stats.wait_share(), examiner.spent);
         log.write(&line, &times)?;
         log.sync()?;
-        let evaluation = page::sections(&path, val, score)?;
-        report::run::write(folder.path(), TITLE, evaluation, PLOTS, &stats)?;
+        page.write(evaluation(&path, val, score)?, &stats)?;
     }
     Ok(Outcome::Finished {
         model: path,
@@ -381,7 +368,7 @@ pub fn watch(
 }
 
 /// The curves of a run's report.
-const PLOTS: &[report::run::Curves<'static>] = &[
+const PLOTS: &[Curves<'static>] = &[
     (
         "Average precision",
         "AP",

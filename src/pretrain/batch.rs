@@ -129,7 +129,7 @@ impl Batch {
             .starts()
             .map(|(start, _)| start as u32)
             .collect();
-        let plan = MaskPlan::new(mask, globals * size, seed, 0, index);
+        let plan = MaskPlan::new(mask, (size, globals), seed, 0, index);
         let (mut content, mut position) = (Vec::new(), Vec::new());
         for (v, (view, (start, len))) in global_views.zip(student.groups.starts()).enumerate() {
             let first_patch = start - v;
@@ -229,5 +229,25 @@ mod tests {
         assert!(views_of(content)
             .iter()
             .all(|v| !views_of(position).contains(v)));
+    }
+
+    #[test]
+    fn the_views_of_a_picture_may_lose_the_same() {
+        let settings = ["mask.exclusive=picture", "mask.probability=1.0"].map(str::to_owned);
+        let config: PretrainConfig = resolve(PRESETS, "pico", None, &settings).unwrap();
+        let views = drawn_views(&config);
+        for index in 0..8 {
+            let batch = Batch::new(&views, (Encoding::View(0), 4), &config.mask, 3, index);
+            let (content, position) = batch.masked.split_at(batch.content_masked);
+            let views_of = |rows: &[u32]| {
+                std::collections::BTreeSet::from_iter(rows.iter().map(|row| row / 37))
+            };
+            let (content, position) = (views_of(content), views_of(position));
+            // The first views of the four pictures, then the second.
+            assert_eq!((content.len(), position.len()), (4, 4));
+            for picture in 0..4 {
+                assert_eq!(content.contains(&picture), content.contains(&(4 + picture)));
+            }
+        }
     }
 }

@@ -200,16 +200,19 @@ impl PretrainConfig {
         }
     }
 
+    /// Whether L_image has something to compare: a weight, and two views of a picture. Without, the head of CLS learns nothing.
+    pub(super) fn compares_views(&self) -> bool {
+        let (globals, locals) = (self.crops.globals.count, self.crops.locals.count);
+        self.loss.image > 0.0 && (globals > 1 || (globals > 0 && locals > 0))
+    }
+
     /// Whether there is anything to learn: losses without a term are 0, whatever the network does.
     fn check_signal(&self) -> Result<(), ConfigError> {
-        let (globals, locals) = (self.crops.globals.count, self.crops.locals.count);
-        let pairs = globals > 1 || (globals > 0 && locals > 0);
         let (mask, loss) = (&self.mask, &self.loss);
         let masked = |share: f64| mask.probability > 0.0 && (mask.both || share > 0.0);
-        let image = loss.image > 0.0 && pairs;
         let content = loss.content > 0.0 && masked(1.0 - mask.position_share);
         let position = loss.position > 0.0 && masked(mask.position_share);
-        require(image || content || position, "loss", || {
+        require(self.compares_views() || content || position, "loss", || {
             "has no term to learn from: L_image compares two views of a picture (loss.image, crops.globals.count, \
              crops.locals.count), the others are of masked patches (loss.content, loss.position, mask.probability, \
              mask.position_share)"

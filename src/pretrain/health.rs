@@ -4,7 +4,7 @@
 //! entropies is the information, in nats, that the prototypes hold about the view: at most `ln K`, and at most the
 //! logarithm of the views in the batch. A falling loss says nothing of it (METHOD section 4): once all views give the
 //! same output, predicting it is easy. So collapse is when the information stays near zero, or when the features are
-//! the same for all views; how the outputs then look says why.
+//! the same for all views; how the outputs then look says why. The outputs are those of the head of whole pictures.
 
 use std::fmt;
 
@@ -55,16 +55,18 @@ pub struct Collapse {
 
 impl Health {
     /// Takes the figures of a step. Collapse is reported once its signs have lasted `patience` steps; never, if that
-    /// is 0. `views` are those of a part of the batch, `temperature` is the teacher's of this step.
+    /// is 0. `views` are those of a part of the batch, `temperature` is the teacher's of this step; the teacher's outputs are
+    /// judged only if their head learns.
     pub fn after(
         &mut self,
         losses: &Losses,
         (prototypes, views): (usize, usize),
+        head_learns: bool,
         config: &LossConfig,
         temperature: f32,
         patience: u64,
     ) -> Option<Collapse> {
-        let kind = sign(losses, prototypes, views);
+        let kind = sign(losses, prototypes, views, head_learns);
         self.sick = if kind.is_some() { self.sick + 1 } else { 0 };
         let kind = kind.filter(|_| patience > 0 && self.sick >= patience)?;
         Some(Collapse {
@@ -95,8 +97,9 @@ fn most_information(prototypes: usize, views: usize) -> f64 {
     (prototypes.min(views) as f64).ln()
 }
 
-/// The sign of collapse in a step, if there is one. One view alone cannot show any.
-fn sign(losses: &Losses, prototypes: usize, views: usize) -> Option<Kind> {
+/// The sign of collapse in a step, if there is one. One view alone cannot show any, and outputs only if their head learns, which
+/// it does from the loss between views.
+fn sign(losses: &Losses, prototypes: usize, views: usize, head_learns: bool) -> Option<Kind> {
     if views < 2 {
         return None;
     }
@@ -104,7 +107,7 @@ fn sign(losses: &Losses, prototypes: usize, views: usize) -> Option<Kind> {
         return Some(Kind::OneFeature);
     }
     let information = losses.mean_entropy - losses.teacher_entropy;
-    if information >= LEAST_INFORMATION * most_information(prototypes, views) {
+    if !head_learns || information >= LEAST_INFORMATION * most_information(prototypes, views) {
         return None;
     }
     let used = losses.mean_entropy / (prototypes as f64).ln();
@@ -178,14 +181,14 @@ mod tests {
     #[test]
     fn signs_are_told_apart() {
         // 1,024 prototypes, 128 views: at most ln 128 = 4.85 nats, and 0.02 of that is 0.097.
-        let sign = |t, m, s| sign(&losses(t, m, s), 1024, 128);
+        let sign = |t, m, s| sign(&losses(t, m, s), 1024, 128, true);
         assert_eq!(sign(4.7, 6.9, 0.7), None);
         assert_eq!(sign(6.80, 6.9, 0.7), None, "0.1 nats are some");
         assert_eq!(sign(6.85, 6.9, 0.7), Some(Kind::Uniform));
         assert_eq!(sign(0.01, 0.02, 0.7), Some(Kind::OnePrototype));
         assert_eq!(sign(3.0, 3.05, 0.7), Some(Kind::OneMixture));
         assert_eq!(sign(4.7, 6.9, 0.01), Some(Kind::OneFeature));
-        assert_eq!(super::sign(&losses(6.9, 6.9, 0.0), 1024, 1), None);
+        assert_eq!(super::sign(&losses(6.9, 6.9, 0.0), 1024, 1, true), None);
     }
 
     #[test]
@@ -193,7 +196,7 @@ mod tests {
         let config: PretrainConfig = resolve(PRESETS, "pico", None, &[]).unwrap();
         let mut health = Health::default();
         let mut after = |figures: &Losses, patience| {
-            health.after(figures, (1024, 128), &config.loss, 1.0, patience)
+            health.after(figures, (1024, 128), true, &config.loss, 1.0, patience)
         };
         let (sick, well) = (losses(6.9, 6.9, 0.7), losses(4.7, 6.9, 0.7));
         assert!((0..9).all(|_| after(&sick, 10).is_none()));
@@ -209,6 +212,11 @@ mod tests {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
         assert!((0..50).all(|_| after(&sick, 0).is_none()), "0 is never");
+        let mut untrained =
+            |figures: &Losses| health.after(figures, (1024, 128), false, &config.loss, 1.0, 10);
+        assert!((0..50).all(|_| untrained(&sick).is_none()));
+        let one_feature = losses(6.9, 6.9, 0.0);
+        assert!((0..50).any(|_| untrained(&one_feature).is_some()));
     }
 
     #[test]

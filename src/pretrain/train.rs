@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use dfdx::prelude::*;
 use intertwine_datasets::{Mix, PackedSet, Rank};
-use intertwine_flow::Stats;
 
 use super::centres::CentreNorms;
 use super::checkpoint::{Inputs, State};
@@ -26,8 +25,7 @@ use crate::nn::positions::Encoding;
 use crate::nn::weights::StateDict;
 use crate::nn::Backend;
 use crate::probe::Figures;
-use crate::report;
-use crate::report::run::{finish, stopped};
+use crate::report::run::Page;
 use crate::run::{precision, Accept, Interrupt, RunFolder, Source, Times};
 
 /// Of its report.
@@ -157,7 +155,7 @@ fn train<A: Arch, D: Backend>(
     };
     let mut instruments = Instruments::new(config, data, labels)?;
     let folder = RunFolder::open(out, config, resume)?;
-
+    let page = Page::new(&folder, TITLE, PLOTS);
     let origin = folder.origin(&[
         ("data", Accept::Same, Some(Source::from(&**data))),
         (
@@ -170,108 +168,97 @@ fn train<A: Arch, D: Backend>(
     if folder.checkpoint().exists() {
         state.load(&folder.checkpoint(), &inputs)?;
     }
-    if let Some(origin) = &origin {
-        folder.note_origin(origin)?;
-    }
+    folder.note_origin(origin.as_ref())?;
     let mut log = folder.log(state.step)?;
     let encoding = (Encoding::of(&config.model), A::WIDTH);
     let mut feed = batches(data, config, encoding, Rank::ALONE, state.step)?;
     let (first, start) = (state.step, Instant::now());
-    let write_report = |stats: &Stats, why: &str| {
-        report::run::write(folder.path(), TITLE, [stopped(why)], PLOTS, stats)
-    };
-    while state.step < steps {
-        let taken = step(&mut state, config, steps, || Ok(feed.next_part()?));
-        let losses = match taken {
-            Err(PretrainError::NotFinite { step, what, .. }) => {
-                let kept = replay::keep(&folder, &state, config, steps, (data, &inputs));
-                let began = kept
-                    .as_ref()
-                    .ok()
-                    .and_then(|kept| replay::began(kept, &state, config, steps));
-                let what = match began {
-                    Some(first) => format!("`{first}`, and then {what},"),
-                    None => what,
+    // Whether all steps are done; if not, it was asked to stop.
+    let mut learn = || -> Result<bool, PretrainError> {
+        while state.step < steps {
+            let taken = step(&mut state, config, steps, || Ok(feed.next_part()?));
+            let losses = match taken {
+                Err(PretrainError::NotFinite { step, what, .. }) => {
+                    let kept = replay::keep(&folder, &state, config, steps, (data, &inputs));
+                    let began = kept
+                        .as_ref()
+                        .ok()
+                        .and_then(|kept| replay::began(kept, &state, config, steps));
+                    let what = match began {
+                        Some(first) => format!("`{first}`, and then {what},"),
+                        None => what,
+                    };
+                    return Err(not_finite(step, what, kept));
+                }
+                // The data may be mended, and what was learnt is as it was before the step.
+                Err(failure) => {
+                    log.sync()?;
+                    state.save(&folder.checkpoint(), config, &inputs)?;
+                    return Err(failure);
+                }
+                Ok(losses) => losses,
+            };
+            let collapse = check(&mut state, config, &losses);
+            let (at, last) = (state.step - 1, state.step == steps);
+            let probe = instruments.after(at, last, &folder, || encoder_weights(&state))?;
+            let due = at.is_multiple_of(config.run.log_every) || instruments.any_due(at, last);
+            if due || last || collapse.is_some() {
+                let seconds = start.elapsed().as_secs_f64();
+                let images = (state.step - first) as f64 * config.optim.batch as f64;
+                let line = Line {
+                    step: at,
+                    losses: losses.0,
+                    rates: losses.1,
+                    centres: state.centres.norms(config.loss.centring),
+                    probe,
                 };
-                let failure = not_finite(step, what, kept);
-                // The failure is the one to tell of, here and below.
-                let _ = write_report(&feed.stats(), &failure.to_string());
-                return Err(failure);
+                let times = Times {
+                    step: at,
+                    seconds,
+                    images_per_s: images / seconds,
+                    data_wait: feed.stats().wait_share(),
+                    watching: Some(instruments.spent.as_secs_f64() / seconds),
+                };
+                log.write(&line, &times)?;
             }
-            // The data may be mended, and what was learnt is as it was before the step.
-            Err(failure) => {
-                log.sync()?;
-                state.save(&folder.checkpoint(), config, &inputs)?;
-                let _ = write_report(&feed.stats(), &failure.to_string());
-                return Err(failure);
-            }
-            Ok(losses) => losses,
-        };
-        let collapse = check(&mut state, config, &losses);
-        let (at, last) = (state.step - 1, state.step == steps);
-        let probe = instruments.after(at, last, &folder, || encoder_weights(&state))?;
-        let due = at.is_multiple_of(config.run.log_every) || instruments.any_due(at, last);
-        if due || last || collapse.is_some() {
-            let seconds = start.elapsed().as_secs_f64();
-            let images = (state.step - first) as f64 * config.optim.batch as f64;
-            let line = Line {
-                step: at,
-                losses: losses.0,
-                rates: losses.1,
-                centres: state.centres.norms(config.loss.centring),
-                probe,
-            };
-            let times = Times {
-                step: at,
-                seconds,
-                images_per_s: images / seconds,
-                data_wait: feed.stats().wait_share(),
-                watching: Some(instruments.spent.as_secs_f64() / seconds),
-            };
-            log.write(&line, &times)?;
-        }
-        progress(Progress {
-            step: state.step,
-            steps,
-            batch: config.optim.batch,
-            losses: losses.0,
-        });
-        let stop = interrupt.requested() || collapse.is_some();
-        if state.step.is_multiple_of(config.run.checkpoint_every) || stop || last {
-            log.sync()?;
-            state.save(&folder.checkpoint(), config, &inputs)?;
-        }
-        if let Some(collapse) = collapse {
-            let failure = PretrainError::Collapsed {
-                step: state.step,
-                collapse: Box::new(collapse),
-            };
-            let _ = write_report(&feed.stats(), &failure.to_string());
-            return Err(failure);
-        }
-        if stop && !last {
-            let why = format!("It was asked to, after step {} of {steps}.", state.step);
-            write_report(&feed.stats(), &why)?;
-            return Ok(Outcome::Interrupted {
+            progress(Progress {
                 step: state.step,
                 steps,
+                batch: config.optim.batch,
+                losses: losses.0,
             });
+            let stop = interrupt.requested() || collapse.is_some();
+            if state.step.is_multiple_of(config.run.checkpoint_every) || stop || last {
+                log.sync()?;
+                state.save(&folder.checkpoint(), config, &inputs)?;
+            }
+            if let Some(collapse) = collapse {
+                return Err(PretrainError::Collapsed {
+                    step: state.step,
+                    collapse: Box::new(collapse),
+                });
+            }
+            if stop && !last {
+                return Ok(false);
+            }
         }
+        Ok(true)
+    };
+    let learnt = learn();
+    let stats = feed.stats();
+    let is_done = learnt.map_err(|failure| page.failed(failure, &stats))?;
+    if !is_done {
+        let step = state.step;
+        page.asked(step, steps, &stats)?;
+        return Ok(Outcome::Interrupted { step, steps });
     }
     let seconds = start.elapsed().as_secs_f64();
-    let stats = feed.stats();
-    let was_finished = folder.model().exists();
-    export_encoder(&state, config).write(&folder.model())?;
     let images = (state.step - first) * config.optim.batch as u64;
+    // The model is the sign of a run that is finished, so it is the last.
+    let images_per_second = page.finish(&stats, (images, seconds))?;
+    export_encoder(&state, config).write(&folder.model())?;
     Ok(Outcome::Finished {
-        images_per_second: finish(
-            &folder,
-            TITLE,
-            PLOTS,
-            &stats,
-            (images, seconds),
-            was_finished,
-        )?,
+        images_per_second,
         graph: (images > 0).then(|| feed.describe().mermaid()),
         data: stats.verdict(),
     })
@@ -307,6 +294,7 @@ fn check<A: Arch, D: Backend>(
     state.health.after(
         losses,
         (config.head.prototypes, views),
+        config.compares_views(),
         &config.loss,
         rates.teacher_temperature,
         config.patience(),

@@ -1,5 +1,6 @@
 //! The report of a single training run, from its own metrics.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
@@ -16,75 +17,116 @@ const STRIP: usize = 8;
 /// A plot of a run's report: title, unit, and each curve's label with its key in `metrics.jsonl`.
 pub type Curves<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
-/// Writes `report.html` into a run folder: what came out, curves, where the time of the steps since `stats` were begun went, and
-/// the config.
-///
-/// # Errors
-/// If the report cannot be written, or a drawing of the run cannot be read.
-pub fn write(
-    folder: &Path,
-    title: &str,
-    outcome: impl IntoIterator<Item = Section>,
-    plots: &[Curves<'_>],
-    stats: &Stats,
-) -> Result<(), ReportError> {
-    let history = History::read(folder);
-    let mut curves = Section::new("Training");
-    for (title, unit, series) in plots {
-        let read = |&(label, key)| (label, history.curve(key));
-        let mut series: Vec<_> = series.iter().map(read).collect();
-        // What this run does not measure.
-        series.retain(|(_, points)| !points.is_empty());
-        if series.is_empty() {
-            continue;
+/// The report of a run.
+pub struct Page<'a> {
+    folder: &'a RunFolder,
+    title: &'a str,
+    plots: &'a [Curves<'a>],
+    /// Before this call.
+    was_finished: bool,
+}
+
+impl<'a> Page<'a> {
+    /// Of the run in a folder, before this call writes its model.
+    pub fn new(folder: &'a RunFolder, title: &'a str, plots: &'a [Curves<'a>]) -> Self {
+        Self {
+            folder,
+            title,
+            plots,
+            was_finished: folder.model().exists(),
         }
-        let plot = LinePlot::new(*title).axes("step", *unit);
-        let add = |plot: LinePlot, (label, points)| plot.series(label, points);
-        curves = curves.line_plot(series.into_iter().fold(plot, add));
     }
-    let config = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
-    let report = outcome
-        .into_iter()
-        .fold(Report::new(title), Report::section);
-    let mut report = report.section(curves);
-    if let Some(drawings) = drawings_section(folder)? {
-        report = report.section(drawings);
+
+    /// Writes `report.html`: what came out, curves, where the time of the steps since `stats` were begun went, and the config.
+    ///
+    /// # Errors
+    /// If it cannot be written, or a drawing of the run cannot be read.
+    pub fn write(
+        &self,
+        outcome: impl IntoIterator<Item = Section>,
+        stats: &Stats,
+    ) -> Result<(), ReportError> {
+        let folder = self.folder.path();
+        let history = History::read(folder);
+        let mut curves = Section::new("Training");
+        for (title, unit, series) in self.plots {
+            let read = |&(label, key)| (label, history.curve(key));
+            let mut series: Vec<_> = series.iter().map(read).collect();
+            // What this run does not measure.
+            series.retain(|(_, points)| !points.is_empty());
+            if series.is_empty() {
+                continue;
+            }
+            let plot = LinePlot::new(*title).axes("step", *unit);
+            let add = |plot: LinePlot, (label, points)| plot.series(label, points);
+            curves = curves.line_plot(series.into_iter().fold(plot, add));
+        }
+        let config = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
+        let report = outcome
+            .into_iter()
+            .fold(Report::new(self.title), Report::section);
+        let mut report = report.section(curves);
+        if let Some(drawings) = drawings_section(folder)? {
+            report = report.section(drawings);
+        }
+        if stats.consumed > 0 {
+            report = report.section(time_section(stats));
+        }
+        if let Ok(Some(origin)) = Origin::read(folder) {
+            report = report.section(origin_section(&origin));
+        }
+        let report = report.section(Section::new("Config").code(config));
+        report.write(&self.folder.report())
     }
-    if stats.consumed > 0 {
-        report = report.section(time_section(stats));
+
+    /// Writes that the run was asked to stop, and passes on what the file system says to that.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn asked(&self, step: u64, steps: u64, stats: &Stats) -> Result<(), ReportError> {
+        let why = format!("It was asked to, after step {step} of {steps}.");
+        self.write([stopped(why)], stats)
     }
-    if let Ok(Some(origin)) = Origin::read(folder) {
-        report = report.section(origin_section(&origin));
+
+    /// Writes what the run failed of, and gives it back: also where the report cannot be written it is the one to tell of.
+    pub fn failed<E: Error>(&self, failure: E, stats: &Stats) -> E {
+        let _ = self.write([stopped(chain(&failure))], stats);
+        failure
     }
-    let report = report.section(Section::new("Config").code(config));
-    report.write(&folder.join("report.html"))
+
+    /// Ends a run of which this call has learnt from so many pictures in so many seconds, and says how many that is a second. A
+    /// run that was finished before keeps its report and its rate.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn finish(&self, stats: &Stats, (images, seconds): (u64, f64)) -> Result<f64, ReportError> {
+        if images > 0 || !self.was_finished || !self.folder.report().exists() {
+            self.write(None, stats)?;
+        }
+        Ok(match images {
+            0 => self.folder.rate().unwrap_or_default(),
+            _ => images as f64 / seconds.max(1e-9),
+        })
+    }
 }
 
 /// What a report says of a run that came to no end.
-pub fn stopped(why: &str) -> Section {
+fn stopped(why: String) -> Section {
     Section::new("Why it stopped").text(why)
 }
 
-/// Ends a run of which this call has learnt from so many pictures in so many seconds, and says how many that is a second. A
-/// run that `was_finished` before keeps its report and its rate.
-///
-/// # Errors
-/// As [`write`].
-pub fn finish(
-    folder: &RunFolder,
-    title: &str,
-    plots: &[Curves<'_>],
-    stats: &Stats,
-    (images, seconds): (u64, f64),
-    was_finished: bool,
-) -> Result<f64, ReportError> {
-    if images > 0 || !was_finished || !folder.report().exists() {
-        write(folder.path(), title, None, plots, stats)?;
+/// An error with its causes, each that is not in what is said before.
+fn chain(error: &dyn Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let why = error.to_string();
+        if !said.contains(&why) {
+            said = format!("{said}: {why}");
+        }
+        cause = error.source();
     }
-    Ok(match images {
-        0 => folder.rate().unwrap_or_default(),
-        _ => images as f64 / seconds.max(1e-9),
-    })
+    said
 }
 
 /// Where the time of the last call went.

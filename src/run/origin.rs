@@ -139,11 +139,12 @@ impl RunFolder {
         Ok(Some(origin))
     }
 
-    /// Notes it.
+    /// Notes it, if there is something to note.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn note_origin(&self, origin: &Origin) -> Result<(), RunError> {
+    pub fn note_origin(&self, origin: Option<&Origin>) -> Result<(), RunError> {
+        let Some(origin) = origin else { return Ok(()) };
         let path = self.path().join(FILE);
         let text = toml::to_string(origin).expect("an origin is plain data");
         intertwine_files::own_bytes(&path, text.as_bytes())
@@ -261,7 +262,7 @@ mod tests {
         let note = |data, init| {
             let origin =
                 run.origin(&[("data", Accept::Any, data), ("init", Accept::Copied, init)])?;
-            origin.map_or(Ok(()), |origin| run.note_origin(&origin))
+            run.note_origin(origin.as_ref())
         };
         let ids = || {
             let sources = Origin::read(dir.path()).unwrap().unwrap().sources;

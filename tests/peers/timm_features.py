@@ -7,7 +7,7 @@
 
 The first form makes ViT-Tiny/16, ViT-Small/16, DINO's ViT-Small/8 and DINOv2's ViT-Small/14 of full size (the last also with
 positions resampled, and with registers), packs random pictures, and exits with 1 if a CLS feature differs by more than 1e-4.
-The second writes what tests/probe.rs expects, of small networks whose weights both sides compute.
+The second writes what tests/probe/timm.rs expects, of small networks whose weights both sides compute.
 """
 import argparse
 import json
@@ -71,7 +71,7 @@ def full_size(program, pack):
 
 
 def computed(name, count):
-    """The weights of tests/probe.rs: cosines, around 1 for what scales."""
+    """The weights of tests/probe/timm.rs: cosines, around 1 for what scales."""
     phase = sum(name.encode())
     values = 0.05 * np.cos(0.37 * np.arange(count) + phase)
     return (values + (1.0 if "norm" in name and name.endswith("weight") else 0.0)).astype(np.float32)

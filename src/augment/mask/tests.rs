@@ -31,7 +31,7 @@ proptest! {
         let grid = Grid::new(height, width);
         let mut config = config(SHAPES[shape], 0.5);
         config.ratio = [low, 1.0];
-        let plan = MaskPlan::new(&config, 3, seed, 0, 0);
+        let plan = MaskPlan::new(&config, (3, 1), seed, 0, 0);
         for (view, corruption) in plan.views().iter().enumerate() {
             let mask = plan.mask(view, grid);
             let (patches, ratio) = match (*corruption, &mask) {
@@ -55,7 +55,7 @@ proptest! {
         let grid = Grid::new(height, width);
         let config = MaskConfig { probability: 1.0, both: true, ..MaskConfig::default() };
         config.validate().unwrap();
-        let plan = MaskPlan::new(&config, 2, seed, 0, 0);
+        let plan = MaskPlan::new(&config, (2, 1), seed, 0, 0);
         for (view, corruption) in plan.views().iter().enumerate() {
             let Corruption::Both(ratio, of_position) = *corruption else {
                 return Err(TestCaseError::fail(format!("{corruption:?}")));
@@ -73,7 +73,7 @@ proptest! {
     #[test]
     fn batches_are_stratified(quarters in 1usize..33, seed: u64, batch in 0u64..1000) {
         let views = 4 * quarters;
-        let plan = MaskPlan::new(&MaskConfig::default(), views, seed, 3, batch);
+        let plan = MaskPlan::new(&MaskConfig::default(), (views, 1), seed, 3, batch);
         let mut ratios = Vec::new();
         let (mut content, mut position) = (0, 0);
         for corruption in plan.views() {
@@ -93,6 +93,46 @@ proptest! {
     }
 }
 
+/// Of a picture's views some may be masked and others not, but all masked ones lose the same; over views of their own choice
+/// many pictures lose both.
+#[test]
+fn pictures_may_have_one_kind_of_mask() {
+    let mixed = |exclusive| {
+        let config = MaskConfig {
+            probability: 0.75,
+            position_share: 0.25,
+            exclusive,
+            ..MaskConfig::default()
+        };
+        let plan = MaskPlan::new(&config, (64, 2), 1, 0, 0);
+        let of = |corruption: &Corruption| match *corruption {
+            Corruption::Content(_) => [1, 0],
+            Corruption::Position(_) => [0, 1],
+            _ => [0, 0],
+        };
+        let kinds = Vec::from_iter(plan.views().iter().map(of));
+        let masked = kinds.iter().filter(|kind| **kind != [0, 0]).count();
+        assert_eq!((kinds.len(), masked), (128, 96));
+        let (first, second) = kinds.split_at(64);
+        let of_pictures = Vec::from_iter(
+            first
+                .iter()
+                .zip(second)
+                .map(|(a, b)| [a[0] + b[0], a[1] + b[1]]),
+        );
+        let lose = |wanted: fn(&&[i32; 2]) -> bool| of_pictures.iter().filter(wanted).count();
+        let both = lose(|[content, position]| *content > 0 && *position > 0);
+        let position = lose(|[content, position]| *content == 0 && *position > 0);
+        (both, position)
+    };
+    let (both, _) = mixed(Exclusive::View);
+    assert!(both > 5, "{both}");
+    let (both, lose_position) = mixed(Exclusive::Picture);
+    assert_eq!(both, 0);
+    // 16 of 64, less those of which no view is masked.
+    assert!((10..=16).contains(&lose_position), "{lose_position}");
+}
+
 /// Contents and positions may be masked by shares of their own.
 #[test]
 fn each_kind_of_mask_has_its_ratio() {
@@ -102,7 +142,7 @@ fn each_kind_of_mask_has_its_ratio() {
         position_ratio: Some([0.4, 0.5]),
         ..MaskConfig::default()
     };
-    for corruption in MaskPlan::new(&config, 64, 1, 0, 0).views() {
+    for corruption in MaskPlan::new(&config, (64, 1), 1, 0, 0).views() {
         match *corruption {
             Corruption::Content(ratio) => assert!((0.1..=0.2).contains(&ratio)),
             Corruption::Position(ratio) => assert!((0.4..=0.5).contains(&ratio)),
@@ -110,7 +150,7 @@ fn each_kind_of_mask_has_its_ratio() {
         }
     }
     config.both = true;
-    for corruption in MaskPlan::new(&config, 64, 1, 0, 0).views() {
+    for corruption in MaskPlan::new(&config, (64, 1), 1, 0, 0).views() {
         let Corruption::Both(content, position) = *corruption else {
             panic!("{corruption:?}");
         };
@@ -133,7 +173,7 @@ fn positions_have_the_ratio_of_contents_unless_told() {
         old,
         read("ratio = [0.3, 0.7]\nposition_ratio = []").unwrap()
     );
-    let plan = MaskPlan::new(&old, 64, 1, 0, 0);
+    let plan = MaskPlan::new(&old, (64, 1), 1, 0, 0);
     let of = |corruption: &Corruption| match *corruption {
         Corruption::Position(ratio) => Some(ratio),
         _ => None,
@@ -156,7 +196,7 @@ fn single_views_keep_the_probabilities() {
     let (mut content, mut position, mut sum) = (0.0, 0.0, 0.0);
     let batches = 4_000;
     for batch in 0..batches {
-        match MaskPlan::new(&config, 1, 9, 0, batch).views()[0] {
+        match MaskPlan::new(&config, (1, 1), 9, 0, batch).views()[0] {
             Corruption::Content(r) => {
                 content += 1.0;
                 sum += r;
@@ -181,7 +221,7 @@ fn shares_of_0_and_1_leave_one_corruption() {
             position_share: share,
             ..MaskConfig::default()
         };
-        let plan = MaskPlan::new(&config, 64, 1, 0, 0);
+        let plan = MaskPlan::new(&config, (64, 1), 1, 0, 0);
         let masked: Vec<_> = (0..64)
             .map(|v| plan.mask(v, Grid::new(6, 6)))
             .filter(|m| *m != ViewMask::None)
@@ -196,7 +236,7 @@ fn shares_of_0_and_1_leave_one_corruption() {
 #[test]
 fn plans_differ_by_batch_epoch_and_seed() {
     let plan = |seed, epoch, batch| {
-        MaskPlan::new(&MaskConfig::default(), 16, seed, epoch, batch)
+        MaskPlan::new(&MaskConfig::default(), (16, 1), seed, epoch, batch)
             .views()
             .to_vec()
     };
@@ -215,7 +255,7 @@ fn crosses_are_crosses_and_boxes_are_boxes() {
         let draw = |shape| {
             let mut config = config(shape, 1.0);
             config.ratio = [0.3, 0.3];
-            let mask = MaskPlan::new(&config, 1, seed, 0, 0).mask(0, grid);
+            let mask = MaskPlan::new(&config, (1, 1), seed, 0, 0).mask(0, grid);
             let mut hidden = [[false; 14]; 14];
             mask.position()
                 .iter()
@@ -260,7 +300,7 @@ fn every_patch_is_masked_sometimes() {
     for shape in SHAPES {
         let mut counts = [0; 36];
         for batch in 0..2_000 {
-            let plan = MaskPlan::new(&config(shape, 0.0), 1, 5, 0, batch);
+            let plan = MaskPlan::new(&config(shape, 0.0), (1, 1), 5, 0, batch);
             plan.mask(0, grid)
                 .content()
                 .iter()
