@@ -79,7 +79,7 @@ impl<'a> Page<'a> {
         report.write(&self.folder.report())
     }
 
-    /// Writes that the run was asked to stop, and passes on what the file system says to that.
+    /// Writes that the run was asked to stop.
     ///
     /// # Errors
     /// As [`write`](Self::write).
