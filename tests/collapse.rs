@@ -67,6 +67,20 @@ fn a_forced_collapse_is_caught_and_explained() {
     assert!(said.contains("for 101 steps"), "{said}");
 }
 
+/// Without a loss of whole pictures their head learns nothing, and is not the one to tell of.
+#[test]
+fn a_head_of_patches_that_collapses_is_caught_too() {
+    let dir = tempfile::tempdir().unwrap();
+    support::packed(dir.path(), 0..24);
+    let alone = [FORCED, &["loss.image=0.0", "optim.epochs=100.0"]].concat();
+    let output = pretrain(dir.path(), "patches", &alone, &[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let what = "the teacher's head of patches finds every prototype equally likely for every patch";
+    assert!(said.contains(what), "{said}");
+    assert!(last_step(dir.path(), "patches") < 200);
+}
+
 #[test]
 fn a_run_that_learns_raises_no_alarm() {
     let dir = tempfile::tempdir().unwrap();

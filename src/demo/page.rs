@@ -105,8 +105,10 @@ pub fn write(facts: &Facts<'_>, detector: &mut Detector, path: &Path) -> anyhow:
         .line_plot(
             LinePlot::new("The teacher: entropy of each output, and of their mean")
                 .axes("step", "nats")
-                .series("each", pretraining.curve("teacher_entropy"))
-                .series("mean", pretraining.curve("mean_entropy")),
+                .series("pictures, each", pretraining.curve("entropy.image.each"))
+                .series("their mean", pretraining.curve("entropy.image.mean"))
+                .series("patches, each", pretraining.curve("entropy.patch.each"))
+                .series("their mean", pretraining.curve("entropy.patch.mean")),
         )
         .line_plot(
             LinePlot::new("Fine-tuning: box AP on the way")

@@ -201,7 +201,7 @@ impl PretrainConfig {
     }
 
     /// Whether L_image has something to compare: a weight, and two views of a picture. Without, the head of CLS learns nothing.
-    pub(super) fn compares_views(&self) -> bool {
+    fn compares_views(&self) -> bool {
         let (globals, locals) = (self.crops.globals.count, self.crops.locals.count);
         self.loss.image > 0.0 && (globals > 1 || (globals > 0 && locals > 0))
     }

@@ -16,9 +16,16 @@ pub(super) const PLOTS: &[Curves<'static>] = &[
         ],
     ),
     (
-        "The teacher's entropy: of each output, and of their mean",
+        "The teacher's entropy: of each output, and of their mean; the same at collapse",
         "nats",
-        &[("each", "teacher_entropy"), ("mean", "mean_entropy")],
+        &[
+            ("pictures, each", "entropy.image.each"),
+            ("their mean", "entropy.image.mean"),
+            ("patches, each", "entropy.patch.each"),
+            ("their mean", "entropy.patch.mean"),
+            ("positions, each", "entropy.position.each"),
+            ("their mean", "entropy.position.mean"),
+        ],
     ),
     (
         "Spread of the features; near 0 at collapse",

@@ -18,6 +18,7 @@ pub mod checkpoint;
 pub mod config;
 mod curves;
 pub mod data;
+pub mod entropy;
 pub mod error;
 pub mod health;
 mod instruments;

@@ -8,6 +8,7 @@ use intertwine_kernels::{koleo, softmax_ce};
 use super::batch::Batch;
 use super::centres::{Centre, Centres};
 use super::config::{Centring, LossConfig};
+use super::entropy::{Entropies, Entropy};
 use super::network::Network;
 use crate::nn::arch::Arch;
 use crate::nn::head::ProjectionHead;
@@ -29,16 +30,14 @@ pub struct Losses {
     pub position: f64,
     /// Nearest-neighbour spread of the student's CLS.
     pub koleo: f64,
-    /// Mean entropy of the teacher's CLS outputs, in nats.
-    pub teacher_entropy: f64,
-    /// Entropy of their mean; near `ln K` when all prototypes are used, near the one above at collapse.
-    pub mean_entropy: f64,
+    /// Of the teacher's outputs.
+    pub entropy: Entropies,
     /// Deviation of the teacher's normalised CLS feature over the batch, times sqrt(D); near 0 at collapse.
     pub feature_std: f64,
 }
 
 impl Losses {
-    /// Adds a share of each figure.
+    /// Adds a share of each figure, and counts the outputs in.
     pub fn add(&mut self, other: &Self, share: f64) {
         for (sum, value) in [
             (&mut self.loss, other.loss),
@@ -46,12 +45,11 @@ impl Losses {
             (&mut self.content, other.content),
             (&mut self.position, other.position),
             (&mut self.koleo, other.koleo),
-            (&mut self.teacher_entropy, other.teacher_entropy),
-            (&mut self.mean_entropy, other.mean_entropy),
             (&mut self.feature_std, other.feature_std),
         ] {
             *sum += share * value;
         }
+        self.entropy.add(&other.entropy);
     }
 }
 
@@ -97,26 +95,39 @@ fn teacher_targets<A: Arch, D: Backend>(
     let dev = tokens.device().clone();
     let p = probabilities(teacher.image_head.forward(cls), &mut centres.image);
     let k = centres.image.mean.len();
-    (losses.teacher_entropy, losses.mean_entropy) = entropies(&p, k);
+    if config.image > 0.0 && batch.globals * (batch.globals + batch.locals) > 1 {
+        losses.entropy.image = Entropy::of(&p, k);
+    }
     let image = cross_view_targets(&p, batch.globals, batch.size * k);
     let rows = image.len() / k;
     let image = dev.tensor_from_vec(image, (rows, k));
 
     let (content, all) = (batch.content_masked, batch.masked.len());
+    // Only outputs that a loss has a weight for are learnt, and tell whether the head still does.
+    let learnt = [
+        if config.content > 0.0 { 0 } else { content },
+        if config.position > 0.0 { all } else { content },
+    ];
     let patches = |range: Range<usize>, head: &ProjectionHead<A::Width, D>, centre: &mut Centre| {
         if range.is_empty() {
-            return Vec::new();
+            return (Vec::new(), None);
         }
         let rows = row_range(views + range.start, range.len());
-        probabilities(head.forward(D::gather_rows(tokens.clone(), &rows)), centre)
+        let p = probabilities(head.forward(D::gather_rows(tokens.clone(), &rows)), centre);
+        let [from, to] = learnt.map(|row| (row.clamp(range.start, range.end) - range.start) * k);
+        let entropy = Entropy::of(&p[from..to], k);
+        (p, entropy)
     };
-    let patch = match (&teacher.position_head, &mut centres.position) {
+    let patch;
+    (patch, losses.entropy.patch) = match (&teacher.position_head, &mut centres.position) {
         // Prototypes of their own are balanced among themselves.
-        (Some(head), Some(centre)) => [
-            patches(0..content, &teacher.patch_head, &mut centres.patch),
-            patches(content..all, head, centre),
-        ]
-        .concat(),
+        (Some(head), Some(centre)) => {
+            let (without_content, entropy) =
+                patches(0..content, &teacher.patch_head, &mut centres.patch);
+            let without_position;
+            (without_position, losses.entropy.position) = patches(content..all, head, centre);
+            ([without_content, without_position].concat(), entropy)
+        }
         _ => patches(0..all, &teacher.patch_head, &mut centres.patch),
     };
     let patch = (all > 0).then(|| dev.tensor_from_vec(patch, (all, k)));
@@ -258,23 +269,6 @@ fn row_range(first: usize, count: usize) -> Vec<u32> {
     (first..first + count).map(|row| row as u32).collect()
 }
 
-/// The mean entropy of the rows, and the entropy of their mean, in nats.
-fn entropies(p: &[f32], k: usize) -> (f64, f64) {
-    let entropy = |p: &mut dyn Iterator<Item = f64>| -> f64 {
-        p.filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum()
-    };
-    let rows = (p.len() / k).max(1) as f64;
-    let mut mean = vec![0.0f64; k];
-    let mut sum = 0.0;
-    for row in p.chunks_exact(k) {
-        sum += entropy(&mut row.iter().map(|p| f64::from(*p)));
-        mean.iter_mut()
-            .zip(row)
-            .for_each(|(m, p)| *m += f64::from(*p) / rows);
-    }
-    (sum / rows, entropy(&mut mean.into_iter()))
-}
-
 /// Mean over channels of the deviation over rows, times sqrt(D): 1 for features spread over the sphere.
 fn feature_std(x: &[f32], d: usize) -> f64 {
     let rows = (x.len() / d).max(1) as f64;
@@ -311,13 +305,5 @@ mod tests {
         // Both ends of each axis: by the root of 1/2, which makes 1.
         let spread = [1.0, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, -1.0];
         assert!((feature_std(&spread, 2) - 1.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn entropies_tell_collapse_from_use() {
-        let (each, mean) = entropies(&[1.0, 0.0, 0.0, 1.0], 2);
-        assert!(each.abs() < 1e-12 && (mean - 2f64.ln()).abs() < 1e-9);
-        let (each, mean) = entropies(&[1.0, 0.0, 1.0, 0.0], 2);
-        assert!(each.abs() < 1e-12 && mean.abs() < 1e-12);
     }
 }

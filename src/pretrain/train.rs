@@ -285,16 +285,13 @@ fn check<A: Arch, D: Backend>(
     config: &PretrainConfig,
     (losses, rates): &(Losses, Rates),
 ) -> Option<Collapse> {
-    let part = config.optim.batch / config.optim.accumulate;
-    if part < 2 {
+    if config.optim.batch / config.optim.accumulate < 2 {
         // Views of one picture should agree; that says nothing of others.
         return None;
     }
-    let views = part * config.crops.globals.count;
     state.health.after(
         losses,
-        (config.head.prototypes, views),
-        config.compares_views(),
+        config.head.prototypes,
         &config.loss,
         rates.teacher_temperature,
         config.patience(),

@@ -1,0 +1,143 @@
+//! How much the outputs of the teacher's heads tell.
+//!
+//! Let `p(k | x)` be what a head makes of a row `x`, a view's CLS or a masked patch. The entropy of its mean over the batch
+//! less the mean of its entropies is the information, in nats, that the prototypes hold about the row: at most `ln K`,
+//! and at most the logarithm of the rows.
+
+use serde::Serialize;
+
+/// Rows of a head that are looked at, at most: an estimate of a few percent needs no more, and a batch can have thousands of
+/// masked patches.
+const ROWS: usize = 256;
+
+/// Entropies of what a head of the teacher says, in nats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Entropy {
+    /// Of each output, in the mean.
+    pub each: f64,
+    /// Of the mean output; near `ln K` when all prototypes are used, near `each` at collapse.
+    pub mean: f64,
+    /// The most information there can be.
+    #[serde(skip)]
+    pub most: f64,
+    /// How many outputs these are.
+    #[serde(skip)]
+    pub rows: usize,
+}
+
+/// That of each head that learns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Entropies {
+    /// The head of whole pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Entropy>,
+    /// The head of masked patches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<Entropy>,
+    /// The head of patches whose position is masked, if it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<Entropy>,
+}
+
+impl Entropy {
+    /// Of probabilities `[rows, k]`; `None` without rows. Of many rows some are taken, evenly spread.
+    pub fn of(p: &[f32], k: usize) -> Option<Self> {
+        let all = p.len() / k;
+        let rows = all.min(ROWS);
+        let entropy = |p: &mut dyn Iterator<Item = f64>| -> f64 {
+            p.filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum()
+        };
+        let mut mean = vec![0.0f64; k];
+        let mut sum = 0.0;
+        for i in 0..rows {
+            let row = &p[i * all / rows * k..][..k];
+            sum += entropy(&mut row.iter().map(|p| f64::from(*p)));
+            mean.iter_mut()
+                .zip(row)
+                .for_each(|(m, p)| *m += f64::from(*p) / rows as f64);
+        }
+        (rows > 0).then(|| Self {
+            each: sum / rows as f64,
+            mean: entropy(&mut mean.into_iter()),
+            most: (k.min(rows) as f64).ln(),
+            rows,
+        })
+    }
+
+    /// What the outputs tell of a row, in nats.
+    pub fn information(&self) -> f64 {
+        (self.mean - self.each).max(0.0)
+    }
+
+    /// The means of two parts of a batch, each counted by its rows.
+    fn join(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        let (Some(a), Some(b)) = (one, other) else {
+            return one.or(other);
+        };
+        let rows = a.rows + b.rows;
+        let share = b.rows as f64 / rows as f64;
+        let mean = |a: f64, b: f64| a + (b - a) * share;
+        Some(Self {
+            each: mean(a.each, b.each),
+            mean: mean(a.mean, b.mean),
+            most: mean(a.most, b.most),
+            rows,
+        })
+    }
+}
+
+impl Entropies {
+    /// Counts another part of the batch in.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, part) in [
+            (&mut self.image, other.image),
+            (&mut self.patch, other.patch),
+            (&mut self.position, other.position),
+        ] {
+            *sum = Entropy::join(*sum, part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entropies_tell_collapse_from_use() {
+        let used = Entropy::of(&[1.0, 0.0, 0.0, 1.0], 2).unwrap();
+        assert!(used.each.abs() < 1e-12 && (used.mean - 2f64.ln()).abs() < 1e-9);
+        assert!((used.information() - used.most).abs() < 1e-9);
+        let same = Entropy::of(&[1.0, 0.0, 1.0, 0.0], 2).unwrap();
+        assert!(same.each.abs() < 1e-12 && same.mean.abs() < 1e-12);
+        assert_eq!(Entropy::of(&[], 2), None);
+    }
+
+    /// Rows that are left out would show: the first half of them says one thing, the second another.
+    #[test]
+    fn many_rows_are_looked_at_from_first_to_last() {
+        let rows = 10 * ROWS + 7;
+        let p = Vec::from_iter((0..rows).flat_map(|i| {
+            let first = f32::from(u8::from(i < rows / 2));
+            [first, 1.0 - first]
+        }));
+        let seen = Entropy::of(&p, 2).unwrap();
+        assert!((seen.mean - 2f64.ln()).abs() < 1e-4, "{}", seen.mean);
+        assert_eq!(seen.each, 0.0);
+    }
+
+    #[test]
+    fn parts_of_a_batch_count_by_their_rows() {
+        // One row of ln 2, then three of 0; the third part has none.
+        let mut sum = Entropies::default();
+        for rows in [&[0.5, 0.5][..], &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0], &[]] {
+            sum.add(&Entropies {
+                patch: Entropy::of(rows, 2),
+                ..Entropies::default()
+            });
+        }
+        let patch = sum.patch.unwrap();
+        assert!((patch.each - 2f64.ln() / 4.0).abs() < 1e-12);
+        assert_eq!((patch.rows, sum.image), (4, None));
+    }
+}
