@@ -85,8 +85,12 @@ fn a_head_of_patches_that_collapses_is_caught_too() {
 fn a_run_that_learns_raises_no_alarm() {
     let dir = tempfile::tempdir().unwrap();
     support::packed(dir.path(), 0..24);
-    let output = pretrain(dir.path(), "well", &["optim.epochs=60.0"], &[]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{said}");
-    assert_eq!(last_step(dir.path(), "well"), 179);
+    let heads: &[&str] = &["loss.centring=\"ema\"", "head.separate_position=true"];
+    for (run, settings) in [("well", &[][..]), ("heads", heads)] {
+        let settings = [settings, &["optim.epochs=60.0"]].concat();
+        let output = pretrain(dir.path(), run, &settings, &[]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(last_step(dir.path(), run), 179);
+    }
 }

@@ -103,12 +103,18 @@ pub fn write(facts: &Facts<'_>, detector: &mut Detector, path: &Path) -> anyhow:
             ),
         )
         .line_plot(
-            LinePlot::new("The teacher: entropy of each output, and of their mean")
+            LinePlot::new("The teacher: entropy of each output, and of the mean output")
                 .axes("step", "nats")
-                .series("pictures, each", pretraining.curve("entropy.image.each"))
-                .series("their mean", pretraining.curve("entropy.image.mean"))
-                .series("patches, each", pretraining.curve("entropy.patch.each"))
-                .series("their mean", pretraining.curve("entropy.patch.mean")),
+                .series("views: of each", pretraining.curve("entropy.image.each"))
+                .series(
+                    "views: of the mean",
+                    pretraining.curve("entropy.image.mean"),
+                )
+                .series("patches: of each", pretraining.curve("entropy.patch.each"))
+                .series(
+                    "patches: of the mean",
+                    pretraining.curve("entropy.patch.mean"),
+                ),
         )
         .line_plot(
             LinePlot::new("Fine-tuning: box AP on the way")

@@ -14,6 +14,8 @@ use crate::nn::weights::{StateDict, WeightsError};
 use crate::nn::{Backend, Module};
 
 const FORMAT: &str = "intertwine-pretrain-1";
+/// Name of the signs of collapse in it.
+const HEALTH: &str = "signs_of_collapse";
 /// The note that identifies the labelled pictures.
 const LABELS: &str = "labels";
 
@@ -118,7 +120,7 @@ impl<A: Arch, D: Backend> State<A, D> {
             dict.insert_vector(&format!("centres.{name}"), &centre.mean);
         }
         // Whole numbers, far below 2^24: the run is stopped long before.
-        dict.insert_vector("health", &[self.health.sick as f32]);
+        dict.insert_vector(HEALTH, &self.health.sick.map(|steps| steps as f32));
         dict
     }
 
@@ -151,9 +153,12 @@ impl<A: Arch, D: Backend> State<A, D> {
         for (name, centre) in self.centres.iter_mut() {
             dict.load_vector(&format!("centres.{name}"), &mut centre.mean)?;
         }
-        let mut health = [0.0];
-        dict.load_vector("health", &mut health)?;
-        self.health.sick = health[0] as u64;
+        // A run that began when one number was kept for all goes on as if it had been well.
+        if dict.tensors.contains_key(HEALTH) {
+            let mut sick = self.health.sick.map(|_| 0.0);
+            dict.load_vector(HEALTH, &mut sick)?;
+            self.health.sick = sick.map(|steps| steps as u64);
+        }
         Ok(())
     }
 }

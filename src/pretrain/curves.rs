@@ -16,15 +16,15 @@ pub(super) const PLOTS: &[Curves<'static>] = &[
         ],
     ),
     (
-        "The teacher's entropy: of each output, and of their mean; the same at collapse",
+        "The teacher's entropy, of each output and of the mean output; the same at collapse",
         "nats",
         &[
-            ("pictures, each", "entropy.image.each"),
-            ("their mean", "entropy.image.mean"),
-            ("patches, each", "entropy.patch.each"),
-            ("their mean", "entropy.patch.mean"),
-            ("positions, each", "entropy.position.each"),
-            ("their mean", "entropy.position.mean"),
+            ("views: of each", "entropy.image.each"),
+            ("views: of the mean", "entropy.image.mean"),
+            ("patches: of each", "entropy.patch.each"),
+            ("patches: of the mean", "entropy.patch.mean"),
+            ("positions: of each", "entropy.position.each"),
+            ("positions: of the mean", "entropy.position.mean"),
         ],
     ),
     (

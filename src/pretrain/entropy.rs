@@ -4,10 +4,10 @@
 //! less the mean of its entropies is the information, in nats, that the prototypes hold about the row: at most `ln K`,
 //! and at most the logarithm of the rows.
 
+use rayon::prelude::*;
 use serde::Serialize;
 
-/// Rows of a head that are looked at, at most: an estimate of a few percent needs no more, and a batch can have thousands of
-/// masked patches.
+/// Rows of a head that are looked at, at most: a batch can have thousands of masked patches, and collapse shows in any.
 const ROWS: usize = 256;
 
 /// Entropies of what a head of the teacher says, in nats.
@@ -15,23 +15,23 @@ const ROWS: usize = 256;
 pub struct Entropy {
     /// Of each output, in the mean.
     pub each: f64,
-    /// Of the mean output; near `ln K` when all prototypes are used, near `each` at collapse.
+    /// Of the mean output: near `each` at collapse, else up to [`most`](Self::most) above it. So it grows with the rows.
     pub mean: f64,
     /// The most information there can be.
     #[serde(skip)]
     pub most: f64,
-    /// How many outputs these are.
+    /// How many outputs were looked at.
     #[serde(skip)]
     pub rows: usize,
 }
 
-/// That of each head that learns.
+/// That of each head that has learnt from any outputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Entropies {
     /// The head of whole pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<Entropy>,
-    /// The head of masked patches.
+    /// The head of masked patches; of those without content, if there is another for the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<Entropy>,
     /// The head of patches whose position is masked, if it is another.
@@ -44,21 +44,19 @@ impl Entropy {
     pub fn of(p: &[f32], k: usize) -> Option<Self> {
         let all = p.len() / k;
         let rows = all.min(ROWS);
-        let entropy = |p: &mut dyn Iterator<Item = f64>| -> f64 {
-            p.filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum()
-        };
+        let row = |i: usize| &p[i * all / rows * k..][..k];
+        let entropy = |p: f64| if p > 0.0 { -p * p.ln() } else { 0.0 };
+        let of_row = |i: usize| row(i).iter().map(|p| entropy((*p).into())).sum();
+        // Summed in the rows' order, whatever the threads.
+        let each: Vec<f64> = (0..rows).into_par_iter().map(of_row).collect();
         let mut mean = vec![0.0f64; k];
-        let mut sum = 0.0;
         for i in 0..rows {
-            let row = &p[i * all / rows * k..][..k];
-            sum += entropy(&mut row.iter().map(|p| f64::from(*p)));
-            mean.iter_mut()
-                .zip(row)
-                .for_each(|(m, p)| *m += f64::from(*p) / rows as f64);
+            let add = |(sum, p): (&mut f64, &f32)| *sum += f64::from(*p);
+            mean.iter_mut().zip(row(i)).for_each(add);
         }
         (rows > 0).then(|| Self {
-            each: sum / rows as f64,
-            mean: entropy(&mut mean.into_iter()),
+            each: each.iter().sum::<f64>() / rows as f64,
+            mean: mean.iter().map(|sum| entropy(sum / rows as f64)).sum(),
             most: (k.min(rows) as f64).ln(),
             rows,
         })
@@ -113,9 +111,9 @@ mod tests {
         assert_eq!(Entropy::of(&[], 2), None);
     }
 
-    /// Rows that are left out would show: the first half of them says one thing, the second another.
+    /// The first half of the rows says one thing, the second another.
     #[test]
-    fn many_rows_are_looked_at_from_first_to_last() {
+    fn of_many_rows_some_are_looked_at_from_first_to_last() {
         let rows = 10 * ROWS + 7;
         let p = Vec::from_iter((0..rows).flat_map(|i| {
             let first = f32::from(u8::from(i < rows / 2));
@@ -123,21 +121,27 @@ mod tests {
         }));
         let seen = Entropy::of(&p, 2).unwrap();
         assert!((seen.mean - 2f64.ln()).abs() < 1e-4, "{}", seen.mean);
-        assert_eq!(seen.each, 0.0);
+        assert_eq!((seen.each, seen.rows), (0.0, ROWS));
     }
 
     #[test]
     fn parts_of_a_batch_count_by_their_rows() {
-        // One row of ln 2, then three of 0; the third part has none.
+        // One row of ln 2, that alone tells nothing; then two that tell ln 2; then none.
         let mut sum = Entropies::default();
-        for rows in [&[0.5, 0.5][..], &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0], &[]] {
+        for rows in [&[0.5, 0.5][..], &[1.0, 0.0, 0.0, 1.0], &[]] {
             sum.add(&Entropies {
                 patch: Entropy::of(rows, 2),
                 ..Entropies::default()
             });
         }
-        let patch = sum.patch.unwrap();
-        assert!((patch.each - 2f64.ln() / 4.0).abs() < 1e-12);
-        assert_eq!((patch.rows, sum.image), (4, None));
+        let (patch, ln2) = (sum.patch.unwrap(), 2f64.ln());
+        for (value, expected) in [
+            (patch.each, ln2 / 3.0),
+            (patch.mean, ln2),
+            (patch.most, 2.0 * ln2 / 3.0),
+        ] {
+            assert!((value - expected).abs() < 1e-12, "{patch:?}");
+        }
+        assert_eq!((patch.rows, sum.image), (3, None));
     }
 }

@@ -30,7 +30,7 @@ pub struct Losses {
     pub position: f64,
     /// Nearest-neighbour spread of the student's CLS.
     pub koleo: f64,
-    /// Of the teacher's outputs.
+    /// How the outputs of the teacher's heads are spread.
     pub entropy: Entropies,
     /// Deviation of the teacher's normalised CLS feature over the batch, times sqrt(D); near 0 at collapse.
     pub feature_std: f64,
@@ -95,7 +95,7 @@ fn teacher_targets<A: Arch, D: Backend>(
     let dev = tokens.device().clone();
     let p = probabilities(teacher.image_head.forward(cls), &mut centres.image);
     let k = centres.image.mean.len();
-    if config.image > 0.0 && batch.globals * (batch.globals + batch.locals) > 1 {
+    if config.image > 0.0 && pairs(batch) > 0 {
         losses.entropy.image = Entropy::of(&p, k);
     }
     let image = cross_view_targets(&p, batch.globals, batch.size * k);
@@ -182,7 +182,7 @@ pub fn objective<A: Arch, D: Backend>(
     // L_image: the mean over ordered pairs (global q, view v != q) and over pictures.
     let cls = D::gather_rows(tokens.clone().put_tape(tape), &row_range(0, views));
     let (cls, tape) = cls.split_tape();
-    let pairs = g * (g - 1) + g * batch.locals;
+    let pairs = pairs(batch);
     let target = SoftTarget {
         probabilities: targets.image,
         row: (0..g + batch.locals)
@@ -262,6 +262,11 @@ pub fn objective<A: Arch, D: Backend>(
     .map(|(weight, part)| f64::from(weight) * part)
     .sum();
     (total, losses)
+}
+
+/// Ordered pairs of a global view and another view of a picture.
+fn pairs(batch: &Batch) -> usize {
+    batch.globals * (batch.globals + batch.locals).saturating_sub(1)
 }
 
 /// The indices of `count` rows from `first` on.

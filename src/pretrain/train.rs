@@ -285,13 +285,10 @@ fn check<A: Arch, D: Backend>(
     config: &PretrainConfig,
     (losses, rates): &(Losses, Rates),
 ) -> Option<Collapse> {
-    if config.optim.batch / config.optim.accumulate < 2 {
-        // Views of one picture should agree; that says nothing of others.
-        return None;
-    }
+    let pictures = config.optim.batch / config.optim.accumulate;
     state.health.after(
         losses,
-        config.head.prototypes,
+        (config.head.prototypes, pictures),
         &config.loss,
         rates.teacher_temperature,
         config.patience(),
