@@ -85,7 +85,12 @@ fn a_head_of_patches_that_collapses_is_caught_too() {
 fn a_run_that_learns_raises_no_alarm() {
     let dir = tempfile::tempdir().unwrap();
     support::packed(dir.path(), 0..24);
-    let heads: &[&str] = &["loss.centring=\"ema\"", "head.separate_position=true"];
+    // Enough patches in a step for a verdict on each of their heads.
+    let heads: &[&str] = &[
+        "loss.centring=\"ema\"",
+        "head.separate_position=true",
+        "mask.probability=1.0",
+    ];
     for (run, settings) in [("well", &[][..]), ("heads", heads)] {
         let settings = [settings, &["optim.epochs=60.0"]].concat();
         let output = pretrain(dir.path(), run, &settings, &[]);

@@ -119,7 +119,7 @@ impl<A: Arch, D: Backend> State<A, D> {
         for (name, centre) in self.centres.iter() {
             dict.insert_vector(&format!("centres.{name}"), &centre.mean);
         }
-        // Whole numbers, far below 2^24: the run is stopped long before.
+        // Exact below 2^24; beyond, the number no longer matters.
         dict.insert_vector(HEALTH, &self.health.sick.map(|steps| steps as f32));
         dict
     }
@@ -165,9 +165,31 @@ impl<A: Arch, D: Backend> State<A, D> {
 
 #[cfg(test)]
 mod tests {
+    use dfdx::prelude::Cpu;
+
     use super::*;
     use crate::config::resolve;
+    use crate::nn::arch::Tiny;
     use crate::pretrain::config::PRESETS;
+
+    #[test]
+    fn a_checkpoint_of_before_the_signs_had_their_names_is_one_of_a_run_that_is_well() {
+        let config: PretrainConfig = resolve(PRESETS, "pico", None, &[]).unwrap();
+        let inputs = Inputs {
+            data: "some".into(),
+            labels: None,
+        };
+        let mut state = State::<Tiny, Cpu>::new(&Cpu::default(), &config);
+        state.health.sick = [1, 2, 3, 4];
+        let mut dict = state.to_dict(&inputs);
+        let mut again = State::<Tiny, Cpu>::new(&Cpu::default(), &config);
+        again.load_dict(&dict).unwrap();
+        assert_eq!(again.health, state.health);
+        dict.tensors.remove(HEALTH);
+        let mut older = State::<Tiny, Cpu>::new(&Cpu::default(), &config);
+        older.load_dict(&dict).unwrap();
+        assert_eq!(older.health, Health::default());
+    }
 
     #[test]
     fn rates_fall_towards_the_patches() {

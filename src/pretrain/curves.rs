@@ -16,7 +16,7 @@ pub(super) const PLOTS: &[Curves<'static>] = &[
         ],
     ),
     (
-        "The teacher's entropy, of each output and of the mean output; the same at collapse",
+        "The teacher's entropy, of each output and of the mean output; at collapse the two coincide",
         "nats",
         &[
             ("views: of each", "entropy.image.each"),

@@ -23,6 +23,9 @@ pub struct Entropy {
     /// How many outputs were looked at.
     #[serde(skip)]
     pub rows: usize,
+    /// The fewest in a part of the batch.
+    #[serde(skip)]
+    pub fewest: usize,
 }
 
 /// That of each head that has learnt from any outputs.
@@ -59,6 +62,7 @@ impl Entropy {
             mean: mean.iter().map(|sum| entropy(sum / rows as f64)).sum(),
             most: (k.min(rows) as f64).ln(),
             rows,
+            fewest: rows,
         })
     }
 
@@ -80,6 +84,7 @@ impl Entropy {
             mean: mean(a.mean, b.mean),
             most: mean(a.most, b.most),
             rows,
+            fewest: a.fewest.min(b.fewest),
         })
     }
 }
@@ -142,6 +147,6 @@ mod tests {
         ] {
             assert!((value - expected).abs() < 1e-12, "{patch:?}");
         }
-        assert_eq!((patch.rows, sum.image), (3, None));
+        assert_eq!((patch.rows, patch.fewest, sum.image), (3, 1, None));
     }
 }

@@ -10,21 +10,21 @@ use super::config::{Centring, LossConfig};
 use super::entropy::Entropy;
 use super::objective::Losses;
 
-/// Information below this share of what is possible is none. Healthy runs begin above a fifth; in 5,000 steps of eight pictures
-/// none was below 5.9% (docs/results.md).
+/// Information below this share of what is possible is none. Healthy runs begin above a fifth; that of the head of whole
+/// pictures was never below 5.9% in 5,000 steps of eight pictures (docs/results.md).
 const LEAST_INFORMATION: f64 = 0.02;
 /// A deviation of features below this is none; features spread over the sphere have 1.
 const LEAST_SPREAD: f64 = 0.02;
 /// Views of one picture should agree: fewer pictures say nothing of others.
 const LEAST_PICTURES: usize = 2;
-/// Patches of one view may be alike: fewer than some views have say nothing of others.
+/// Patches of one view may be alike: fewer in a part of a batch than some views have say nothing of others.
 const LEAST_PATCHES: usize = 16;
 
 /// What a run has shown lately; part of its state, so that it is resumed with the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Health {
-    /// Steps in a row in which each part had a sign of collapse, but for those that told nothing of it: features, then the
-    /// heads of pictures, patches and positions.
+    /// Steps that showed a sign of collapse of each part, with none between that showed it well: features, then the heads of
+    /// pictures, patches and positions.
     pub sick: [u64; Part::ALL.len()],
 }
 
@@ -141,7 +141,7 @@ impl Part {
     }
 
     fn sign(self, losses: &Losses, prototypes: usize, pictures: usize) -> Sign {
-        let rows = self.entropy(losses).map_or(0, |entropy| entropy.rows);
+        let rows = self.entropy(losses).map_or(0, |entropy| entropy.fewest);
         let seen = match self {
             Self::Features | Self::Image => pictures >= LEAST_PICTURES,
             Self::Patch | Self::Position => rows >= LEAST_PATCHES,
@@ -238,6 +238,7 @@ mod tests {
             mean,
             most: 128f64.ln(),
             rows: 128,
+            fewest: 128,
         })
     }
 
@@ -270,7 +271,7 @@ mod tests {
     #[test]
     fn each_head_that_learns_is_judged() {
         let (well, sick) = (entropy(4.7, 6.9), entropy(6.9, 6.9));
-        let few = sick.map(|sick| Entropy { rows: 15, ..sick });
+        let few = sick.map(|sick| Entropy { fewest: 15, ..sick });
         let signs = |[image, patch, position]: [Option<Entropy>; 3], pictures| {
             let entropy = Entropies {
                 image,

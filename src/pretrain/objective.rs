@@ -103,7 +103,7 @@ fn teacher_targets<A: Arch, D: Backend>(
     let image = dev.tensor_from_vec(image, (rows, k));
 
     let (content, all) = (batch.content_masked, batch.masked.len());
-    // Only outputs that a loss has a weight for are learnt, and tell whether the head still does.
+    // Only outputs whose loss has a weight are learnt from, and only they tell whether the head still learns.
     let learnt = [
         if config.content > 0.0 { 0 } else { content },
         if config.position > 0.0 { all } else { content },

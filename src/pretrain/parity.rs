@@ -263,18 +263,20 @@ fn loss_and_gradients_are_pytorchs() {
 /// Heads are judged by what they learn from: not by outputs without a weight, nor by views without another to agree with.
 #[test]
 fn heads_are_watched_by_what_they_learn_from() {
-    let (content, position) = ("loss.content=0.0", "loss.position=0.0");
+    let (no_content, no_position) = ("loss.content=0.0", "loss.position=0.0");
     let separate = "head.separate_position=true";
     let one_view = ["crops.globals.count=1", "crops.locals.count=0"];
     // Whether views are looked at; which of the patches the head of patches is judged by, and which that of positions.
     type Looked = fn(usize, usize) -> [usize; 2];
-    let cases: [(&[&str], bool, Looked); 7] = [
-        (&[], true, |content, position| [content + position, 0]),
+    let cases: [(&[&str], bool, Looked); 9] = [
+        (&[], true, |c, p| [c + p, 0]),
         (&["loss.image=0.0"], false, |c, p| [c + p, 0]),
-        (&[content], true, |_, p| [p, 0]),
-        (&[position], true, |c, _| [c, 0]),
+        (&[no_content], true, |_, p| [p, 0]),
+        (&[no_position], true, |c, _| [c, 0]),
+        (&[no_content, no_position], true, |_, _| [0, 0]),
         (&[separate], true, |c, p| [c, p]),
-        (&[separate, content], true, |_, p| [0, p]),
+        (&[separate, no_content], true, |_, p| [0, p]),
+        (&[separate, no_position], true, |c, _| [c, 0]),
         (&one_view, false, |c, p| [c + p, 0]),
     ];
     for (settings, views, looked) in cases {
